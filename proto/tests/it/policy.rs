@@ -1,0 +1,115 @@
+//! The policy table, and the descriptors that reflection serves.
+
+use std::collections::BTreeSet;
+
+use cqm_proto::options::v1::Role;
+use cqm_proto::{FILE_DESCRIPTOR_SET, Mutation, complaints, loyalty, policy};
+use prost_reflect::DescriptorPool;
+
+#[test]
+fn every_method_of_the_suite_has_a_policy_and_nothing_else_has_one() {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+    let methods: BTreeSet<_> = pool
+        .services()
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
+        .collect();
+    let policies: BTreeSet<_> = policy::all()
+        .iter()
+        .map(|policy| policy.path.to_owned())
+        .collect();
+    assert!(methods.len() > 50, "only {} methods", methods.len());
+    assert_eq!(methods, policies);
+    for policy in policy::all() {
+        assert_eq!(policy::find(policy.path), Some(policy));
+        assert!(
+            !policy.roles.is_empty() && !policy.roles.contains(&Role::Unspecified),
+            "{}",
+            policy.path
+        );
+    }
+}
+
+#[test]
+fn a_policy_says_who_may_call() {
+    let resolve = policy::find(complaints::v1::ResolveComplaintRequest::PATH).unwrap();
+    assert!(resolve.allows(&[Role::CrmSpecialist, Role::ServiceRepresentative]));
+    assert!(!resolve.allows(&[Role::Coordinator]));
+    assert!(!resolve.allows(&[]));
+    assert!(resolve.retry_safe && !resolve.read_only);
+
+    let get = policy::find("/cqm.complaints.v1.ComplaintService/GetComplaint").unwrap();
+    assert!(get.read_only && get.retry_safe && get.allows(&[Role::Coordinator]));
+
+    let import = policy::find("/cqm.customers.v1.CustomerService/ImportCustomers").unwrap();
+    assert!(!import.retry_safe && !import.read_only);
+
+    assert_eq!(policy::find("/cqm.complaints.v1.ComplaintService/Resolve"), None);
+    assert_eq!(policy::find(""), None);
+}
+
+#[test]
+fn a_caller_without_credentials_reaches_only_what_a_link_opens() {
+    let open: Vec<_> = policy::all()
+        .iter()
+        .filter(|policy| policy.roles.contains(&Role::Customer))
+        .map(|policy| policy.path)
+        .collect();
+    assert_eq!(
+        open,
+        [
+            "/cqm.surveys.v1.InvitationService/OpenInvitation",
+            "/cqm.surveys.v1.ResponseService/SubmitResponse"
+        ]
+    );
+}
+
+#[test]
+fn the_coordinator_may_do_what_its_reactions_need_and_no_more() {
+    let changes: Vec<_> = policy::all()
+        .iter()
+        .filter(|policy| !policy.read_only && policy.roles.contains(&Role::Coordinator))
+        .map(|policy| policy.path)
+        .filter(|path| !path.starts_with("/cqm.events.v1.EventFeed/"))
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            "/cqm.complaints.v1.ComplaintService/ReopenComplaint",
+            "/cqm.loyalty.v1.LedgerService/EarnPoints",
+            "/cqm.notifications.v1.ContactService/PutContact",
+            "/cqm.notifications.v1.MessageService/SendMessage",
+            "/cqm.surveys.v1.InvitationService/CreateInvitation",
+        ]
+    );
+}
+
+#[test]
+fn a_mutation_gives_its_request_id() {
+    let request = loyalty::v1::EarnPointsRequest {
+        request_id: "7".to_owned(),
+        ..Default::default()
+    };
+    assert_eq!(request.request_id(), "7");
+    assert_eq!(
+        loyalty::v1::EarnPointsRequest::PATH,
+        "/cqm.loyalty.v1.LedgerService/EarnPoints"
+    );
+}
+
+#[test]
+fn the_served_descriptors_hold_the_options_and_not_the_comments() {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+    assert!(
+        pool.files()
+            .all(|file| file.file_descriptor_proto().source_code_info.is_none())
+    );
+    let personal = pool.get_extension_by_name("cqm.options.v1.personal").unwrap();
+    let customer = pool.get_message_by_name("cqm.customers.v1.Customer").unwrap();
+    let is_personal = |name| {
+        let field = customer.get_field_by_name(name).unwrap();
+        field.options().get_extension(&personal).as_bool()
+    };
+    assert_eq!(is_personal("display_name"), Some(true));
+    assert_eq!(is_personal("name"), Some(false));
+}

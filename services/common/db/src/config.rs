@@ -1,0 +1,96 @@
+//! The sections of the configuration that this crate owns.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+/// How a service reaches its database.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `postgres://…` or `host=/run/postgresql user=… dbname=…`. Holds the password.
+    pub url: SecretString,
+    /// Connections of this process, shared out over its runtimes. Two per core keep Postgres busy; more only
+    /// queue there instead of here, where a caller can be told.
+    #[serde(default = "default_connections")]
+    pub max_connections: usize,
+    /// How long a call waits for a connection before it is told UNAVAILABLE. Too high: a slow database fills
+    /// the process with waiting calls. Too low: a short burst is refused.
+    #[serde(default = "default_acquire", with = "humantime_serde")]
+    pub acquire_timeout: Duration,
+    /// How long one connection may take to open. Too high: callers wait for a dead host. Too low: a loaded
+    /// Postgres is never reached.
+    #[serde(default = "default_connect", with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// Age at which a connection is replaced, give or take a fifth. Too high: a failed-over address is kept
+    /// for ever. Too low: reconnecting costs more than it cleans.
+    #[serde(default = "default_lifetime", with = "humantime_serde")]
+    pub max_lifetime: Duration,
+    /// How long a statement waits for a row that another transaction holds. Too high: callers queue behind a
+    /// stuck writer. Too low: ordinary contention is refused.
+    #[serde(default = "default_lock", with = "humantime_serde")]
+    pub lock_timeout: Duration,
+}
+
+impl DatabaseConfig {
+    /// The defaults around a URL.
+    pub fn new(url: SecretString) -> Self {
+        Self {
+            url,
+            max_connections: default_connections(),
+            acquire_timeout: default_acquire(),
+            connect_timeout: default_connect(),
+            max_lifetime: default_lifetime(),
+            lock_timeout: default_lock(),
+        }
+    }
+}
+
+/// How the event log moves.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsConfig {
+    /// How often the sequencer looks without having been woken. Too high: events of another replica's
+    /// transactions wait. Too low: idle databases are polled for nothing.
+    #[serde(with = "humantime_serde")]
+    pub poll: Duration,
+    /// How long a reader keeps a consumer's claim without a sign of life. Too high: a dead coordinator blocks
+    /// its successor. Too low: a slow one loses its place and both do the work, which is safe but wasteful.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// How long answers to remembered requests are kept. Too high: the table grows. Too low: a client that
+    /// repeats after an outage is refused instead of answered.
+    #[serde(with = "humantime_serde")]
+    pub remember: Duration,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_millis(50),
+            lease: Duration::from_secs(3),
+            remember: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+fn default_connections() -> usize {
+    8
+}
+
+fn default_acquire() -> Duration {
+    Duration::from_millis(250)
+}
+
+fn default_connect() -> Duration {
+    Duration::from_millis(250)
+}
+
+fn default_lifetime() -> Duration {
+    Duration::from_secs(30 * 60)
+}
+
+fn default_lock() -> Duration {
+    Duration::from_millis(500)
+}

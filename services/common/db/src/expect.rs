@@ -1,0 +1,28 @@
+//! A database error needs an expectation.
+
+use cqm_rpc::Error;
+use diesel::result::{DatabaseErrorKind, Error as Diesel};
+
+/// Turns the violation of one named constraint into an answer; everything else stays what it was.
+///
+/// ```ignore
+/// insert.execute(tx).await.on_conflict("customers_external_reference_key", || Error::AlreadyExists { .. })?;
+/// ```
+pub trait OnConflict<T> {
+    fn on_conflict(self, constraint: &str, answer: impl FnOnce() -> Error) -> Result<T, Error>;
+}
+
+impl<T> OnConflict<T> for Result<T, Diesel> {
+    fn on_conflict(self, constraint: &str, answer: impl FnOnce() -> Error) -> Result<T, Error> {
+        self.map_err(|error| match &error {
+            Diesel::DatabaseError(
+                DatabaseErrorKind::UniqueViolation
+                | DatabaseErrorKind::ForeignKeyViolation
+                | DatabaseErrorKind::CheckViolation
+                | DatabaseErrorKind::ExclusionViolation,
+                information,
+            ) if information.constraint_name() == Some(constraint) => answer(),
+            _ => error.into(),
+        })
+    }
+}

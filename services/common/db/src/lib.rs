@@ -1,0 +1,20 @@
+//! What every service does with its database, once: a bounded pool, named transactions, migrations,
+//! remembered requests and the event log.
+//!
+//! A handler sees [`Db`] and, inside a transaction, one borrowed [`Conn`]. Queries are free functions over
+//! that connection; nothing here knows what they are about.
+
+mod config;
+mod expect;
+pub mod idempotency;
+pub mod log;
+mod migrate;
+mod pool;
+mod schema;
+mod tx;
+
+pub use config::{DatabaseConfig, EventsConfig};
+pub use expect::OnConflict;
+pub use migrate::{Migrations, pending, run};
+pub use pool::Conn;
+pub use tx::{Db, Retryable};

@@ -1,0 +1,207 @@
+//! Giving events their place: contiguous positions, each hash chained over its predecessor's.
+
+use chrono::{DateTime, Utc};
+use cqm_rpc::{Call, Error, Refusal};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Binary, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::LOG_DIVERGED;
+use crate::Db;
+use crate::pool::Conn;
+use crate::schema::{event_head, event_log, event_pending};
+
+/// Events moved by one transaction: large enough to drain a burst, small enough to keep the head's lock short.
+const BATCH: i64 = 1000;
+
+/// Moves committed events from `event_pending` to `event_log`. Any replica may; the head's lock lets one at a
+/// time, the others skip.
+#[derive(Clone, Debug)]
+pub struct Sequencer;
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = event_pending)]
+struct PendingRow {
+    id: i64,
+    event_id: Uuid,
+    aggregate: String,
+    aggregate_version: i64,
+    type_: String,
+    payload: Vec<u8>,
+    trace: String,
+    occur_time: DateTime<Utc>,
+}
+
+impl Sequencer {
+    /// One turn: sequences up to a batch and returns how many. Zero when nothing waits or another replica is
+    /// at it. Call again at once while it returns a full batch.
+    pub async fn turn(db: &Db, call: &Call) -> Result<usize, Error> {
+        let moved = db
+            .tx(call, "sequence_events", async |tx| Self::advance(tx).await)
+            .await?;
+        if moved > 0 {
+            db.sequenced().notify_waiters();
+        }
+        Ok(moved)
+    }
+
+    /// Whether a turn moved as much as it could, so that more may wait.
+    pub fn is_full(moved: usize) -> bool {
+        moved as i64 >= BATCH
+    }
+
+    async fn advance(tx: &mut Conn) -> Result<usize, Error> {
+        let head = event_head::table
+            .select((event_head::position, event_head::hash))
+            .for_update()
+            .skip_locked()
+            .first::<(i64, Vec<u8>)>(tx)
+            .await
+            .optional()?;
+        let Some((mut position, mut hash)) = head else {
+            return Ok(0);
+        };
+        // In the order of ids: within an aggregate that is the order of its commits, because the ids were
+        // drawn under its row lock. Rows that are not committed are not seen, and come in a later turn.
+        let pending: Vec<PendingRow> = event_pending::table
+            .select(PendingRow::as_select())
+            .order(event_pending::id)
+            .limit(BATCH)
+            .load(tx)
+            .await?;
+        if pending.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<i64> = pending.iter().map(|row| row.id).collect();
+        let (mut positions, mut hashes) = (Vec::new(), Vec::new());
+        for row in &pending {
+            position += 1;
+            hash = chain(
+                &hash,
+                position,
+                row.event_id,
+                &row.aggregate,
+                row.aggregate_version,
+                &row.type_,
+                &row.payload,
+            );
+            positions.push(position);
+            hashes.push(hash.clone());
+        }
+        diesel::sql_query(
+            "INSERT INTO event_log
+                 (position, event_id, aggregate, aggregate_version, type, payload, trace, occur_time, hash)
+             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind::<Array<BigInt>, _>(positions)
+        .bind::<Array<SqlUuid>, _>(pending.iter().map(|row| row.event_id).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(
+            pending
+                .iter()
+                .map(|row| row.aggregate.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind::<Array<BigInt>, _>(
+            pending
+                .iter()
+                .map(|row| row.aggregate_version)
+                .collect::<Vec<_>>(),
+        )
+        .bind::<Array<Text>, _>(pending.iter().map(|row| row.type_.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Binary>, _>(
+            pending
+                .iter()
+                .map(|row| row.payload.as_slice())
+                .collect::<Vec<_>>(),
+        )
+        .bind::<Array<Text>, _>(pending.iter().map(|row| row.trace.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Timestamptz>, _>(pending.iter().map(|row| row.occur_time).collect::<Vec<_>>())
+        .bind::<Array<Binary>, _>(hashes)
+        .execute(tx)
+        .await?;
+        diesel::sql_query("DELETE FROM event_pending WHERE id = ANY($1)")
+            .bind::<Array<BigInt>, _>(ids)
+            .execute(tx)
+            .await?;
+        diesel::update(event_head::table)
+            .set((event_head::position.eq(position), event_head::hash.eq(&hash)))
+            .execute(tx)
+            .await?;
+        Ok(pending.len())
+    }
+}
+
+/// `SHA-256(previous hash ‖ position ‖ event id ‖ aggregate ‖ version ‖ type ‖ payload)`, texts and payload
+/// behind their length, numbers big-endian. The trace and the time are not part of it: they say nothing of
+/// what happened.
+fn chain(
+    previous: &[u8],
+    position: i64,
+    event_id: Uuid,
+    aggregate: &str,
+    aggregate_version: i64,
+    event_type: &str,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    hash.update(previous);
+    hash.update(position.to_be_bytes());
+    hash.update(event_id.as_bytes());
+    for part in [
+        aggregate.as_bytes(),
+        &aggregate_version.to_be_bytes(),
+        event_type.as_bytes(),
+        payload,
+    ] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().to_vec()
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = event_log)]
+struct ChainRow {
+    position: i64,
+    event_id: Uuid,
+    aggregate: String,
+    aggregate_version: i64,
+    type_: String,
+    payload: Vec<u8>,
+    hash: Vec<u8>,
+}
+
+/// Walks the whole chain in batches and returns its length; `LOG_DIVERGED` names the first position whose
+/// hash does not follow. Reads the whole log: for checks and tests, not for a hot path.
+pub async fn verify(conn: &mut Conn) -> Result<i64, Error> {
+    let (mut position, mut hash) = (0, Vec::new());
+    loop {
+        let rows: Vec<ChainRow> = event_log::table
+            .select(ChainRow::as_select())
+            .filter(event_log::position.gt(position))
+            .order(event_log::position)
+            .limit(BATCH)
+            .load(conn)
+            .await?;
+        if rows.is_empty() {
+            return Ok(position);
+        }
+        for row in rows {
+            position += 1;
+            hash = chain(
+                &hash,
+                position,
+                row.event_id,
+                &row.aggregate,
+                row.aggregate_version,
+                &row.type_,
+                &row.payload,
+            );
+            if row.position != position || row.hash != hash {
+                return Err(Refusal::new(LOG_DIVERGED).fact("position", position).into());
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Connections: how they are opened, how long they live, and when one is thrown away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cqm_rpc::{BoxError, Error, reason};
+use deadpool::managed::{
+    Manager, Metrics, Object, Pool, PoolConfig, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts,
+};
+use diesel_async::AsyncPgConnection;
+use rand::Rng;
+use secrecy::ExposeSecret;
+use std::sync::Mutex;
+use tokio_postgres::NoTls;
+
+use crate::DatabaseConfig;
+
+/// One borrowed connection: what the queries of a store take.
+pub type Conn = AsyncPgConnection;
+
+/// The longest that a statement outside a transaction may run; transactions set what is left of the call.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
+/// A transaction that does nothing holds its locks for nothing.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+/// How long an unanswered packet is waited for: a failed-over host is noticed after this, not after hours.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
+const BACKOFF_FLOOR: Duration = Duration::from_millis(50);
+const BACKOFF_CEILING: Duration = Duration::from_secs(5);
+
+pub(crate) struct Opened {
+    pub conn: Conn,
+    closed: Arc<AtomicBool>,
+    retire: Instant,
+}
+
+pub(crate) struct Opener {
+    options: tokio_postgres::Config,
+    lifetime: Duration,
+    backoff: Mutex<Backoff>,
+}
+
+/// After a failed attempt, when the next one may be made: full jitter, so that many replicas do not fall
+/// upon a database together the moment it is back.
+#[derive(Default)]
+struct Backoff {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Opener {
+    fn new(config: &DatabaseConfig) -> Result<Self, BoxError> {
+        let mut options: tokio_postgres::Config = config.url.expose_secret().parse()?;
+        let ours = format!(
+            "-c lock_timeout={} -c idle_in_transaction_session_timeout={} -c statement_timeout={}",
+            config.lock_timeout.as_millis(),
+            IDLE_IN_TRANSACTION.as_millis(),
+            STATEMENT_LIMIT.as_millis(),
+        );
+        let merged = match options.get_options() {
+            Some(theirs) => format!("{ours} {theirs}"),
+            None => ours,
+        };
+        options
+            .options(merged)
+            .connect_timeout(config.connect_timeout)
+            .tcp_user_timeout(TCP_USER_TIMEOUT)
+            .keepalives_idle(Duration::from_secs(30));
+        Ok(Self {
+            options,
+            lifetime: config.max_lifetime,
+            backoff: Mutex::default(),
+        })
+    }
+
+    async fn open(&self) -> Result<Opened, BoxError> {
+        let (client, connection) = self.options.connect(NoTls).await?;
+        let closed = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&closed);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends with its connection; there is nothing to supervise"
+        )]
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %error, "postgres connection ended");
+            }
+            flag.store(true, Ordering::Release);
+        });
+        let conn = AsyncPgConnection::try_from(client).await?;
+        let retire = Instant::now() + self.lifetime.mul_f64(rand::rng().random_range(0.8..1.2));
+        Ok(Opened { conn, closed, retire })
+    }
+
+    fn may_try(&self) -> bool {
+        let backoff = self
+            .backoff
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        backoff.not_before.is_none_or(|at| Instant::now() >= at)
+    }
+
+    fn tried(&self, succeeded: bool) {
+        let mut backoff = self
+            .backoff
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if succeeded {
+            *backoff = Backoff::default();
+            return;
+        }
+        let ceiling = BACKOFF_FLOOR
+            .saturating_mul(1 << backoff.failures.min(7))
+            .min(BACKOFF_CEILING);
+        backoff.failures += 1;
+        backoff.not_before = Some(Instant::now() + ceiling.mul_f64(rand::rng().random_range(0.0..1.0)));
+    }
+}
+
+impl Manager for Opener {
+    type Type = Opened;
+    type Error = BoxError;
+
+    async fn create(&self) -> Result<Opened, BoxError> {
+        if !self.may_try() {
+            return Err("the database was not reachable a moment ago".into());
+        }
+        let opened = self.open().await;
+        self.tried(opened.is_ok());
+        opened
+    }
+
+    async fn recycle(&self, opened: &mut Opened, _: &Metrics) -> RecycleResult<BoxError> {
+        if opened.closed.load(Ordering::Acquire) || Instant::now() >= opened.retire {
+            return Err(RecycleError::message("closed or past its lifetime"));
+        }
+        Ok(())
+    }
+}
+
+/// The pool of one runtime.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    pool: Pool<Opener>,
+}
+
+impl Connections {
+    pub fn new(config: &DatabaseConfig) -> Result<Self, BoxError> {
+        let pool = Pool::builder(Opener::new(config)?)
+            .config(PoolConfig {
+                max_size: config.max_connections.max(1),
+                timeouts: Timeouts {
+                    wait: Some(config.acquire_timeout),
+                    create: Some(config.connect_timeout),
+                    recycle: None,
+                },
+                ..PoolConfig::default()
+            })
+            .runtime(deadpool::Runtime::Tokio1)
+            .build()?;
+        Ok(Self { pool })
+    }
+
+    pub async fn lease(&self) -> Result<Lease, Error> {
+        match self.pool.get().await {
+            Ok(object) => Ok(Lease {
+                object: Some(object),
+                clean: false,
+            }),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(Error::Unavailable {
+                reason: reason::OVERLOADED,
+                source: None,
+            }),
+            Err(PoolError::Backend(error)) => Err(Error::Unavailable {
+                reason: reason::STORAGE_UNAVAILABLE,
+                source: Some(error),
+            }),
+            Err(error) => Err(Error::unavailable(
+                reason::STORAGE_UNAVAILABLE,
+                format!("pool: {error}"),
+            )),
+        }
+    }
+
+    /// Connections in use and waiting callers, for metrics.
+    pub fn status(&self) -> deadpool::Status {
+        self.pool.status()
+    }
+}
+
+/// A connection on loan. Unless [`Lease::put_back`] is called it is closed, not returned: a future that was
+/// dropped half way leaves a transaction or a result behind, and the next borrower must not find it.
+pub(crate) struct Lease {
+    object: Option<Object<Opener>>,
+    clean: bool,
+}
+
+impl Lease {
+    pub fn conn(&mut self) -> &mut Conn {
+        &mut self
+            .object
+            .as_mut()
+            .expect("a lease holds its connection until it is dropped")
+            .conn
+    }
+
+    pub fn put_back(mut self) {
+        self.clean = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take()
+            && !self.clean
+        {
+            drop(Object::take(object));
+        }
+    }
+}

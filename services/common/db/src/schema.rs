@@ -1,0 +1,91 @@
+//! The tables of `migrations/`, as diesel prints them.
+
+diesel::table! {
+    idempotency (caller, request_id) {
+        caller -> Text,
+        request_id -> Uuid,
+        method -> Text,
+        body_digest -> Bytea,
+        answer -> Nullable<Bytea>,
+        create_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    event_pending (id) {
+        id -> Int8,
+        event_id -> Uuid,
+        aggregate -> Text,
+        aggregate_version -> Int8,
+        #[sql_name = "type"]
+        type_ -> Text,
+        payload -> Bytea,
+        trace -> Text,
+        occur_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    event_log (position) {
+        position -> Int8,
+        event_id -> Uuid,
+        aggregate -> Text,
+        aggregate_version -> Int8,
+        #[sql_name = "type"]
+        type_ -> Text,
+        payload -> Bytea,
+        trace -> Text,
+        occur_time -> Timestamptz,
+        hash -> Bytea,
+    }
+}
+
+diesel::table! {
+    event_head (singleton) {
+        singleton -> Bool,
+        log_id -> Uuid,
+        position -> Int8,
+        hash -> Bytea,
+    }
+}
+
+diesel::table! {
+    event_ack (consumer) {
+        consumer -> Text,
+        position -> Int8,
+        hash -> Bytea,
+        reader -> Text,
+        lease_time -> Timestamptz,
+        ack_time -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    event_parked (consumer, aggregate) {
+        consumer -> Text,
+        aggregate -> Text,
+        event_id -> Uuid,
+        position -> Int8,
+        #[sql_name = "type"]
+        type_ -> Text,
+        reason -> Text,
+        detail_code -> Text,
+        attempts -> Int4,
+        park_time -> Timestamptz,
+        state -> Text,
+    }
+}
+
+diesel::table! {
+    event_discarded (consumer, event_id) {
+        consumer -> Text,
+        event_id -> Uuid,
+        aggregate -> Text,
+        position -> Int8,
+        reason -> Text,
+        actor -> Text,
+        discard_time -> Timestamptz,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(event_log, event_parked, event_ack);

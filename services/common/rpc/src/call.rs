@@ -1,0 +1,92 @@
+//! The call that a handler answers: who asks, until when, in which trace.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cqm_proto::options::v1::Role;
+use tonic::{Request, Response, Status};
+
+use crate::{Error, TraceContext, role_name};
+
+/// What the server stack established about a call before the handler sees it. It travels in the request's
+/// extensions; [`serve`] takes it out.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub caller: Caller,
+    pub deadline: Deadline,
+    pub trace: TraceContext,
+    /// `/cqm.complaints.v1.ComplaintService/ResolveComplaint`
+    pub path: Arc<str>,
+}
+
+impl Call {
+    /// A call that the process makes to itself: a worker's transaction, a start-up check.
+    pub fn internal(name: &str, budget: Duration) -> Self {
+        Self {
+            caller: Caller {
+                subject: "internal".into(),
+                roles: vec![Role::InternalService],
+            },
+            deadline: Deadline::after(budget),
+            trace: TraceContext::fresh(false),
+            path: name.into(),
+        }
+    }
+}
+
+/// The subject that the edge authenticated, with its roles.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Stable and free of personal data: a service account's name, a staff login's opaque subject.
+    pub subject: Arc<str>,
+    pub roles: Vec<Role>,
+}
+
+impl Caller {
+    pub fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// The roles as they stand in [`crate::metadata::ROLES`].
+    pub fn role_names(&self) -> String {
+        self.roles
+            .iter()
+            .map(|role| role_name(*role))
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+}
+
+/// The moment after which nobody waits for the answer any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    pub fn after(budget: Duration) -> Self {
+        Self(Instant::now() + budget)
+    }
+
+    /// What is left; zero when it has passed.
+    pub fn remaining(&self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    pub fn instant(&self) -> Instant {
+        self.0
+    }
+}
+
+/// The one line of every tonic method: takes the [`Call`] out of the request, runs the handler, turns its
+/// error into a status.
+pub async fn serve<Q, A>(
+    request: Request<Q>,
+    handler: impl AsyncFnOnce(Call, Q) -> Result<A, Error>,
+) -> Result<Response<A>, Status> {
+    let call = request
+        .extensions()
+        .get::<Call>()
+        .cloned()
+        .ok_or_else(|| Error::internal("the server stack put no call into the request"))?;
+    let answer = handler(call, request.into_inner()).await?;
+    Ok(Response::new(answer))
+}

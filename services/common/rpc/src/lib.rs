@@ -1,0 +1,35 @@
+//! What every call of the suite has in common, without any I/O: the closed [`Error`] and its statuses,
+//! [`Violations`], the [`Call`] a handler answers, resource names, page tokens, etags and field masks.
+//!
+//! The crate knows gRPC and the contracts; it knows no database, no socket and no runtime, so the domain
+//! modules of the services may use its value types ([`Personal`], [`Clock`] excepted: time is an argument there).
+
+mod call;
+mod clock;
+mod error;
+mod etag;
+mod failure;
+mod mask;
+pub mod metadata;
+mod name;
+mod page;
+mod personal;
+pub mod reason;
+mod role;
+mod status;
+pub mod text;
+mod trace;
+mod violations;
+
+pub use call::{Call, Caller, Deadline, serve};
+pub use clock::Clock;
+pub use error::{BoxError, Error, Reason, Refusal};
+pub use etag::Etag;
+pub use failure::Failure;
+pub use mask::Mask;
+pub use name::ResourceName;
+pub use page::{Page, PageRequest};
+pub use personal::Personal;
+pub use role::{Role, role_from_name, role_name};
+pub use trace::TraceContext;
+pub use violations::{Violation, Violations};

@@ -1,0 +1,19 @@
+//! What tests of the suite stand on: a schema per test on a real Postgres, a served router, a clock that
+//! stands still, a mail server that remembers. Nothing here replaces a component by a pretence.
+//!
+//! The servers come from the environment (`eval "$(./scripts/dev env)"`, or `./scripts/test`, which does it).
+
+mod database;
+mod events;
+mod smtp;
+
+pub use database::TestDatabase;
+pub use events::Events;
+pub use smtp::{Answer, Mail, SmtpSink};
+
+/// Reads what `scripts/test` exports; a missing one is a failure with a plain sentence, never a skipped test.
+pub fn environment(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run ./scripts/test, or eval \"$(./scripts/dev env)\" before cargo test")
+    })
+}
