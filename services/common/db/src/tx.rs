@@ -152,7 +152,22 @@ impl Db {
     ///
     /// The closure has no effect outside the database: it is run again, up to three times in all, after a
     /// serialization failure or a deadlock. `OUTCOME_UNKNOWN` when the connection was lost during COMMIT.
-    pub async fn tx<T, E, F>(&self, call: &Call, name: &'static str, mut work: F) -> Result<T, E>
+    pub async fn tx<T, E, F>(&self, call: &Call, name: &'static str, work: F) -> Result<T, E>
+    where
+        F: for<'r> Work<'r, T, E, Fut: Send> + Send,
+        E: From<Error> + Retryable + Send,
+        T: Send,
+    {
+        let outcome = self.tx_without_events(call, name, work).await;
+        if outcome.is_ok() {
+            self.appended.notify_one();
+        }
+        outcome
+    }
+
+    /// [`Db::tx`] for a transaction that appends no event, and so wakes nobody. The sequencer's own is one: it
+    /// would wake itself for ever.
+    pub async fn tx_without_events<T, E, F>(&self, call: &Call, name: &'static str, mut work: F) -> Result<T, E>
     where
         F: for<'r> Work<'r, T, E, Fut: Send> + Send,
         E: From<Error> + Retryable + Send,
@@ -169,12 +184,7 @@ impl Db {
                     );
                     tries += 1;
                 }
-                outcome => {
-                    if outcome.is_ok() {
-                        self.appended.notify_one();
-                    }
-                    return outcome;
-                }
+                outcome => return outcome,
             }
         }
     }

@@ -5,10 +5,12 @@
 
 mod database;
 mod events;
+mod kit;
 mod smtp;
 
 pub use database::TestDatabase;
 pub use events::Events;
+pub use kit::{Kit, NOW, request, settings};
 pub use smtp::{Answer, Mail, SmtpSink};
 
 /// Reads what `scripts/test` exports; a missing one is a failure with a plain sentence, never a skipped test.

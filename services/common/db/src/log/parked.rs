@@ -126,6 +126,17 @@ pub async fn list(
     with_waiting(conn, rows).await
 }
 
+/// One parked aggregate.
+pub async fn find(conn: &mut Conn, consumer: &str, aggregate: &str) -> Result<Option<Parked>, Error> {
+    let row = event_parked::table
+        .find((consumer, aggregate))
+        .select(Row::as_select())
+        .first::<Row>(conn)
+        .await
+        .optional()?;
+    Ok(with_waiting(conn, row.into_iter().collect()).await?.pop())
+}
+
 /// Those that somebody wants tried again or skipped: what the consumer's reader acts on.
 pub async fn requested(conn: &mut Conn, consumer: &str, limit: i64) -> Result<Vec<Parked>, Error> {
     let rows: Vec<Row> = event_parked::table

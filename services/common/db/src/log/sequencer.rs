@@ -38,8 +38,7 @@ impl Sequencer {
     /// One turn: sequences up to a batch and returns how many. Zero when nothing waits or another replica is
     /// at it. Call again at once while it returns a full batch.
     pub async fn turn(db: &Db, call: &Call) -> Result<usize, Error> {
-        let moved = db
-            .tx(call, "sequence_events", async |tx| Self::advance(tx).await)
+        let moved = db.tx_without_events(call, "sequence_events", async |tx| Self::advance(tx).await)
             .await?;
         if moved > 0 {
             db.sequenced().notify_waiters();

@@ -1,0 +1,133 @@
+//! Connections to a service, with a pause between tries that fail.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tower::Service;
+
+use crate::tasks::Backoff;
+
+/// A connection that is asked for this long after the one before is no sign of trouble.
+const CALM: Duration = Duration::from_secs(10);
+
+/// Dials over TCP. While it holds back, calls fail at once instead of queueing behind tries that will fail:
+/// tonic would try anew for each of them.
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    timeout: Duration,
+    pace: Arc<Mutex<Pace>>,
+}
+
+#[derive(Debug, Default)]
+struct Pace {
+    backoff: Backoff,
+    last: Option<Instant>,
+    not_before: Option<Instant>,
+}
+
+impl Connector {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            pace: Arc::default(),
+        }
+    }
+}
+
+impl Pace {
+    /// Counts tries, not failures: a peer that accepts and hangs up is held off as well.
+    fn admit(&mut self, now: Instant) -> Result<(), Duration> {
+        if let Some(wait) = self
+            .not_before
+            .and_then(|at| at.checked_duration_since(now))
+            .filter(|d| !d.is_zero())
+        {
+            return Err(wait);
+        }
+        if self.last.is_none_or(|last| now.duration_since(last) >= CALM) {
+            self.backoff.reset();
+        }
+        self.last = Some(now);
+        self.not_before = Some(now + self.backoff.next_delay());
+        Ok(())
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<TcpStream>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let admitted = self
+            .pace
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .admit(Instant::now());
+        let timeout = self.timeout;
+        Box::pin(async move {
+            if let Err(wait) = admitted {
+                let text = format!("the next try to connect is in {} ms", wait.as_millis());
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+            }
+            let host = target
+                .host()
+                .unwrap_or_default()
+                .trim_matches(['[', ']'])
+                .to_owned();
+            let port = target.port_u16().unwrap_or_default();
+            let stream = tokio::time::timeout(timeout, TcpStream::connect((host, port)))
+                .await
+                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))??;
+            // A call is one small write each way; Nagle's pause would cost a third of the calls per second.
+            stream.set_nodelay(true)?;
+            Ok(TokioIo::new(stream))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_in_a_row_are_held_apart_further_and_further() {
+        let mut pace = Pace::default();
+        let mut now = Instant::now();
+        let start = now;
+        for _ in 0..200 {
+            if let Err(wait) = pace.admit(now) {
+                now += wait;
+                pace.admit(now).expect("the pause is over");
+            }
+        }
+        // Drawn from 0 to 5 s, 2.5 s on average once the cap is reached.
+        assert!(now - start > Duration::from_secs(100), "{:?}", now - start);
+    }
+
+    #[test]
+    fn a_reconnect_after_a_calm_time_does_not_wait() {
+        let mut pace = Pace::default();
+        let mut now = Instant::now();
+        for _ in 0..20 {
+            now += pace.admit(now).err().unwrap_or_default();
+        }
+        now += CALM;
+        assert_eq!(pace.admit(now), Ok(()));
+        assert!(
+            pace.not_before
+                .is_some_and(|at| at - now <= Duration::from_millis(50))
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! The gRPC server of every process: an accept loop of our own on hyper, the stack of steps that a call goes
+//! through before a handler sees it, and a drain that ends.
+//!
+//! tonic's own server is not used: its connection age cuts calls, its limits fall away and its graceful
+//! shutdown waits for ever. tonic's generated routes are what stands at the end of the stack.
+//!
+//! ```no_run
+//! # async fn example(config: cqm_runtime::server::ServerConfig, routes: tonic::service::Routes)
+//! # -> Result<(), cqm_rpc::BoxError> {
+//! use cqm_runtime::server::{Health, Options, bind};
+//!
+//! let health = Health::new(&["cqm.complaints.v1.ComplaintService"]);
+//! let bound = bind(&config)?;
+//! println!("{}", bound.address());
+//! let options = Options::new(health.clone());
+//! let stop = options.shutdown.clone();
+//! let running = bound.serve(options, move |_shard| Ok(routes.clone())).await?;
+//! health.ready().await;
+//! stop.cancel();
+//! running.join().await;
+//! # Ok(()) }
+//! ```
+
+mod accept;
+mod body;
+mod config;
+mod connection;
+mod deadline;
+mod detach;
+mod gate;
+mod health;
+mod limit;
+mod method;
+mod observe;
+mod remap;
+mod stack;
+
+pub use accept::{Bound, Options, Running, Shard, bind};
+pub use config::{DeadlineConfig, DrainConfig, ServerConfig, Shape};
+pub use gate::{Gate, SuiteMetadata};
+pub use health::Health;
+pub use method::all_services;
+pub use observe::report;
+pub use stack::Served;
+
+/// What a unary message may weigh, in bytes. tonic reserves the announced length before a byte arrives, so
+/// the limit is also what a liar can make us allocate. Services set it by `max_decoding_message_size`.
+pub const UNARY_LIMIT: usize = 64 * 1024;
+/// The same for bulk methods.
+pub const BULK_LIMIT: usize = 1024 * 1024;

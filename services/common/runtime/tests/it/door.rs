@@ -1,0 +1,101 @@
+//! A door in front of a real server that a test can shut: the network between the two, not a pretended server.
+
+use std::net::SocketAddr;
+
+use cqm_runtime::tasks::detached;
+use redis::{ConnectionAddr, IntoConnectionInfo};
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
+
+pub fn redis_url() -> String {
+    cqm_testkit::environment("CQM_TEST_REDIS_URL")
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Connections break and new ones are refused a conversation.
+    Closed,
+    /// Connections stay and nothing passes.
+    Frozen,
+}
+
+pub struct Door {
+    address: SocketAddr,
+    state: watch::Sender<State>,
+}
+
+impl Door {
+    /// In front of the tests' Redis, whatever its address looks like.
+    pub async fn to_redis() -> Self {
+        let info = redis_url().into_connection_info().unwrap();
+        Self::to(info.addr().clone()).await
+    }
+
+    pub async fn to_server(address: SocketAddr) -> Self {
+        Self::to(ConnectionAddr::Tcp(address.ip().to_string(), address.port())).await
+    }
+
+    async fn to(target: ConnectionAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (state, watched) = watch::channel(State::Open);
+        detached(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                detached(pass(client, target.clone(), watched.clone()));
+            }
+        });
+        Self { address, state }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn close(&self) {
+        self.state.send_replace(State::Closed);
+    }
+
+    pub fn freeze(&self) {
+        self.state.send_replace(State::Frozen);
+    }
+
+    pub fn reopen(&self) {
+        self.state.send_replace(State::Open);
+    }
+}
+
+async fn pass(client: TcpStream, target: ConnectionAddr, state: watch::Receiver<State>) {
+    match target {
+        ConnectionAddr::Unix(path) => join(client, UnixStream::connect(path).await.unwrap(), state).await,
+        ConnectionAddr::Tcp(host, port) => {
+            join(client, TcpStream::connect((host, port)).await.unwrap(), state).await;
+        }
+        other => panic!("the tests do not know how to reach {other}"),
+    }
+}
+
+async fn join(
+    mut client: TcpStream,
+    mut server: impl AsyncRead + AsyncWrite + Unpin,
+    mut state: watch::Receiver<State>,
+) {
+    loop {
+        let now = *state.borrow_and_update();
+        match now {
+            State::Closed => return,
+            State::Frozen => {
+                if state.changed().await.is_err() {
+                    return;
+                }
+            }
+            State::Open => {
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut server) => return,
+                    changed = state.changed() => if changed.is_err() { return },
+                }
+            }
+        }
+    }
+}

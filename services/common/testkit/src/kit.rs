@@ -1,0 +1,111 @@
+//! One service, served for real: its own schema, its own port, a clock that stands still.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use cqm_db::{Db, EventsConfig};
+use cqm_rpc::{Clock, Role, metadata, role_name};
+use cqm_runtime::cache::CacheConfig;
+use cqm_runtime::config::Settings;
+use cqm_runtime::process::{self, Running, Service};
+use cqm_runtime::server::{DrainConfig, ServerConfig, Shape};
+use cqm_runtime::telemetry::TelemetryConfig;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{Events, TestDatabase, environment};
+
+/// When tests happen, unless they say otherwise: a Thursday morning in Shanghai.
+pub const NOW: &str = "2026-01-15T01:30:00Z";
+
+/// A service at work. Tests talk to it as its callers do, over HTTP/2.
+#[derive(Debug)]
+pub struct Kit {
+    pub clock: Clock,
+    /// For looking at rows.
+    pub db: Db,
+    /// What happened; the test fails if it ends without having looked at all of it.
+    pub events: Events,
+    pub channel: Channel,
+    pub address: SocketAddr,
+    database: TestDatabase,
+    running: Option<Running>,
+    shutdown: DropGuard,
+}
+
+impl Kit {
+    /// Serves `S` on a fresh schema, with a clock that stands at [`NOW`].
+    pub async fn start<S: Service>(config: S::Config) -> Self {
+        let now: DateTime<Utc> = NOW.parse().expect("a time");
+        Self::start_at::<S>(config, Clock::fixed(now)).await
+    }
+
+    pub async fn start_at<S: Service>(config: S::Config, clock: Clock) -> Self {
+        let database = TestDatabase::migrated(S::MIGRATIONS).await;
+        let settings = settings::<S>(&database, config);
+        let shutdown = CancellationToken::new();
+        let mut running = process::start::<S>(settings, clock.clone(), shutdown.clone())
+            .await
+            .expect("the service starts");
+        tokio::time::timeout(Duration::from_secs(30), running.ready()).await.expect("the service gets ready");
+        let address = running.address();
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .expect("an address is a URI")
+            .connect()
+            .await
+            .expect("the service answers");
+        let db = Db::new(database.config(), EventsConfig::default(), clock.clone()).expect("the database opens");
+        let events = Events::of(&db);
+        Self { clock, db, events, channel, address, database, running: Some(running), shutdown: shutdown.drop_guard() }
+    }
+
+    pub fn database(&self) -> &TestDatabase {
+        &self.database
+    }
+
+    /// A request as the gateway passes it on for a caller with this role.
+    pub fn request<M>(&self, role: Role, message: M) -> tonic::Request<M> {
+        request(role, message)
+    }
+
+    /// Stops the service and waits for its drain.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let token = std::mem::replace(&mut self.shutdown, CancellationToken::new().drop_guard()).disarm();
+            token.cancel();
+            running.join().await;
+        }
+    }
+}
+
+/// A request as the gateway passes it on for a caller with this role, who is named after it.
+pub fn request<M>(role: Role, message: M) -> tonic::Request<M> {
+    let mut request = tonic::Request::new(message);
+    let name = role_name(role);
+    for (key, value) in [(metadata::CALLER, name), (metadata::ROLES, name)] {
+        request.metadata_mut().insert(key, value.parse().expect("a role's name is a header value"));
+    }
+    request
+}
+
+/// What a service under test is configured by: a free port, its schema, the run's Redis with a key of its own.
+pub fn settings<S: Service>(database: &TestDatabase, service: S::Config) -> Settings<S::Config> {
+    Settings {
+        server: ServerConfig {
+            shape: Shape::MultiThread,
+            drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_secs(5) },
+            ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
+        },
+        telemetry: TelemetryConfig::default(),
+        database: database.config(),
+        events: EventsConfig::default(),
+        cache: CacheConfig {
+            redis_url: Some(environment("CQM_TEST_REDIS_URL").into()),
+            // Any 32 bytes. Ids are unique over all tests, so their entries never meet.
+            key: Some("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".to_owned().into()),
+            ..CacheConfig::default()
+        },
+        service,
+    }
+}

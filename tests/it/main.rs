@@ -1,0 +1,6 @@
+//! The suite as a whole: journeys, faults, privacy.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod faults;
+mod privacy;

@@ -1,0 +1,66 @@
+//! A caller who does not give up: repeats with the same `request_id` until there is an answer.
+
+use std::time::{Duration, Instant};
+
+use cqm_rpc::Failure;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+/// Longer than any outage that a test makes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A client of the gateway with a token.
+pub type Caller = InterceptedService<Channel, Bearer>;
+
+#[derive(Clone)]
+pub struct Bearer(MetadataValue<Ascii>);
+
+impl Bearer {
+    /// Connects when the first call is made.
+    pub fn caller(address: &str, token: &str) -> Caller {
+        let value = format!("Bearer {token}").parse().expect("a token is ASCII");
+        InterceptedService::new(channel(address), Self(value))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        // Shorter than the suite's own limit: a call that a killed process has swallowed is repeated soon.
+        request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static("3S"));
+        Ok(request)
+    }
+}
+
+/// A client without credentials.
+pub fn channel(address: &str) -> Channel {
+    Endpoint::from_shared(format!("http://{address}"))
+        .expect("an address is a URI")
+        .connect_timeout(Duration::from_secs(1))
+        .timeout(Duration::from_secs(5))
+        .connect_lazy()
+}
+
+/// Makes a call until it is answered for good, however often processes die meanwhile.
+pub async fn again<A, W>(mut call: impl FnMut() -> W) -> Result<A, Failure>
+where
+    W: Future<Output = Result<Response<A>, Status>>,
+{
+    let started = Instant::now();
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) => {
+                let failure = Failure::of(&status);
+                let may_pass = failure.is_transient() || failure.code == tonic::Code::Unknown;
+                if !may_pass || started.elapsed() > PATIENCE {
+                    return Err(failure);
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}

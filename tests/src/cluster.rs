@@ -1,0 +1,225 @@
+//! The suite as separate processes, which may be killed at any moment.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::{Postgres, Redis, SERVICES, binary, servers};
+
+/// Five services, a gateway and two coordinators over one Postgres and one Redis.
+pub struct Cluster {
+    pub postgres: Postgres,
+    pub redis: Redis,
+    processes: BTreeMap<String, Process>,
+    gateway: String,
+    // Last: the processes that use it are gone by then.
+    folder: tempfile::TempDir,
+}
+
+/// One process of the suite, started again under the same configuration.
+pub struct Process {
+    program: PathBuf,
+    arguments: Vec<String>,
+    configuration: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Cluster {
+    /// Migrates and starts everything; returns without waiting for it to serve.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// As [`Cluster::start`], with more TOML for every process.
+    pub fn start_with(more: &str) -> Self {
+        let folder = servers::folder();
+        let databases = SERVICES.map(|(_, database)| database);
+        let postgres = Postgres::start(folder.path(), &databases);
+        let redis = Redis::start(folder.path());
+        let keys = folder.path().join("keys");
+        run(Command::new(binary("cqm")).arg("dev-keys").arg(&keys));
+
+        let mut processes = BTreeMap::new();
+        let mut backends = String::new();
+        for (service, database) in SERVICES {
+            let listen = free_address();
+            backends.push_str(&format!("{} = \"http://{listen}\"\n", service.replace('-', "_")));
+            let configuration = format!(
+                "[server]\nlisten = \"{listen}\"\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
+                 [database]\nurl = \"{}\"\n\
+                 [cache]\nredis_url = \"{}\"\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n\
+                 {more}\n[service]\n{}",
+                postgres.url(database),
+                redis.url(),
+                own_section(service, folder.path()),
+            );
+            let process = Process::new(folder.path(), service, &format!("cqm-{service}"), &["serve"], &configuration);
+            run(Command::new(&process.program).arg("migrate").env("CQM_CONFIG", &process.configuration));
+            processes.insert(service.to_owned(), process);
+        }
+        let gateway = free_address();
+        let configuration = format!(
+            "[server]\nlisten = \"{gateway}\"\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
+             [service.backends]\n{backends}\
+             [service.identity.issuers.dev]\nissuer = \"cqm-development\"\naudience = \"cqm\"\n\
+             internal_service = true\njwks = \"{}\"\n{more}\n",
+            keys.join("jwks.json").display(),
+        );
+        let serve = Process::new(folder.path(), "gateway", "cqm-gateway", &["serve"], &configuration);
+        processes.insert("gateway".to_owned(), serve);
+        for name in ["coordinator-1", "coordinator-2"] {
+            let configuration = configuration.replace(&gateway, &free_address());
+            let process = Process::new(folder.path(), name, "cqm-gateway", &["coordinate"], &configuration);
+            processes.insert(name.to_owned(), process);
+        }
+        let mut cluster = Self { postgres, redis, processes, gateway, folder };
+        for process in cluster.processes.values_mut() {
+            process.start();
+        }
+        cluster
+    }
+
+    /// Where callers call.
+    pub fn address(&self) -> &str {
+        &self.gateway
+    }
+
+    /// A token as a developer gets it.
+    pub fn token(&self, role: &str) -> String {
+        let printed = Command::new(binary("cqm"))
+            .args(["token", "--role", role, "--key"])
+            .arg(self.folder.path().join("keys/signing.pem"))
+            .output()
+            .expect("cqm runs");
+        assert!(printed.status.success(), "cqm token: {}", String::from_utf8_lossy(&printed.stderr));
+        String::from_utf8(printed.stdout).expect("a token is text").trim().to_owned()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.processes.keys().cloned().collect()
+    }
+
+    /// kill -9 of every coordinator, `meanwhile`, and a new start.
+    pub fn without_coordinators(&mut self, meanwhile: impl FnOnce(&Self)) {
+        let names: Vec<String> = self.names().into_iter().filter(|name| name.starts_with("coordinator")).collect();
+        for name in &names {
+            self.processes.get_mut(name).expect("a process of the cluster").kill();
+        }
+        meanwhile(self);
+        for name in &names {
+            self.processes.get_mut(name).expect("a process of the cluster").start();
+        }
+    }
+
+    /// kill -9, and a new start at once.
+    pub fn kill_and_restart(&mut self, name: &str) {
+        let process = self.processes.get_mut(name).expect("a process of the cluster");
+        process.kill();
+        process.start();
+    }
+
+    /// Starts what has ended by itself, and says so: nothing should.
+    pub fn ended(&mut self) -> Vec<String> {
+        let mut ended = Vec::new();
+        for (name, process) in &mut self.processes {
+            if let Some(child) = &mut process.child
+                && let Ok(Some(status)) = child.try_wait()
+            {
+                ended.push(format!("{name}: {status}, its log: {}", process.tail()));
+            }
+        }
+        ended
+    }
+
+    /// Everything that all processes have logged.
+    pub fn logs(&self) -> String {
+        self.processes.values().map(|process| fs::read_to_string(&process.log).unwrap_or_default()).collect()
+    }
+
+    /// Where the notifications service puts its mails.
+    pub fn mailbox(&self) -> PathBuf {
+        self.folder.path().join("mail")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for process in self.processes.values_mut() {
+            process.kill();
+        }
+        if std::thread::panicking() {
+            for (name, process) in &self.processes {
+                eprintln!("--- the end of {name}'s log\n{}", process.tail());
+            }
+        }
+    }
+}
+
+impl Process {
+    fn new(folder: &Path, name: &str, program: &str, arguments: &[&str], configuration: &str) -> Self {
+        let path = folder.join(format!("{name}.toml"));
+        fs::write(&path, configuration).expect("a configuration file");
+        Self {
+            program: binary(program),
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            configuration: path,
+            log: folder.join(format!("{name}.log")),
+            child: None,
+        }
+    }
+
+    fn start(&mut self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("a log file");
+        let child = Command::new(&self.program)
+            .args(&self.arguments)
+            .env("CQM_CONFIG", &self.configuration)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the binary runs");
+        self.child = Some(child);
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn tail(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+}
+
+/// What a service has to be told besides the common sections.
+fn own_section(service: &str, folder: &Path) -> String {
+    match service {
+        "surveys" => "public_url = \"https://answers.example.com/\"\n\
+                      token_keys = [\"a-key-of-the-tests-and-of-nobody-else\"]\n"
+            .to_owned(),
+        "notifications" => {
+            let mail = folder.join("mail");
+            fs::create_dir_all(&mail).expect("a folder for mails");
+            format!("[service.transport]\nmailbox = \"{}\"\n", mail.display())
+        }
+        _ => String::new(),
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("the binary runs");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An address that is free now. Somebody may take it before the process does; then the process says so and ends.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound listener").to_string()
+}
