@@ -45,8 +45,7 @@ def bring_up(port: int):
             keeper.wait_until(suite.serves, suite.START_PATIENCE)
             return None
         tools.cargo()
-        for taken in (port, port + suite.ADMIN_OFFSET):
-            ports.must_be_free(suite.HOST, taken)
+        ports.must_be_free(suite.HOST, port)
         ui.heading("Postgres, Redis and grpcurl: the machine's own, or private copies")
         pair = servers.development()
         ui.say(f"    {pair.postgres_programs / 'postgres'}")
@@ -233,9 +232,8 @@ def env(_) -> int:
 
 
 def _port(text: str) -> int:
-    highest = 65535 - suite.ADMIN_OFFSET
-    if not text.isdigit() or not 0 < int(text) <= highest:
-        raise argparse.ArgumentTypeError(f"a port is a number from 1 to {highest}, not {text}")
+    if not text.isdigit() or not 0 < int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text}")
     return int(text)
 
 
@@ -255,8 +253,7 @@ def _parser() -> argparse.ArgumentParser:
 
     start = command("up", up, "build and start everything, wait until it serves, show the log until Ctrl-C")
     start.add_argument("--detach", "-d", action="store_true", help="return when it serves; ./scripts/dev down stops it")
-    port_help = f"the calls' port (default {suite.PORT}); the admin port is {suite.ADMIN_OFFSET} above"
-    start.add_argument("--port", type=_port, default=suite.PORT, help=port_help)
+    start.add_argument("--port", type=_port, default=suite.PORT, help=f"the calls' port (default {suite.PORT})")
     command("down", down, "stop everything; the data stays")
     command("status", status, "what runs; exit code 0 when everything answers")
     show = command("logs", logs, "show the log")

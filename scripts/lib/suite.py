@@ -15,8 +15,6 @@ from lib.processes import Keeper
 
 HOST = "127.0.0.1"
 PORT = 50050
-# The admin port (health, metrics) lies this much above the calls' one.
-ADMIN_OFFSET = 9
 # The services migrate their databases before they serve.
 START_PATIENCE = 120.0
 # SIGTERM drains: longer than a call may last.
@@ -81,13 +79,13 @@ def make_keys() -> None:
 
 
 def start(pair: servers.Servers, port: int) -> None:
-    listen, admin = f"{HOST}:{port}", f"{HOST}:{port + ADMIN_OFFSET}"
+    listen = f"{HOST}:{port}"
     READY.unlink(missing_ok=True)
-    places.update_state(listen=listen, admin=admin)
+    places.update_state(listen=listen)
     process = keeper()
     process.start(
         [binary("cqm-standalone"), "--data", places.DEV, "--postgres", pair.postgres_url, "--redis", pair.redis_url,
-         "--listen", listen, "--admin", admin],
+         "--listen", listen],
         cwd=places.ROOT,
     )
     with ui.working("starting the suite (it brings its databases up to date first)"):

@@ -1,0 +1,1 @@
+DROP TABLE interactions, purchases, customer_tags, customers;

@@ -1,0 +1,9 @@
+//! What a customer, a purchase and an interaction are. Pure: no I/O, no clock, no wire types.
+
+pub mod birthday;
+pub mod contact;
+pub mod customer;
+pub mod interaction;
+pub mod profile;
+pub mod purchase;
+mod words;

@@ -1,0 +1,58 @@
+//! Events of the domain, as the others read them: names, versions and facts, nothing about the person.
+
+use cqm_db::log::NewEvent;
+use cqm_proto::events::v1::{
+    CustomerCreated, CustomerDeleted, CustomerUpdated, InteractionRecorded, PurchaseRecorded,
+};
+use cqm_rpc::ResourceName;
+
+use super::{purchase, time};
+use crate::domain::customer::{COLLECTION, Customer, CustomerEvent};
+use crate::domain::interaction::Interaction;
+use crate::domain::purchase::Purchase;
+
+/// What never changes has one event, and this version.
+const ONLY_VERSION: i64 = 1;
+
+pub fn of_customer(customer: &Customer, event: CustomerEvent) -> NewEvent {
+    let (name, version) = (customer.name(), customer.version);
+    let (aggregate, at) = (name.to_string(), customer.update_time);
+    let customer = aggregate.clone();
+    match event {
+        CustomerEvent::Created => {
+            NewEvent::new(aggregate, version, at, &CustomerCreated { customer, version })
+        }
+        CustomerEvent::Updated => {
+            NewEvent::new(aggregate, version, at, &CustomerUpdated { customer, version })
+        }
+        CustomerEvent::Deleted => {
+            NewEvent::new(aggregate, version, at, &CustomerDeleted { customer, version })
+        }
+    }
+}
+
+pub fn of_purchase(recorded: &Purchase) -> NewEvent {
+    let payload = PurchaseRecorded {
+        customer: ResourceName::new(COLLECTION, recorded.customer_id).to_string(),
+        purchase: recorded.name(),
+        amount: Some(purchase::money(&recorded.facts.amount)),
+        quantity: recorded.facts.quantity,
+        purchase_time: time::wire(recorded.facts.purchase_time),
+    };
+    NewEvent::new(recorded.name(), ONLY_VERSION, recorded.create_time, &payload)
+}
+
+pub fn of_interaction(interaction: &Interaction) -> NewEvent {
+    let payload = InteractionRecorded {
+        customer: ResourceName::new(COLLECTION, interaction.customer_id).to_string(),
+        interaction: interaction.name(),
+        kind: interaction.kind.word().to_owned(),
+        subject: interaction.subject.clone(),
+    };
+    NewEvent::new(
+        interaction.name(),
+        ONLY_VERSION,
+        interaction.create_time,
+        &payload,
+    )
+}

@@ -1,0 +1,146 @@
+//! Contacts with customers: the command and the resource.
+
+use chrono::{DateTime, Utc};
+use cqm_proto::customers::v1 as proto;
+use cqm_rpc::{Error, PageRequest, Personal, ResourceName, Violations, text};
+use uuid::Uuid;
+
+use super::words::Wire;
+use super::{customer, time};
+use crate::domain::interaction::{Interaction, InteractionChannel, InteractionKind};
+
+const MAX_SUMMARY: usize = 2000;
+const MAX_SUBJECT: usize = 200;
+
+#[derive(Debug)]
+pub struct Record {
+    pub customer_id: Uuid,
+    pub kind: InteractionKind,
+    pub channel: InteractionChannel,
+    /// Absent = now.
+    pub occur_time: Option<DateTime<Utc>>,
+    pub summary: Personal<String>,
+    pub subject: String,
+}
+
+#[derive(Debug)]
+pub struct List {
+    pub customer_id: Uuid,
+    pub page: PageRequest,
+}
+
+impl Record {
+    pub fn parse(message: &proto::RecordInteractionRequest, now: DateTime<Utc>) -> Result<Self, Error> {
+        let mut violations = Violations::default();
+        let customer_id = customer::read_name("customer", &message.customer, &mut violations);
+        let Some(interaction) = &message.interaction else {
+            violations.required("interaction");
+            return Err(Error::Invalid(violations));
+        };
+        let kind = violations.choice::<proto::interaction::Kind>("interaction.kind", interaction.kind);
+        let channel =
+            violations.choice::<proto::interaction::Channel>("interaction.channel", interaction.channel);
+        let occur_time = time::past(
+            "interaction.occur_time",
+            interaction.occur_time.as_ref(),
+            now,
+            &mut violations,
+        );
+        let summary = text::block(
+            "interaction.summary",
+            &interaction.summary,
+            MAX_SUMMARY,
+            &mut violations,
+        );
+        let subject = text::line(
+            "interaction.subject",
+            &interaction.subject,
+            MAX_SUBJECT,
+            &mut violations,
+        );
+        if !subject.is_empty() && !is_resource_name(&subject) {
+            violations.format("interaction.subject", "a resource name such as complaints/{uuid}");
+        }
+        violations.finish()?;
+        let (kind, channel) = kind
+            .and_then(InteractionKind::of)
+            .zip(channel.and_then(InteractionChannel::of))
+            .ok_or_else(|| Error::internal("an enum passed the violations without a counterpart"))?;
+        Ok(Self {
+            customer_id,
+            kind,
+            channel,
+            occur_time,
+            summary: summary.into(),
+            subject,
+        })
+    }
+
+    pub fn interaction(&self, id: Uuid, now: DateTime<Utc>) -> Interaction {
+        Interaction {
+            customer_id: self.customer_id,
+            id,
+            kind: self.kind,
+            channel: self.channel,
+            occur_time: self.occur_time.unwrap_or(now),
+            summary: self.summary.clone(),
+            subject: self.subject.clone(),
+            create_time: now,
+        }
+    }
+}
+
+impl List {
+    pub fn parse(message: &proto::ListInteractionsRequest) -> Result<Self, Error> {
+        let mut violations = Violations::default();
+        let customer_id = customer::read_name("customer", &message.customer, &mut violations);
+        let query = ["interactions", message.customer.as_str()];
+        let page = PageRequest::parse(message.page_size, &message.page_token, &query, &mut violations);
+        violations.finish()?;
+        Ok(Self { customer_id, page })
+    }
+}
+
+/// `collection/{uuid}`, once or nested. The subject goes into an event, where free text may not.
+fn is_resource_name(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('/').collect();
+    let is_collection = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphabetic());
+    let is_id = |part: &str| ResourceName::find("x", &format!("x/{part}")).is_some();
+    parts.len().is_multiple_of(2)
+        && parts
+            .chunks(2)
+            .all(|pair| matches!(pair, [collection, id] if is_collection(collection) && is_id(id)))
+}
+
+pub fn write(interaction: &Interaction) -> proto::Interaction {
+    proto::Interaction {
+        name: interaction.name(),
+        kind: interaction.kind.number(),
+        channel: interaction.channel.number(),
+        occur_time: time::wire(interaction.occur_time),
+        summary: interaction.summary.expose().clone(),
+        subject: interaction.subject.clone(),
+        create_time: time::wire(interaction.create_time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_a_resource_name_and_nothing_else() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        for (text, good) in [
+            (format!("complaints/{id}"), true),
+            (format!("customers/{id}/purchases/{id}"), true),
+            (format!("customers/{id}/purchases"), false),
+            (format!("/{id}"), false),
+            (format!("com plaints/{id}"), false),
+            ("complaints/13800138000".to_owned(), false),
+            ("Li Lei".to_owned(), false),
+        ] {
+            assert_eq!(is_resource_name(&text), good, "{text}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Purchases: recorded by the batch, listed per customer.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use cqm_db::{Conn, log};
+use cqm_proto::customers::v1 as proto;
+use cqm_proto::customers::v1::record_purchases_response::Outcome;
+use cqm_proto::customers::v1::{RecordPurchasesRequest, RecordPurchasesResponse};
+use cqm_rpc::{Call, Error};
+use uuid::Uuid;
+
+use super::convert::purchase::{List, Owner, Row, write};
+use super::convert::{after_time_key, event, row_status, time_key};
+use crate::App;
+use crate::domain::purchase::Purchase;
+use crate::error::{CUSTOMER_NOT_FOUND, customer_not_found, purchase_reference_reused};
+use crate::store::{self, bulk};
+
+pub async fn record(
+    app: App,
+    call: Call,
+    rows: Arc<Vec<RecordPurchasesRequest>>,
+) -> Result<Vec<RecordPurchasesResponse>, Error> {
+    let now = app.clock.now();
+    let parsed: Vec<Result<Row, Error>> = rows.iter().map(|row| Row::parse(row, now)).collect();
+    let batch: &[&Row] = &parsed
+        .iter()
+        .filter_map(|row| row.as_ref().ok())
+        .collect::<Vec<_>>();
+    let settled = app
+        .db
+        .tx(&call, "record_purchases", async |tx| {
+            settle(tx, &call, batch, now).await
+        })
+        .await?;
+    let mut settled = settled.into_iter();
+    let outcomes = parsed.into_iter().map(|row| {
+        row.and_then(|_| {
+            settled
+                .next()
+                .ok_or_else(|| Error::internal("a row was not settled"))?
+        })
+    });
+    Ok(rows
+        .iter()
+        .zip(outcomes)
+        .map(|(row, outcome)| answer(row.row, outcome))
+        .collect())
+}
+
+type Settled = Result<(Outcome, String), Error>;
+
+/// Writes a batch and says of each row what became of it, in the order of the rows.
+async fn settle(
+    tx: &mut Conn,
+    call: &Call,
+    batch: &[&Row],
+    now: DateTime<Utc>,
+) -> Result<Vec<Settled>, Error> {
+    let owners = hold_owners(tx, batch).await?;
+    let purchases: Vec<Result<Purchase, Error>> = batch
+        .iter()
+        .map(|row| {
+            let customer_id = owners.resolve(&row.owner)?;
+            Ok(Purchase {
+                customer_id,
+                id: Uuid::now_v7(),
+                facts: row.facts.clone(),
+                create_time: now,
+            })
+        })
+        .collect();
+    let wanted: Vec<&Purchase> = purchases
+        .iter()
+        .filter_map(|purchase| purchase.as_ref().ok())
+        .collect();
+    let recorded = bulk::insert_purchases(tx, &wanted).await?;
+    let (new, old): (Vec<&Purchase>, Vec<&Purchase>) = wanted
+        .into_iter()
+        .partition(|purchase| recorded.contains(&purchase.id));
+    let keys = old
+        .iter()
+        .map(|purchase| (purchase.customer_id, purchase.facts.reference.as_str()));
+    let earlier = bulk::find_purchases(tx, keys.collect()).await?;
+    let events: Vec<_> = new.into_iter().map(event::of_purchase).collect();
+    log::append(tx, &call.trace, &events).await?;
+    Ok(purchases
+        .into_iter()
+        .map(|purchase| outcome(&purchase?, &recorded, &earlier))
+        .collect())
+}
+
+/// A reference that was there already belongs to the same purchase, told again, or to another one.
+fn outcome(
+    purchase: &Purchase,
+    recorded: &HashSet<Uuid>,
+    earlier: &HashMap<(Uuid, String), Purchase>,
+) -> Settled {
+    if recorded.contains(&purchase.id) {
+        return Ok((Outcome::Recorded, purchase.name()));
+    }
+    match earlier.get(&(purchase.customer_id, purchase.facts.reference.clone())) {
+        Some(first) if first.facts == purchase.facts => Ok((Outcome::AlreadyRecorded, first.name())),
+        Some(first) => Err(purchase_reference_reused(first.name())),
+        None => Err(Error::internal("a row was neither inserted nor there before")),
+    }
+}
+
+/// The customers of a batch, found in one query.
+struct Owners {
+    ids: HashSet<Uuid>,
+    by_reference: HashMap<String, Uuid>,
+}
+
+impl Owners {
+    fn resolve(&self, owner: &Owner) -> Result<Uuid, Error> {
+        match owner {
+            Owner::Id(id) => self.ids.get(id).copied().ok_or_else(|| customer_not_found(*id)),
+            Owner::ExternalReference(reference) => {
+                self.by_reference
+                    .get(reference)
+                    .copied()
+                    .ok_or_else(|| Error::NotFound {
+                        reason: CUSTOMER_NOT_FOUND,
+                        name: "customers/-".to_owned(),
+                    })
+            }
+        }
+    }
+}
+
+async fn hold_owners(tx: &mut Conn, batch: &[&Row]) -> Result<Owners, Error> {
+    let (mut ids, mut references) = (HashSet::new(), HashSet::new());
+    for row in batch {
+        match &row.owner {
+            Owner::Id(id) => {
+                ids.insert(*id);
+            }
+            Owner::ExternalReference(reference) => {
+                references.insert(reference.as_str());
+            }
+        }
+    }
+    let held = bulk::hold_customers(tx, ids.into_iter().collect(), references.into_iter().collect()).await?;
+    let ids = held.iter().map(|(id, _)| *id).collect();
+    let by_reference = held
+        .into_iter()
+        .filter_map(|(id, reference)| Some((reference?, id)))
+        .collect();
+    Ok(Owners { ids, by_reference })
+}
+
+fn answer(row: i64, settled: Settled) -> RecordPurchasesResponse {
+    match settled {
+        Ok((outcome, purchase)) => RecordPurchasesResponse {
+            row,
+            outcome: outcome.into(),
+            purchase,
+            error: None,
+        },
+        Err(error) => RecordPurchasesResponse {
+            row,
+            outcome: Outcome::Rejected.into(),
+            purchase: String::new(),
+            error: Some(row_status(error)),
+        },
+    }
+}
+
+pub async fn list(
+    app: &App,
+    call: &Call,
+    message: proto::ListPurchasesRequest,
+) -> Result<proto::ListPurchasesResponse, Error> {
+    let list = &List::parse(&message)?;
+    let after = after_time_key(&list.page)?;
+    let rows = app
+        .db
+        .read(call, "list_purchases", async |conn| {
+            store::customer::check_customer(conn, list.customer_id).await?;
+            store::purchase::list_purchases(conn, list.customer_id, after, list.page.limit()).await
+        })
+        .await?;
+    let page = list.page.page(rows, |purchase| {
+        time_key(purchase.facts.purchase_time, purchase.id)
+    });
+    Ok(proto::ListPurchasesResponse {
+        purchases: page.items.iter().map(write).collect(),
+        next_page_token: page.next_page_token,
+    })
+}

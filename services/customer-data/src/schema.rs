@@ -1,0 +1,64 @@
+// @generated automatically by Diesel CLI.
+
+diesel::table! {
+    customer_tags (tag, customer_id) {
+        tag -> Text,
+        customer_id -> Uuid,
+    }
+}
+
+diesel::table! {
+    customers (id) {
+        id -> Uuid,
+        version -> Int8,
+        display_name -> Text,
+        phones -> Jsonb,
+        emails -> Jsonb,
+        addresses -> Jsonb,
+        birth_year -> Nullable<Int2>,
+        birth_month -> Nullable<Int2>,
+        birth_day -> Nullable<Int2>,
+        gender -> Nullable<Text>,
+        locale -> Text,
+        source_channel -> Nullable<Text>,
+        tags -> Array<Text>,
+        external_reference -> Nullable<Text>,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+        delete_time -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    interactions (customer_id, id) {
+        customer_id -> Uuid,
+        id -> Uuid,
+        kind -> Text,
+        channel -> Text,
+        occur_time -> Timestamptz,
+        summary -> Text,
+        subject -> Text,
+        create_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    purchases (customer_id, id) {
+        customer_id -> Uuid,
+        id -> Uuid,
+        purchase_reference -> Text,
+        purchase_time -> Timestamptz,
+        currency_code -> Text,
+        amount_units -> Int8,
+        amount_nanos -> Int4,
+        quantity -> Int8,
+        product -> Text,
+        create_time -> Timestamptz,
+    }
+}
+
+diesel::joinable!(customer_tags -> customers (customer_id));
+diesel::joinable!(interactions -> customers (customer_id));
+diesel::joinable!(purchases -> customers (customer_id));
+
+diesel::allow_tables_to_appear_in_same_query!(customer_tags, customers, interactions, purchases,);

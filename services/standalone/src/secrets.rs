@@ -1,0 +1,43 @@
+//! The secrets that a suite on one machine makes for itself, once.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cqm_rpc::BoxError;
+use serde::{Deserialize, Serialize};
+
+/// Kept between runs: with a new `token_key` the links in mails already sent would stop working.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Secrets {
+    /// Seals what stands in Redis.
+    pub cache_key: String,
+    /// Signs the links of invitations.
+    pub token_key: String,
+}
+
+impl Secrets {
+    pub fn generate() -> Self {
+        let fresh = || STANDARD.encode(rand::random::<[u8; 32]>());
+        Self { cache_key: fresh(), token_key: fresh() }
+    }
+
+    /// Reads `secrets.json` of the folder, or makes it, readable by its owner alone.
+    pub fn keep(folder: &Path) -> Result<Self, BoxError> {
+        let path = folder.join("secrets.json");
+        if path.exists() {
+            return Ok(serde_json::from_slice(&fs::read(&path)?)?);
+        }
+        let secrets = Self::generate();
+        // Renamed into place: a crash in between leaves no half of it.
+        let unfinished = folder.join("secrets.json.new");
+        let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+        file.write_all(&serde_json::to_vec_pretty(&secrets)?)?;
+        file.sync_all()?;
+        fs::rename(unfinished, path)?;
+        Ok(secrets)
+    }
+}
