@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     if not PURCHASES.exists():
         raise ui.Failure(f"{PURCHASES} is missing: the clone is not complete")
     if suite.keeper().running():
-        suite.build("cqm-cli")
+        suite.build("cqm-standalone", "cqm-cli")
     else:
         ui.heading("The suite does not run yet: starting it (it stays up, ./scripts/dev down stops it)")
     # Also waits for a suite that another script has just started.

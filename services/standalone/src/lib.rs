@@ -180,6 +180,7 @@ fn gateway(options: &Options, backends: Backends) -> Result<cqm_gateway::config:
         audience: AUDIENCE.to_owned(),
         jwks: options.jwks.clone(),
         internal_service: true,
+        prefix: String::new(),
     };
     settings.service.identity.issuers.insert("development".to_owned(), issuer);
     Ok(settings)

@@ -45,7 +45,7 @@ pub async fn dissatisfied(target: &Target) -> Result<Told> {
         )
         .await?;
     story.mail(&complaint, 1, "the acknowledgement").await?;
-    let complaint = story.handle(&complaint, "压片批次有气泡", "Production").await?;
+    let complaint = story.handle(&complaint, "压片批次有气泡", "production").await?;
     let complaint = story.resolve(&complaint, "寄出一张新光盘。", 0).await?;
     story.mail(&complaint, 2, "the outcome").await?;
     let token = story.invitation(1).await?;
@@ -86,7 +86,7 @@ pub async fn satisfied(target: &Target) -> Result<Told> {
         .await?;
     story.mail(&complaint, 1, "the acknowledgement").await?;
     let complaint = story
-        .handle(&complaint, "The carrier's depot was closed.", "Logistics")
+        .handle(&complaint, "The carrier's depot was closed.", "logistics")
         .await?;
     let complaint = story.resolve(&complaint, "Shipping refunded.", 100).await?;
     story.mail(&complaint, 2, "the outcome").await?;

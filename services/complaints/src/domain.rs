@@ -1,0 +1,11 @@
+//! The rules of complaints: pure, without I/O, clock or wire types.
+
+mod complaint;
+mod event;
+mod vocabulary;
+
+pub use complaint::{
+    COLLECTION, Complaint, IllegalMove, Matter, Reopening, Resolution, RootCause, reference,
+};
+pub use event::{Event, TimelineEntry, What};
+pub use vocabulary::{Action, Category, Channel, Remedy, ReopenReason, Severity, State, UnknownCode};

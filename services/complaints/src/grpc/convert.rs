@@ -1,0 +1,13 @@
+//! Messages to commands and back. What leaves a `parse` cannot hold invalid data.
+
+mod answer;
+mod command;
+mod event;
+mod list;
+
+pub use answer::{complaint, timeline_entry};
+pub use command::{
+    Acknowledge, Assign, Close, Get, RecordRootCause, Register, Reopen, Resolve, StartInvestigation, Target,
+};
+pub use event::event;
+pub use list::{List, ListTimeline};

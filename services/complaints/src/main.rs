@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    cqm_runtime::process::main::<cqm_complaints::App>()
+}

@@ -1,0 +1,5 @@
+//! Queries over one borrowed connection.
+
+pub mod complaint;
+pub mod list;
+pub mod timeline;

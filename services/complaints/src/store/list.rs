@@ -1,0 +1,120 @@
+//! Lists of complaints, by page.
+
+use cqm_db::Conn;
+use cqm_rpc::Error;
+use diesel::dsl::sql;
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, SmallInt, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use super::complaint::ComplaintRow;
+use crate::domain::{Category, Complaint, Severity, State};
+use crate::schema::complaints;
+
+/// Which complaints, in which order, after which one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    pub filter: Filter,
+    pub order: Order,
+    pub after: Option<Key>,
+    pub limit: i64,
+}
+
+/// What is set must all hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub customer: Option<Uuid>,
+    pub state: Option<State>,
+    pub category: Option<Category>,
+    pub severity: Option<Severity>,
+    pub assignee: Option<String>,
+}
+
+/// By the time of registration (ids are given in its order), or by severity first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The newest first.
+    Newest,
+    /// The oldest first.
+    Oldest,
+    /// The most severe first, among equals the oldest first.
+    MostSevere,
+}
+
+/// Where a row stands in every order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub severity: Severity,
+    pub id: Uuid,
+}
+
+type Columns = diesel::helper_types::AsSelect<ComplaintRow, Pg>;
+
+/// The statement of a list: one index of the table gives both the rows and their order.
+pub(crate) fn statement(
+    query: &Query,
+) -> complaints::BoxedQuery<'_, Pg, diesel::helper_types::SqlTypeOf<Columns>> {
+    let Filter {
+        customer,
+        state,
+        category,
+        severity,
+        assignee,
+    } = &query.filter;
+    let mut statement = complaints::table
+        .select(ComplaintRow::as_select())
+        .limit(query.limit)
+        .into_boxed();
+    if let Some(customer) = customer {
+        statement = statement.filter(complaints::customer_id.eq(customer));
+    }
+    if let Some(state) = state {
+        statement = statement.filter(complaints::state.eq(state.code()));
+    }
+    if let Some(category) = category {
+        statement = statement.filter(complaints::category.eq(category.code()));
+    }
+    if let Some(severity) = severity {
+        statement = statement.filter(complaints::severity_rank.eq(rank(*severity)));
+    }
+    if let Some(assignee) = assignee {
+        statement = statement.filter(complaints::assignee.eq(assignee));
+    }
+    match (query.order, query.after) {
+        (Order::Newest, Some(after)) => statement = statement.filter(complaints::id.lt(after.id)),
+        (Order::Oldest, Some(after)) => statement = statement.filter(complaints::id.gt(after.id)),
+        // One comparison of the whole key, so that a deep page starts in the index where the one before ended.
+        (Order::MostSevere, Some(after)) => {
+            statement = statement.filter(
+                sql::<Bool>("(complaints.severity_rank, complaints.id) > (")
+                    .bind::<SmallInt, _>(rank(after.severity))
+                    .sql(", ")
+                    .bind::<SqlUuid, _>(after.id)
+                    .sql(")"),
+            );
+        }
+        (_, None) => {}
+    }
+    match query.order {
+        Order::Newest => statement.order(complaints::id.desc()),
+        Order::Oldest => statement.order(complaints::id.asc()),
+        Order::MostSevere => statement.order((complaints::severity_rank.asc(), complaints::id.asc())),
+    }
+}
+
+pub async fn list(conn: &mut Conn, query: &Query) -> Result<Vec<Complaint>, Error> {
+    let rows: Vec<ComplaintRow> = statement(query).load(conn).await?;
+    rows.into_iter()
+        .map(|row| row.try_into().map_err(Error::internal))
+        .collect()
+}
+
+/// The value of the generated column: ascending from the most severe.
+fn rank(severity: Severity) -> i16 {
+    -severity.code()
+}
+
+#[cfg(test)]
+mod tests;

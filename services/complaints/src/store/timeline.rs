@@ -1,0 +1,102 @@
+//! The rows of timelines. They are only ever added.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use cqm_db::Conn;
+use cqm_rpc::{Error, Personal, ResourceName};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use crate::domain::{TimelineEntry, UnknownCode};
+use crate::schema::complaint_timeline;
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = complaint_timeline, check_for_backend(diesel::pg::Pg))]
+struct TimelineRow {
+    version: i64,
+    time: DateTime<Utc>,
+    action: i16,
+    from_state: Option<i16>,
+    to_state: i16,
+    actor: String,
+    facts: serde_json::Value,
+    #[diesel(deserialize_as = String)]
+    note: Personal<String>,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = complaint_timeline)]
+struct NewTimelineEntry<'a> {
+    complaint_id: Uuid,
+    version: i64,
+    time: DateTime<Utc>,
+    action: i16,
+    from_state: Option<i16>,
+    to_state: i16,
+    actor: &'a str,
+    facts: serde_json::Value,
+    note: &'a str,
+}
+
+/// Adds one entry, in the transaction of what it tells.
+pub async fn append(tx: &mut Conn, complaint: ResourceName, entry: &TimelineEntry) -> Result<(), Error> {
+    diesel::insert_into(complaint_timeline::table)
+        .values(NewTimelineEntry {
+            complaint_id: complaint.id(),
+            version: entry.version,
+            time: entry.time,
+            action: entry.action.code(),
+            from_state: entry.from.map(|state| state.code()),
+            to_state: entry.to.code(),
+            actor: &entry.actor,
+            facts: entry
+                .facts
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            note: entry.note.expose(),
+        })
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// The entries after a version, the oldest first. Empty from the start only when there is no such complaint: the
+/// first entry is written with the complaint.
+pub async fn list(
+    conn: &mut Conn,
+    complaint: ResourceName,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<TimelineEntry>, Error> {
+    let rows: Vec<TimelineRow> = complaint_timeline::table
+        .filter(complaint_timeline::complaint_id.eq(complaint.id()))
+        .filter(complaint_timeline::version.gt(after))
+        .order(complaint_timeline::version)
+        .limit(limit)
+        .select(TimelineRow::as_select())
+        .load(conn)
+        .await?;
+    rows.into_iter().map(entry).collect()
+}
+
+fn entry(row: TimelineRow) -> Result<TimelineEntry, Error> {
+    let facts: BTreeMap<String, String> = serde_json::from_value(row.facts).map_err(Error::internal)?;
+    let unknown = |error: UnknownCode| Error::internal(error);
+    Ok(TimelineEntry {
+        version: row.version,
+        time: row.time,
+        action: i32::from(row.action).try_into().map_err(unknown)?,
+        from: row
+            .from_state
+            .map(|code| i32::from(code).try_into())
+            .transpose()
+            .map_err(unknown)?,
+        to: i32::from(row.to_state).try_into().map_err(unknown)?,
+        actor: row.actor,
+        facts,
+        note: row.note,
+    })
+}

@@ -1,0 +1,325 @@
+use std::time::Duration;
+
+use cqm_proto::complaints::v1::list_complaints_request::OrderBy;
+use cqm_proto::complaints::v1::*;
+use cqm_rpc::Call;
+use cqm_rpc::reason::{ENUM_UNKNOWN, FIELD_FORMAT, FIELD_RANGE, PAGE_TOKEN_INVALID};
+use diesel_async::SimpleAsyncConnection;
+
+use crate::desk::*;
+use complaint::State;
+
+const CUSTOMERS: [&str; 2] = [CUSTOMER, "customers/01890a5d-ac96-774b-bcce-b302099a8059"];
+const CATEGORIES: [Category; 2] = [Category::Logistics, Category::ProductQuality];
+const SEVERITIES: [Severity; 3] = [Severity::Low, Severity::High, Severity::Critical];
+const AGENTS: [&str; 2] = ["agent-1", "agent-2"];
+
+/// Complaints that differ in everything a list can be filtered by, in the order of their registration.
+async fn stock(desk: &mut Desk) -> Vec<Complaint> {
+    let mut stock = Vec::new();
+    for index in 0..36 {
+        let told = Complaint {
+            customer: CUSTOMERS[index % 2].to_owned(),
+            category: CATEGORIES[index / 2 % 2].into(),
+            severity: SEVERITIES[index % 3].into(),
+            ..matter()
+        };
+        let client = &mut desk.client;
+        let mut complaint = client
+            .register_complaint(representative(registration(told)))
+            .await
+            .unwrap()
+            .into_inner();
+        if index % 4 > 0 {
+            let message = assign(&complaint.name, AGENTS[index % 4 % 2]);
+            complaint = client
+                .assign_complaint(representative(message))
+                .await
+                .unwrap()
+                .into_inner();
+        }
+        if index % 5 > 1 {
+            let message = acknowledge(&complaint.name);
+            complaint = client
+                .acknowledge_complaint(representative(message))
+                .await
+                .unwrap()
+                .into_inner();
+        }
+        stock.push(complaint);
+    }
+    desk.kit.events.next().await;
+    stock
+}
+
+/// Every page of a list.
+async fn pages(desk: &Desk, query: &ListComplaintsRequest) -> Vec<Vec<Complaint>> {
+    let mut client = desk.client.clone();
+    let mut pages = Vec::new();
+    let mut query = query.clone();
+    loop {
+        let page = client
+            .list_complaints(representative(query.clone()))
+            .await
+            .unwrap()
+            .into_inner();
+        pages.push(page.complaints);
+        if page.next_page_token.is_empty() {
+            return pages;
+        }
+        query.page_token = page.next_page_token;
+    }
+}
+
+#[tokio::test]
+async fn every_combination_of_filters_lists_what_matches_in_every_order_page_by_page() {
+    let mut desk = Desk::open().await;
+    let stock = stock(&mut desk).await;
+    let mut found_in_all = 0;
+    for combination in 0..32_usize {
+        let on = |bit: usize| combination >> bit & 1 == 1;
+        for order in [
+            OrderBy::Unspecified,
+            OrderBy::CreateTimeAsc,
+            OrderBy::SeverityDesc,
+        ] {
+            let query = ListComplaintsRequest {
+                page_size: 5,
+                customer: if on(0) {
+                    CUSTOMERS[1].to_owned()
+                } else {
+                    String::new()
+                },
+                state: if on(1) { State::Acknowledged.into() } else { 0 },
+                category: if on(2) { CATEGORIES[0].into() } else { 0 },
+                severity: if on(3) { SEVERITIES[1].into() } else { 0 },
+                assignee: if on(4) {
+                    AGENTS[1].to_owned()
+                } else {
+                    String::new()
+                },
+                order_by: order.into(),
+                ..Default::default()
+            };
+            let mut expected: Vec<&Complaint> = stock
+                .iter()
+                .filter(|complaint| !on(0) || complaint.customer == query.customer)
+                .filter(|complaint| !on(1) || complaint.state == query.state)
+                .filter(|complaint| !on(2) || complaint.category == query.category)
+                .filter(|complaint| !on(3) || complaint.severity == query.severity)
+                .filter(|complaint| !on(4) || complaint.assignee == query.assignee)
+                .collect();
+            match order {
+                OrderBy::SeverityDesc => {
+                    expected.sort_by_key(|complaint| std::cmp::Reverse(complaint.severity))
+                }
+                OrderBy::CreateTimeAsc => {}
+                OrderBy::Unspecified | OrderBy::CreateTimeDesc => expected.reverse(),
+            }
+            let pages = pages(&desk, &query).await;
+            let sizes: Vec<usize> = pages.iter().map(Vec::len).collect();
+            let full = sizes.len() - 1;
+            assert!(
+                sizes[..full].iter().all(|size| *size == 5),
+                "{query:?}: {sizes:?}"
+            );
+            let found: Vec<&Complaint> = pages.iter().flatten().collect();
+            assert_eq!(found, expected, "{query:?}");
+            found_in_all += found.len();
+        }
+    }
+    assert!(
+        found_in_all > 500,
+        "the stock matches too little to tell anything: {found_in_all}"
+    );
+}
+
+#[tokio::test]
+async fn a_complaint_that_comes_in_between_two_pages_does_not_shift_them() {
+    let mut desk = Desk::open().await;
+    let first = desk.registered().await;
+    let second = desk.registered().await;
+    let third = desk.registered().await;
+    let query = ListComplaintsRequest {
+        page_size: 2,
+        ..Default::default()
+    };
+    let page = desk
+        .client
+        .list_complaints(representative(query.clone()))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(page.complaints, [third, second]);
+    desk.registered().await;
+    let next = ListComplaintsRequest {
+        page_token: page.next_page_token,
+        ..query
+    };
+    let page = desk
+        .client
+        .list_complaints(representative(next))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (page.complaints, page.next_page_token.as_str()),
+        (vec![first], "")
+    );
+}
+
+#[tokio::test]
+async fn an_empty_list_is_an_answer() {
+    let desk = Desk::open().await;
+    assert_eq!(
+        pages(&desk, &ListComplaintsRequest::default()).await,
+        [Vec::new()]
+    );
+}
+
+#[tokio::test]
+async fn a_page_size_over_the_limit_is_cut_to_it() {
+    let desk = Desk::open().await;
+    let call = Call::internal("test", Duration::from_secs(30));
+    let stocked: Result<(), cqm_rpc::Error> = desk
+        .kit
+        .db
+        .tx(&call, "stock", async |tx| {
+            Ok(tx
+                .batch_execute(
+                    "INSERT INTO complaints (id, reference, customer_id, channel, category, severity, subject,
+                         description, remedy_note, state, reopen_count, create_time, update_time, version)
+                     SELECT gen_random_uuid(), 'C-' || n, gen_random_uuid(), 1, 1, 1, 's', '', '', 1, 0, now(), now(), 1
+                     FROM generate_series(1, 201) AS n",
+                )
+                .await?)
+        })
+        .await;
+    stocked.unwrap();
+    let query = ListComplaintsRequest {
+        page_size: i32::MAX,
+        ..Default::default()
+    };
+    let sizes: Vec<usize> = pages(&desk, &query).await.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [200, 1]);
+}
+
+#[tokio::test]
+async fn a_timeline_is_read_in_pages_the_oldest_entry_first() {
+    let mut desk = Desk::open().await;
+    let name = desk.in_state(State::Closed).await.name;
+    let other = desk.in_state(State::Resolved).await.name;
+    let whole = desk.timeline(&name).await;
+    assert_eq!(whole.len(), 4);
+    assert_eq!(desk.timeline(&other).await.len(), 3);
+
+    let mut query = ListTimelineRequest {
+        complaint: name.clone(),
+        page_size: 3,
+        ..Default::default()
+    };
+    let page = desk
+        .client
+        .list_timeline(representative(query.clone()))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(page.entries, whole[..3]);
+    query.page_token = page.next_page_token;
+    // What is added meanwhile comes at the end.
+    desk.client
+        .reopen_complaint(representative(reopen(&name)))
+        .await
+        .unwrap();
+    desk.kit.events.next().await;
+    let page = desk
+        .client
+        .list_timeline(representative(query))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(page.entries[0], whole[3]);
+    assert_eq!(page.entries[1].action(), timeline_entry::Action::Reopened);
+    assert_eq!((page.entries.len(), page.next_page_token.as_str()), (2, ""));
+}
+
+#[tokio::test]
+async fn lists_are_told_what_is_wrong_with_filters_and_tokens() {
+    let mut desk = Desk::open().await;
+    let message = ListComplaintsRequest {
+        page_size: -1,
+        customer: "Zhang Wei".to_owned(),
+        state: 6,
+        category: 8,
+        severity: 5,
+        order_by: 4,
+        ..Default::default()
+    };
+    let wrong = [
+        ("customer", FIELD_FORMAT),
+        ("state", ENUM_UNKNOWN),
+        ("category", ENUM_UNKNOWN),
+        ("severity", ENUM_UNKNOWN),
+        ("order_by", ENUM_UNKNOWN),
+        ("page_size", FIELD_RANGE),
+    ];
+    assert_eq!(
+        violations(desk.client.list_complaints(representative(message)).await),
+        expected(&wrong)
+    );
+
+    let complaint = desk.registered().await;
+    desk.registered().await;
+    let first = ListComplaintsRequest {
+        page_size: 1,
+        ..Default::default()
+    };
+    let token = desk
+        .client
+        .list_complaints(representative(first.clone()))
+        .await
+        .unwrap()
+        .into_inner()
+        .next_page_token;
+    let invalid = expected(&[("page_token", PAGE_TOKEN_INVALID)]);
+    let mut forged = token.clone().into_bytes();
+    forged[14] = if forged[14] == b'A' { b'B' } else { b'A' };
+    for (query, token) in [
+        (first.clone(), "made-up".to_owned()),
+        (first.clone(), "not base64!".to_owned()),
+        (first.clone(), String::from_utf8(forged).unwrap()),
+        (first.clone(), token[..token.len() - 4].to_owned()),
+        (
+            ListComplaintsRequest {
+                severity: 3,
+                ..first.clone()
+            },
+            token.clone(),
+        ),
+        (
+            ListComplaintsRequest {
+                order_by: 2,
+                ..first.clone()
+            },
+            token.clone(),
+        ),
+    ] {
+        let message = ListComplaintsRequest {
+            page_token: token,
+            ..query
+        };
+        assert_eq!(
+            violations(desk.client.list_complaints(representative(message)).await),
+            invalid
+        );
+    }
+    let message = ListTimelineRequest {
+        complaint: complaint.name,
+        page_token: token,
+        ..Default::default()
+    };
+    assert_eq!(
+        violations(desk.client.list_timeline(representative(message)).await),
+        invalid
+    );
+}
