@@ -1,0 +1,126 @@
+//! Members of the programme.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Event, Fact, Refusal};
+
+named! {
+    /// Whether a member's points can be used.
+    State {
+        /// Points are earned and spent.
+        Active = "ACTIVE",
+        /// Points are earned, not spent.
+        Frozen = "FROZEN",
+    }
+}
+
+/// A customer who collects points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub customer: Uuid,
+    pub state: State,
+    /// Grows by one with each event, those of the ledger among them.
+    pub version: i64,
+    /// How many entries the ledger has for the member; the last one's sequence.
+    pub entry_count: i64,
+    pub create_time: DateTime<Utc>,
+    pub update_time: DateTime<Utc>,
+}
+
+impl Member {
+    /// A customer becomes a member.
+    pub fn enrol(customer: Uuid, now: DateTime<Utc>) -> (Self, Event) {
+        let mut member = Self {
+            customer,
+            state: State::Active,
+            version: 0,
+            entry_count: 0,
+            create_time: now,
+            update_time: now,
+        };
+        let event = member.happened(now, Fact::Enrolled);
+        (member, event)
+    }
+
+    /// Stops the spending of points.
+    pub fn freeze(&mut self, now: DateTime<Utc>) -> Result<Event, Refusal> {
+        self.turn(State::Active, State::Frozen, "freeze")?;
+        Ok(self.happened(now, Fact::Frozen))
+    }
+
+    /// Allows the spending of points again.
+    pub fn unfreeze(&mut self, now: DateTime<Utc>) -> Result<Event, Refusal> {
+        self.turn(State::Frozen, State::Active, "unfreeze")?;
+        Ok(self.happened(now, Fact::Unfrozen))
+    }
+
+    fn turn(&mut self, from: State, to: State, action: &'static str) -> Result<(), Refusal> {
+        if self.state != from {
+            return Err(Refusal::State {
+                state: self.state,
+                action,
+            });
+        }
+        self.state = to;
+        Ok(())
+    }
+
+    pub(super) fn happened(&mut self, now: DateTime<Utc>, fact: Fact) -> Event {
+        self.version += 1;
+        self.update_time = now;
+        Event {
+            customer: self.customer,
+            version: self.version,
+            time: now,
+            fact,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_turned_by_events_and_nothing_else() {
+        let now = DateTime::UNIX_EPOCH;
+        let (mut member, enrolled) = Member::enrol(Uuid::nil(), now);
+        assert_eq!((enrolled.version, enrolled.fact), (1, Fact::Enrolled));
+
+        let refused = member.unfreeze(now);
+        assert_eq!(
+            refused,
+            Err(Refusal::State {
+                state: State::Active,
+                action: "unfreeze"
+            })
+        );
+        assert_eq!(member.version, 1, "a refusal changes nothing");
+
+        let later = now + std::time::Duration::from_secs(1);
+        let frozen = member.freeze(later).unwrap();
+        assert_eq!(
+            (frozen.version, frozen.fact, member.update_time),
+            (2, Fact::Frozen, later)
+        );
+        assert_eq!(
+            member.freeze(now),
+            Err(Refusal::State {
+                state: State::Frozen,
+                action: "freeze"
+            })
+        );
+
+        assert_eq!(member.unfreeze(later).unwrap().fact, Fact::Unfrozen);
+        assert_eq!((member.state, member.version), (State::Active, 3));
+    }
+
+    #[test]
+    fn every_name_is_found_again() {
+        for state in State::ALL {
+            assert_eq!(State::find(state.name()), Some(*state));
+        }
+        assert_eq!(State::find("active"), None);
+    }
+}

@@ -1,0 +1,270 @@
+//! The ledger's commands, accounts and entries.
+
+use chrono::{DateTime, Utc};
+use cqm_proto::google::r#type::Money;
+use cqm_proto::loyalty::v1 as proto;
+use cqm_proto::loyalty::v1::earn_points_request::Basis as WireBasis;
+use cqm_rpc::{Error, Etag, PageRequest, Violations};
+use uuid::Uuid;
+
+use super::member::name;
+use super::{request_id, source, time, timestamp};
+use crate::domain::Refusal;
+use crate::domain::book::Book;
+use crate::domain::earning::Basis;
+
+use crate::domain::ledger::{Account, Entry, Kind, Reason};
+use crate::store::TrialBalance;
+
+/// The most points that one statement of a person gives or takes.
+const MOST_STATED: i64 = 1_000_000;
+const MOST_NANOS: i32 = 999_999_999;
+
+/// Points are to be given for what happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earn {
+    pub customer: Uuid,
+    pub basis: Basis,
+    pub source: String,
+    pub request_id: Uuid,
+}
+
+impl Earn {
+    pub fn parse(message: &proto::EarnPointsRequest) -> Result<Self, Error> {
+        let mut violations = Violations::default();
+        let customer = super::customer(&message.customer, &mut violations);
+        let basis = basis(message.basis.as_ref(), &mut violations);
+        let source = source(&message.source, &mut violations);
+        let request_id = request_id(&message.request_id, &mut violations);
+        violations.finish()?;
+        Ok(Self {
+            customer: customer.expect("no violations, so there is a customer"),
+            basis: basis.expect("no violations, so there is a basis"),
+            source,
+            request_id: request_id.expect("no violations, so there is a request id"),
+        })
+    }
+}
+
+fn basis(basis: Option<&WireBasis>, violations: &mut Violations) -> Option<Basis> {
+    match basis {
+        None => {
+            violations.required("basis");
+            None
+        }
+        Some(WireBasis::Purchase(purchase)) => {
+            let units = whole_units("purchase.amount", purchase.amount.as_ref(), violations);
+            let time = time(
+                "purchase.purchase_time",
+                purchase.purchase_time.as_ref(),
+                violations,
+            );
+            Some(Basis::Purchase {
+                units: units?,
+                time: time?,
+            })
+        }
+        Some(WireBasis::Survey(_)) => Some(Basis::Survey),
+        Some(WireBasis::Compensation(compensation)) => {
+            let points = compensation.points;
+            if !(1..=MOST_STATED).contains(&points) {
+                violations.range("compensation.points", &format!("1 to {MOST_STATED}"));
+            }
+            Some(Basis::Compensation { points })
+        }
+        Some(WireBasis::Adjustment(adjustment)) => {
+            let points = adjustment.points;
+            if points == 0 || !(-MOST_STATED..=MOST_STATED).contains(&points) {
+                violations.range(
+                    "adjustment.points",
+                    &format!("-{MOST_STATED} to {MOST_STATED} and not 0"),
+                );
+            }
+            Some(Basis::Adjustment { points })
+        }
+    }
+}
+
+/// Reads an amount of money, 0 or more, down to its whole units.
+fn whole_units(field: &str, money: Option<&Money>, violations: &mut Violations) -> Option<i64> {
+    let Some(money) = money else {
+        violations.required(field);
+        return None;
+    };
+    let currency = money.currency_code.as_bytes();
+    if currency.is_empty() {
+        violations.required(&format!("{field}.currency_code"));
+    } else if currency.len() != 3 || !currency.iter().all(u8::is_ascii_uppercase) {
+        violations.format(&format!("{field}.currency_code"), "the three letters of ISO 4217");
+    }
+    if money.units < 0 {
+        violations.range(&format!("{field}.units"), "0 or more");
+    }
+    if !(0..=MOST_NANOS).contains(&money.nanos) {
+        violations.range(&format!("{field}.nanos"), &format!("0 to {MOST_NANOS}"));
+    }
+    Some(money.units)
+}
+
+/// Points are to be spent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redeem {
+    pub customer: Uuid,
+    pub points: i64,
+    pub source: String,
+    pub request_id: Uuid,
+    pub etag: Option<Etag>,
+}
+
+impl Redeem {
+    pub fn parse(message: &proto::RedeemPointsRequest) -> Result<Self, Error> {
+        let mut violations = Violations::default();
+        let customer = super::customer(&message.customer, &mut violations);
+        if message.points < 1 {
+            violations.range("points", "1 or more");
+        }
+        let source = source(&message.source, &mut violations);
+        let request_id = request_id(&message.request_id, &mut violations);
+        let etag = Etag::parse("etag", &message.etag, &mut violations);
+        violations.finish()?;
+        Ok(Self {
+            customer: customer.expect("no violations, so there is a customer"),
+            points: message.points,
+            source,
+            request_id: request_id.expect("no violations, so there is a request id"),
+            etag,
+        })
+    }
+}
+
+/// Reads whose account is asked for.
+pub fn get_account(message: &proto::GetAccountRequest) -> Result<Uuid, Error> {
+    let mut violations = Violations::default();
+    let customer = super::customer(&message.customer, &mut violations);
+    violations.finish()?;
+    Ok(customer.expect("no violations, so there is a customer"))
+}
+
+/// A page of entries is asked for.
+#[derive(Clone, Debug)]
+pub struct ListEntries {
+    pub customer: Uuid,
+    pub before: Option<i64>,
+    pub page: PageRequest,
+}
+
+impl ListEntries {
+    pub fn parse(message: &proto::ListEntriesRequest) -> Result<Self, Error> {
+        let mut violations = Violations::default();
+        let customer = super::customer(&message.customer, &mut violations);
+        let query = ["entries", &message.customer];
+        let page = PageRequest::parse(message.page_size, &message.page_token, &query, &mut violations);
+        violations.finish()?;
+        let before = page.after_number()?;
+        Ok(Self {
+            customer: customer.expect("no violations, so there is a customer"),
+            before,
+            page,
+        })
+    }
+
+    pub fn answer(&self, entries: Vec<Entry>) -> proto::ListEntriesResponse {
+        let page = self
+            .page
+            .page(entries, |entry| entry.sequence.to_be_bytes().to_vec());
+        proto::ListEntriesResponse {
+            entries: page.items.iter().map(entry).collect(),
+            next_page_token: page.next_page_token,
+        }
+    }
+}
+
+/// What was given: the entry's points, none without an entry.
+pub fn earned(earned: Option<&Entry>, to: &Account) -> proto::EarnPointsResponse {
+    proto::EarnPointsResponse {
+        entry: earned.map(entry),
+        points: earned.map_or(0, |entry| entry.points),
+        account: Some(account(to)),
+    }
+}
+
+pub fn redeemed(entries: &[Entry], from: &Account) -> proto::RedeemPointsResponse {
+    proto::RedeemPointsResponse {
+        entries: entries.iter().map(entry).collect(),
+        account: Some(account(from)),
+    }
+}
+
+pub fn account(account: &Account) -> proto::Account {
+    let balance = |book| account.books.balance(book);
+    proto::Account {
+        member: name(account.member.customer).to_string(),
+        available: balance(Book::Available),
+        pending: balance(Book::Pending),
+        held: balance(Book::Held),
+        // What was issued is a debit. Never over the debits' sum, so that its negative fits.
+        lifetime_earned: -balance(Book::Issued),
+        lifetime_redeemed: balance(Book::Redeemed),
+        entry_count: account.member.entry_count,
+        etag: Etag::of(account.member.version).to_string(),
+    }
+}
+
+pub fn entry_name(customer: Uuid, id: Uuid) -> String {
+    format!("{}/entries/{}", name(customer), id.as_hyphenated())
+}
+
+fn entry(entry: &Entry) -> proto::Entry {
+    use proto::entry as wire;
+    let kind = match entry.kind {
+        Kind::Earn => wire::Kind::Earn,
+        Kind::Redeem => wire::Kind::Redeem,
+        Kind::Adjust => wire::Kind::Adjust,
+    };
+    let reason = match entry.reason {
+        Reason::Purchase => wire::Reason::Purchase,
+        Reason::SurveyAnswered => wire::Reason::SurveyAnswered,
+        Reason::Compensation => wire::Reason::Compensation,
+        Reason::Adjustment => wire::Reason::Adjustment,
+        Reason::Redemption => wire::Reason::Redemption,
+    };
+    proto::Entry {
+        name: entry_name(entry.customer, entry.id),
+        kind: kind.into(),
+        points: entry.points,
+        balance_after: entry.balance_after,
+        reason: reason.into(),
+        source: entry.source.clone(),
+        lot: entry.lot.as_hyphenated().to_string(),
+        actor: entry.actor.clone(),
+        create_time: Some(timestamp(entry.create_time)),
+    }
+}
+
+/// The sums over all accounts; `BALANCE_OVERFLOW` when one does not fit into the answer.
+pub fn trial_balance(
+    balance: &TrialBalance,
+    read_time: DateTime<Utc>,
+) -> Result<proto::GetTrialBalanceResponse, Error> {
+    let fit = |sum: i128| i64::try_from(sum).map_err(|_| Refusal::Overflow);
+    let mut accounts = Vec::new();
+    let mut difference = 0;
+    for (book, debit, credit) in &balance.accounts {
+        difference += debit - credit;
+        accounts.push(proto::LedgerAccount {
+            account: book.name().to_owned(),
+            debit: fit(*debit)?,
+            credit: fit(*credit)?,
+        });
+    }
+    Ok(proto::GetTrialBalanceResponse {
+        accounts,
+        difference: fit(difference)?,
+        members: balance.members,
+        entries: fit(balance.entries)?,
+        read_time: Some(timestamp(read_time)),
+    })
+}
+
+#[cfg(test)]
+mod tests;

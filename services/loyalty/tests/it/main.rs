@@ -1,0 +1,186 @@
+//! The loyalty service over a real Postgres and a real server: answers, rows, events, error details.
+
+mod append_only;
+mod audit;
+mod bad_input;
+mod concurrency;
+mod earning;
+mod idempotency;
+mod members;
+mod process;
+mod reading;
+mod spending;
+
+use chrono::{DateTime, Utc};
+use cqm_loyalty::{App, Config};
+use cqm_proto::google::r#type::Money;
+use cqm_proto::loyalty::v1 as proto;
+use cqm_proto::loyalty::v1::earn_points_request::Basis;
+use cqm_proto::loyalty::v1::ledger_service_client::LedgerServiceClient;
+use cqm_proto::loyalty::v1::member_service_client::MemberServiceClient;
+use cqm_rpc::{Failure, Role};
+use cqm_testkit::{Kit, request};
+use prost_types::Timestamp;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+use uuid::Uuid;
+
+const RULES: Config = Config {
+    points_per_unit: 1,
+    survey_points: 50,
+};
+
+/// A loyalty service of the test's own, and what a caller does with it.
+struct Loyalty {
+    kit: Kit,
+    members: MemberServiceClient<Channel>,
+    ledger: LedgerServiceClient<Channel>,
+}
+
+impl Loyalty {
+    async fn start() -> Self {
+        let kit = Kit::start::<App>(RULES).await;
+        let members = MemberServiceClient::new(kit.channel.clone());
+        let ledger = LedgerServiceClient::new(kit.channel.clone());
+        Self { kit, members, ledger }
+    }
+
+    async fn earn(&self, message: proto::EarnPointsRequest) -> Result<proto::EarnPointsResponse, Status> {
+        earn(&self.ledger, message).await
+    }
+
+    async fn redeem(
+        &self,
+        message: proto::RedeemPointsRequest,
+    ) -> Result<proto::RedeemPointsResponse, Status> {
+        redeem(&self.ledger, message).await
+    }
+
+    async fn account(&self, customer: Uuid) -> Result<proto::Account, Status> {
+        let message = proto::GetAccountRequest {
+            customer: name(customer),
+        };
+        self.ledger
+            .clone()
+            .get_account(request(Role::Supervisor, message))
+            .await
+            .map(Response::into_inner)
+    }
+
+    async fn create(&self, customer: Uuid) -> Result<proto::Member, Status> {
+        let message = proto::CreateMemberRequest {
+            customer: name(customer),
+            request_id: String::new(),
+        };
+        self.members
+            .clone()
+            .create_member(request(Role::CrmSpecialist, message))
+            .await
+            .map(Response::into_inner)
+    }
+
+    /// Gives points and looks at the events of it, for tests that are about something else.
+    async fn given(&mut self, customer: Uuid, points: i64) -> proto::EarnPointsResponse {
+        let answer = self
+            .earn(earning(customer, compensation(points)))
+            .await
+            .expect("points are given");
+        assert_eq!(
+            self.kit.events.next_types().await.last().map(String::as_str),
+            Some("PointsEarned")
+        );
+        answer
+    }
+}
+
+async fn earn(
+    ledger: &LedgerServiceClient<Channel>,
+    message: proto::EarnPointsRequest,
+) -> Result<proto::EarnPointsResponse, Status> {
+    ledger
+        .clone()
+        .earn_points(request(Role::Coordinator, message))
+        .await
+        .map(Response::into_inner)
+}
+
+async fn redeem(
+    ledger: &LedgerServiceClient<Channel>,
+    message: proto::RedeemPointsRequest,
+) -> Result<proto::RedeemPointsResponse, Status> {
+    ledger
+        .clone()
+        .redeem_points(request(Role::ServiceRepresentative, message))
+        .await
+        .map(Response::into_inner)
+}
+
+fn name(customer: Uuid) -> String {
+    format!("customers/{customer}")
+}
+
+fn member_name(customer: Uuid) -> String {
+    format!("members/{customer}")
+}
+
+/// A new request to give points, without a source.
+fn earning(customer: Uuid, basis: Basis) -> proto::EarnPointsRequest {
+    proto::EarnPointsRequest {
+        customer: name(customer),
+        basis: Some(basis),
+        source: String::new(),
+        request_id: Uuid::now_v7().to_string(),
+    }
+}
+
+/// A new request to spend points.
+fn spending(customer: Uuid, points: i64) -> proto::RedeemPointsRequest {
+    proto::RedeemPointsRequest {
+        customer: name(customer),
+        points,
+        source: "orders/42".into(),
+        request_id: Uuid::now_v7().to_string(),
+        etag: String::new(),
+    }
+}
+
+fn purchase(units: i64, nanos: i32, time: DateTime<Utc>) -> Basis {
+    Basis::Purchase(proto::PurchaseBasis {
+        amount: Some(Money {
+            currency_code: "USD".into(),
+            units,
+            nanos,
+        }),
+        purchase_time: Some(Timestamp {
+            seconds: time.timestamp(),
+            nanos: 0,
+        }),
+    })
+}
+
+fn compensation(points: i64) -> Basis {
+    Basis::Compensation(proto::CompensationBasis { points })
+}
+
+fn adjustment(points: i64) -> Basis {
+    Basis::Adjustment(proto::AdjustmentBasis { points })
+}
+
+/// Code, domain, reason: what a program decides by.
+fn refusal(status: &Status) -> (tonic::Code, String, String) {
+    let failure = Failure::of(status);
+    (failure.code, failure.domain, failure.reason)
+}
+
+fn ours(code: tonic::Code, reason: &str) -> (tonic::Code, String, String) {
+    (code, "cqm.loyalty.v1".into(), reason.into())
+}
+
+fn shared(code: tonic::Code, reason: &str) -> (tonic::Code, String, String) {
+    (code, "cqm".into(), reason.into())
+}
+
+/// A fact of a refusal; empty when it has none of that key.
+fn fact(status: &Status, key: &str) -> String {
+    Failure::of(status).facts.get(key).cloned().unwrap_or_default()
+}
