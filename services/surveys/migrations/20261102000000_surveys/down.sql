@@ -1,0 +1,2 @@
+DROP TABLE answers, responses, invitations, questionnaire_versions, questionnaires;
+DROP FUNCTION refuse_change();

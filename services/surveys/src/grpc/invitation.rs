@@ -1,0 +1,155 @@
+//! The handlers of `InvitationService`.
+
+use cqm_db::Conn;
+use cqm_proto::surveys::v1 as proto;
+use cqm_rpc::{Call, Error, Refusal, ResourceName};
+use uuid::Uuid;
+
+use super::convert::invitation::{self as convert, Invite, Target};
+use super::convert::{questionnaire, timestamp};
+use super::events;
+use crate::domain::invitation::Invitation;
+use crate::domain::questionnaire::Questionnaire;
+use crate::domain::token::Claim;
+use crate::error::{self, INVITATION_NOT_FOUND, NO_PUBLISHED_QUESTIONNAIRE};
+use crate::store::{invitations, questionnaires};
+use crate::{App, INVITATIONS};
+
+pub(super) async fn create(
+    app: &App,
+    call: Call,
+    message: proto::CreateInvitationRequest,
+) -> Result<proto::Invitation, Error> {
+    let command = convert::invite(&message)?;
+    app.db
+        .mutate(&call, "create_invitation", &message, async |tx| {
+            let (invitation, is_new) = invite(app, tx, &command).await?;
+            if is_new {
+                cqm_db::log::append(tx, &call.trace, &[events::invitation_created(&invitation)]).await?;
+            }
+            Ok(convert::answer(&invitation))
+        })
+        .await
+}
+
+/// The invitation that asks what the command says, and whether it is a new one.
+async fn invite(app: &App, tx: &mut Conn, command: &Invite) -> Result<(Invitation, bool), Error> {
+    let questionnaire = target(tx, command.target).await?;
+    let asked = invitations::find_asked(tx, command.customer_id, &command.subject, questionnaire.id).await?;
+    if let Some(asked) = asked {
+        return Ok((asked, false));
+    }
+    questionnaire.check_invitable()?;
+    let invitation = Invitation::new(
+        Uuid::now_v7(),
+        command.customer_id,
+        (questionnaire.id, questionnaire.latest_version),
+        command.subject.clone(),
+        command.ttl,
+        app.clock.now(),
+    );
+    if invitations::insert_once(tx, &invitation).await? {
+        return Ok((invitation, true));
+    }
+    // Another call asked the same in the meantime; the insert waited for its commit.
+    let asked = invitations::find_asked(tx, command.customer_id, &command.subject, questionnaire.id).await?;
+    asked
+        .map(|asked| (asked, false))
+        .ok_or_else(|| Error::internal("an invitation is in the way and not there"))
+}
+
+async fn target(tx: &mut Conn, target: Target) -> Result<Questionnaire, Error> {
+    match target {
+        Target::Questionnaire(id) => questionnaires::get(tx, id).await,
+        Target::Purpose(purpose) => {
+            let newest = questionnaires::find_newest_published(tx, purpose).await?;
+            newest.ok_or_else(|| {
+                Refusal::new(NO_PUBLISHED_QUESTIONNAIRE)
+                    .fact("purpose", purpose.name())
+                    .into()
+            })
+        }
+    }
+}
+
+pub(super) async fn get(
+    app: &App,
+    call: Call,
+    message: proto::GetInvitationRequest,
+) -> Result<proto::Invitation, Error> {
+    let name = convert::name(&message.name)?;
+    Ok(convert::answer(&find(app, &call, name).await?))
+}
+
+pub(super) async fn list(
+    app: &App,
+    call: Call,
+    message: proto::ListInvitationsRequest,
+) -> Result<proto::ListInvitationsResponse, Error> {
+    let (page, filter) = convert::list(&message)?;
+    let after = page.after_uuid()?;
+    let found = app
+        .db
+        .read(&call, "list_invitations", async |conn| {
+            invitations::list(conn, &filter, after, page.limit()).await
+        })
+        .await?;
+    let page = page.page(found, |invitation| invitation.id.as_bytes().to_vec());
+    Ok(proto::ListInvitationsResponse {
+        invitations: page.items.iter().map(convert::answer).collect(),
+        next_page_token: page.next_page_token,
+    })
+}
+
+/// The same link for ever, so that a message which is made again is the same message.
+pub(super) async fn get_link(
+    app: &App,
+    call: Call,
+    message: proto::GetInvitationLinkRequest,
+) -> Result<proto::GetInvitationLinkResponse, Error> {
+    let name = convert::name(&message.name)?;
+    let invitation = find(app, &call, name).await?;
+    let token = app.tokens.sign(&invitation);
+    Ok(proto::GetInvitationLinkResponse {
+        url: format!("{}{token}", app.public_url),
+        token,
+        expire_time: Some(timestamp(invitation.expire_time)),
+    })
+}
+
+pub(super) async fn open(
+    app: &App,
+    call: Call,
+    message: proto::OpenInvitationRequest,
+) -> Result<proto::OpenInvitationResponse, Error> {
+    let token = convert::token(&message.token)?;
+    let claim = Claim::read(token).ok_or_else(error::token_opens_nothing)?;
+    let (invitation, version) = app
+        .db
+        .read(&call, "open_invitation", async |conn| {
+            let invitation = invitations::find(conn, claim.id).await?;
+            let invitation = invitation
+                .filter(|invitation| app.tokens.verify(&claim, invitation))
+                .ok_or_else(error::token_opens_nothing)?;
+            invitation.check_open(app.clock.now())?;
+            let version =
+                questionnaires::get_asked_version(conn, invitation.questionnaire_id, invitation.number)
+                    .await?;
+            Ok::<_, Error>((invitation, version))
+        })
+        .await?;
+    Ok(proto::OpenInvitationResponse {
+        questionnaire_version: Some(questionnaire::version(&version)),
+        expire_time: Some(timestamp(invitation.expire_time)),
+    })
+}
+
+async fn find(app: &App, call: &Call, name: ResourceName) -> Result<Invitation, Error> {
+    let found = app
+        .db
+        .read(call, "get_invitation", async |conn| {
+            invitations::find(conn, name.id()).await
+        })
+        .await?;
+    found.ok_or_else(|| error::not_found(INVITATION_NOT_FOUND, ResourceName::new(INVITATIONS, name.id())))
+}
