@@ -14,7 +14,7 @@ from lib.readings import Reads, Writes
 from lib.rig import CONNECTIONS, IN_FLIGHT, WARMUP, Rig
 
 FEWEST_ROUNDS = 5
-# Of the processors' time, before the first measurement: more than a quiet machine's own.
+# Of the processors' time, when nothing is measured: more than a quiet machine's own.
 BUSY = 0.1
 SECTIONS = {"reads": Reads, "writes": Writes}
 
@@ -36,9 +36,10 @@ def main(arguments: list[str]) -> int:
     # One at a time: two would measure each other.
     with places.exclusive("bench.lock"), Rig(options.rounds, options.seconds) as run:
         ui.heading(f"Measuring: {options.rounds} rounds of {options.seconds:g} s for each row")
-        idle = machine.busy_share()
+        before = machine.busy_share()
         texts = [_measure(run, section) for section in sections.values()]
-        text = "\n\n".join([_heading(run, built, idle), *texts, "Taken in " + ui.seconds(time.monotonic() - begin) + "."])
+        others = max(before, machine.busy_share())
+        text = "\n\n".join([_heading(run, built, others), *texts, "Taken in " + ui.seconds(time.monotonic() - begin) + "."])
     print(text, flush=True)
     ui.say()
     ui.say(f"    written to {_keep(text)}")
@@ -60,14 +61,14 @@ def _measure(run: Rig, section) -> str:
     return one.text()
 
 
-def _heading(run: Rig, built: float, idle: float) -> str:
+def _heading(run: Rig, built: float, others: float) -> str:
     settings = run.sql("bench", "SHOW server_version; SHOW fsync; SHOW synchronous_commit").split("\n")
     redis = run.tool([run.pair.redis_program, "--version"]).split(" sha=")[0].strip()
     disk = machine.file_system(places.server_home())
     lines = [
         f"# Benchmark of {time.strftime('%Y-%m-%d %H:%M')}",
         f"{machine.processor()}, {os.cpu_count()} cores, {machine.memory()}; commit {machine.commit(places.ROOT)}; "
-        f"release build ({ui.seconds(built)}). Postgres {settings[0]}, fsync {settings[1]}, synchronous_commit "
+        f"release build, this time in {ui.seconds(built)}. Postgres {settings[0]}, fsync {settings[1]}, synchronous_commit "
         f"{settings[2]}, on {disk}, reached by unix socket. {redis}. Telemetry is not exported.",
         f"**Take the ratios, not the figures**: the load generator, pgbench, the servers, Postgres and Redis share these "
         f"{os.cpu_count()} cores, so what the generator spends is taken from the servers. {IN_FLIGHT} calls in flight over "
@@ -76,8 +77,8 @@ def _heading(run: Rig, built: float, idle: float) -> str:
         "of a table is 1.00 in the column \"to the limit\". \"server µs\" and \"load µs\": time on the processors for one "
         "call, of the processes of the suite (not Postgres, not Redis) and of the load generator.",
     ]
-    if idle > BUSY:
-        lines.append(f"CAUTION: something else kept {idle:.0%} of the processors busy before the first measurement.")
+    if others > BUSY:
+        lines.append(f"CAUTION: something else kept {others:.0%} of the processors busy before the first or after the last measurement.")
     if disk == "tmpfs":
         lines.append("CAUTION: the data is in memory: nothing here says how fast durable writes are.")
     if run.rounds < FEWEST_ROUNDS:
@@ -97,7 +98,7 @@ def _build(programs: dict) -> float:
     """Builds what is measured, as it is shipped. Returns the seconds that it took."""
     parts = [part for package, program in programs.items() for part in ("-p", package, "--bin", program)]
     command = [tools.cargo(), "build", *(["--release"] if rig.PROFILE == "release" else []), *parts]
-    ui.heading(f"Building {', '.join(programs.values())} for release (the first time takes many minutes: whole programs are optimised)")
+    ui.heading(f"Building {', '.join(programs.values())} for release (the first time takes many minutes)")
     begin = time.monotonic()
     if subprocess.run(command, cwd=places.ROOT, env=tools.cargo_environment(), stdout=2).returncode:
         raise ui.Failure("the build failed; cargo's message stands above")

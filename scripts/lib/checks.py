@@ -211,7 +211,8 @@ def scripts(run: Run) -> None:
 
 
 def build(run: Run) -> None:
-    run.cargo("build", "--workspace")
+    # All targets: with the features that tests need, so that the tests find these programs and nothing is built twice.
+    run.cargo("build", "--workspace", "--all-targets")
 
 
 def unit(run: Run) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
+import statistics
 from pathlib import Path
 from typing import Optional
 
 from lib import figures, servers, ui
 from lib.figures import Row, Sample
 from lib.processes import Keeper
-from lib.rig import IN_FLIGHT, WARMUP, Rig, Service, binary, free_address
+from lib.rig import CATCH_UP, IN_FLIGHT, WARMUP, Rig, Service, binary, free_address
 
 SHAPES = ("per_core", "multi_thread")
 CUSTOMERS = 10_000
@@ -20,8 +20,6 @@ MEMBERS = 2_000
 PGBENCH_CLIENTS = (8, IN_FLIGHT)
 # About what a customer takes in Redis, sealed.
 CACHED_BYTES = 256
-# Seconds that the events of one measurement may take to get their positions before the next one begins.
-CATCH_UP = 20.0
 
 # The least that an acknowledged write can be: a row changed, a row added, one commit.
 TABLES = f"""
@@ -45,6 +43,7 @@ COMMIT;
 class Reads:
     """GetCustomer beside a bare echo, at the service and through the gateway, in both shapes of the server."""
 
+    # What has to be built: package and program.
     PROGRAMS = {"cqm-customer-data": "cqm-customer-data", "cqm-gateway": "cqm-gateway", "cqm-cli": "cqm"}
 
     def __init__(self, rig: Rig):
@@ -59,6 +58,7 @@ class Reads:
         services = {shape: rig.service("customer-data", shape) for shape in SHAPES}
         gateways = {shape: rig.gateway(shape, services[shape], keys / "jwks.json") for shape in SHAPES}
         self._names = rig.seed("customers", services["per_core"], CUSTOMERS)
+        rig.catch_up("customer_data")
         self._direct = {shape: Row(f"GetCustomer, {shape}", lambda service=service: self._directly(service))
                         for shape, service in services.items()}
         self._through = {shape: Row(f"GetCustomer through the gateway, {shape}",
@@ -90,9 +90,10 @@ class Reads:
         # It counts calls, not seconds.
         speed = figures.sample_of_redis_benchmark(self._rig.tool([*command, "-t", "get", "-n", 50_000])).per_second
         count = max(1000, int(speed * self._rig.seconds))
-        title = f"{Path(program).name} -t get"
-        measure = lambda: figures.sample_of_redis_benchmark(self._rig.tool([*command, "-t", "get", "-n", count], 120))
-        return Row(title, measure)
+        get = [*command, "-t", "get", "-n", count]
+        return Row(
+            f"{Path(program).name} -t get", lambda: figures.sample_of_redis_benchmark(self._rig.tool(get, patience=120))
+        )
 
     def text(self) -> str:
         lines = ["## Reads", figures.table(self.rows)]
@@ -129,6 +130,7 @@ class Writes:
         self._rig = rig
         loyalty, complaints = rig.service("loyalty"), rig.service("complaints")
         self._names = rig.seed("members", loyalty, MEMBERS)
+        rig.catch_up("loyalty")
         self._behind: dict[str, list[tuple[int, float]]] = {}
         self.rows = [
             Row("EarnPoints", lambda: self._call("earn-points", loyalty, "loyalty")),
@@ -144,17 +146,8 @@ class Writes:
 
     def _call(self, call: str, service: Service, database: str) -> Sample:
         sample = self._rig.load(call, service.address, self._names, service.keeper)
-        # The next measurement must not pay for this one's events.
-        begin, waiting = time.monotonic(), self._waiting(database)
-        behind = waiting
-        while behind and time.monotonic() - begin < CATCH_UP:
-            time.sleep(0.05)
-            behind = self._waiting(database)
-        self._behind.setdefault(call, []).append((waiting, time.monotonic() - begin if not behind else float("inf")))
+        self._behind.setdefault(database, []).append(self._rig.catch_up(database))
         return sample
-
-    def _waiting(self, database: str) -> int:
-        return int(self._rig.sql(database, "SELECT count(*) FROM event_pending"))
 
     def _bench(self, clients: int) -> Sample:
         rig, prefix = self._rig, "pgbench-log"
@@ -176,11 +169,11 @@ class Writes:
             "postings or the complaint's timeline, and the events, and their processes also give the events their "
             "positions in the log.",
         ]
-        for call, behind in self._behind.items():
-            waiting = sorted(count for count, _ in behind)[len(behind) // 2]
+        for database, behind in self._behind.items():
+            waiting = statistics.median(count for count, _ in behind)
             slowest = max(seconds for _, seconds in behind)
-            caught = f"caught up within {ui.seconds(slowest)}" if slowest < CATCH_UP else f"NOT caught up within {ui.seconds(CATCH_UP)}"
-            notes.append(f"{call}: {waiting:,} events waited for their position when the load ended (median), {caught}.")
+            until = f"the last of them for {ui.seconds(slowest)}" if slowest < CATCH_UP else f"some for over {ui.seconds(CATCH_UP)}"
+            notes.append(f"{database}: {waiting:,.0f} events waited for their position when the load ended (median), {until}.")
         if not self._pgbench:
             notes.append("pgbench is not beside this Postgres: there is no limit to compare with.")
         return "\n\n".join(["## Durable writes", figures.table(self.rows), *_failures(self.rows), *notes])

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Optional
 
@@ -19,6 +20,8 @@ PROFILE = "release"
 IN_FLIGHT = 64
 CONNECTIONS = 8
 WARMUP = 1.0
+# Seconds that the events of one measurement may take to get their positions before the next one begins.
+CATCH_UP = 20.0
 ENDINGS = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
 # Any 32 bytes: the data is thrown away.
 CACHE_KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
@@ -152,6 +155,18 @@ class Rig:
                 raise ui.Failure(f"{keeper.name} has ended.\n{keeper.last_words()}")
             command += ["--watch", process.pid]
         return figures.sample_of(json.loads(self.tool(command, patience=self.seconds + 60)))
+
+    def catch_up(self, database: str) -> tuple[int, float]:
+        """Waits until every event has its position: the next measurement must not pay for this one's.
+
+        Returns how many had to wait, and the seconds; infinite when it takes too long.
+        """
+        begin, count = time.monotonic(), "SELECT count(*) FROM event_pending"
+        waiting = left = int(self.sql(database, count))
+        while left and time.monotonic() - begin < CATCH_UP:
+            time.sleep(0.05)
+            left = int(self.sql(database, count))
+        return waiting, float("inf") if left else time.monotonic() - begin
 
     def _logs(self) -> str:
         return "\n".join(keeper.last_words(5) for keeper in self._keepers)

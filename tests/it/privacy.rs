@@ -28,7 +28,7 @@ impl TraceService for Collector {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         self.traces.lock().unwrap().push_str(&format!("{:?}\n", request.into_inner()));
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 }
 
@@ -39,7 +39,7 @@ impl MetricsService for Collector {
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         self.metrics.lock().unwrap().push_str(&format!("{:?}\n", request.into_inner()));
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 }
 

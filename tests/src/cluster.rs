@@ -207,7 +207,7 @@ fn own_section(service: &str, folder: &Path) -> String {
         "notifications" => {
             let mail = folder.join("mail");
             fs::create_dir_all(&mail).expect("a folder for mails");
-            format!("[service.transport]\nmailbox = \"{}\"\n", mail.display())
+            format!("mailbox = \"{}\"\n", mail.display())
         }
         _ => String::new(),
     }

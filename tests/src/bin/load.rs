@@ -1,0 +1,126 @@
+//! The load generator of `./scripts/bench`: one measurement a run, its figures as JSON on stdout. What is measured
+//! beside what, and how often, is the script's business.
+
+#![allow(clippy::print_stdout, reason = "a command's result belongs on stdout")]
+
+// A binary's root looks for its modules beside itself, where Cargo would take each for a binary of its own.
+#[path = "load/calls.rs"]
+mod calls;
+#[path = "load/echo.rs"]
+mod echo;
+#[path = "load/figures.rs"]
+mod figures;
+#[path = "load/line.rs"]
+mod line;
+#[path = "load/measure.rs"]
+mod measure;
+#[path = "load/seed.rs"]
+mod seed;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use cqm_rpc::BoxError;
+
+use crate::calls::Work;
+use crate::line::Head;
+use crate::measure::Job;
+
+#[derive(Parser)]
+#[command(name = "load", about = "Load for ./scripts/bench")]
+enum Command {
+    /// Serve the bare echo that calls are compared with, until killed
+    Echo {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Fill a service; prints what was made, one name a line
+    #[command(subcommand)]
+    Seed(Seed),
+    /// Call as fast as answers come, and print figures
+    Measure {
+        #[arg(value_enum)]
+        call: Call,
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        load: measure::Load,
+    },
+}
+
+#[derive(Subcommand)]
+enum Seed {
+    /// Customers, in the customer-data service
+    Customers(SeedOptions),
+    /// Members with some points, in the loyalty service
+    Members(SeedOptions),
+}
+
+#[derive(Args)]
+struct SeedOptions {
+    #[arg(long)]
+    address: SocketAddr,
+    #[arg(long)]
+    count: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Call {
+    Echo,
+    GetCustomer,
+    EarnPoints,
+    RegisterComplaint,
+}
+
+/// Whom to call, as whom, about whom.
+#[derive(Args)]
+struct Target {
+    #[arg(long)]
+    address: SocketAddr,
+    /// Customers' names, one a line; calls are spread over them evenly at random
+    #[arg(long)]
+    names: PathBuf,
+    /// A file with a bearer token, for the gateway; without one the identity goes in the suite's own metadata
+    #[arg(long)]
+    token: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), BoxError> {
+    match command {
+        Command::Echo { listen } => echo::serve(listen),
+        Command::Seed(seed) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let names = runtime.block_on(async {
+                match seed {
+                    Seed::Customers(options) => seed::customers(options.address, options.count).await,
+                    Seed::Members(options) => seed::members(options.address, options.count).await,
+                }
+            })?;
+            println!("{}", names.join("\n"));
+            Ok(())
+        }
+        Command::Measure { call, target, load } => {
+            let names = std::fs::read_to_string(&target.names)?;
+            let token = target.token.map(std::fs::read_to_string).transpose()?;
+            let job = Job {
+                address: target.address,
+                head: Head::new(target.address, call.path(), token.as_deref())?.into(),
+                work: Work::new(call, names.lines().map(str::to_owned).collect())?.into(),
+            };
+            println!("{}", measure::measure(&job, &load)?);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! One HTTP/2 connection that gRPC calls are made over.
+//!
+//! Written on h2 itself: the generator shares its cores with what it measures, so whatever it does beyond the
+//! protocol is taken from the figures.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+use cqm_rpc::{BoxError, metadata};
+use cqm_runtime::tasks::detached;
+use h2::client::SendRequest;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use tokio::net::TcpStream;
+use tonic::{Code, Status};
+
+const ROLE: &str = "service_manager";
+/// Larger than anything that is in flight at once, so that no call waits for a window.
+const WINDOW: u32 = 4 * 1024 * 1024;
+
+/// What every request of a measurement begins with.
+pub struct Head {
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Head {
+    /// Identity by a token, as a caller of the gateway has it, or by the suite's own metadata, as the gateway sets it.
+    pub fn new(address: SocketAddr, path: &str, token: Option<&str>) -> Result<Self, BoxError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        match token {
+            Some(token) => {
+                headers.insert(header::AUTHORIZATION, format!("Bearer {}", token.trim()).parse()?);
+            }
+            None => {
+                headers.insert(metadata::CALLER, HeaderValue::from_static("bench"));
+                headers.insert(metadata::ROLES, HeaderValue::from_static(ROLE));
+            }
+        }
+        Ok(Self {
+            uri: format!("http://{address}{path}").parse()?,
+            headers,
+        })
+    }
+}
+
+/// A connection; clones share it.
+#[derive(Clone)]
+pub struct Line {
+    sender: SendRequest<Bytes>,
+}
+
+/// How a call ended as far as gRPC is concerned.
+pub struct Answer {
+    pub code: Code,
+    /// gRPC's prefix and the message; empty when the call failed.
+    pub body: Bytes,
+}
+
+impl Line {
+    /// Connects. The connection is driven by a task of the current runtime.
+    pub async fn connect(address: SocketAddr) -> Result<Self, BoxError> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = h2::client::Builder::new()
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .handshake(stream)
+            .await?;
+        // When it ends, the calls on it say so.
+        detached(async move {
+            let _ = connection.await;
+        });
+        Ok(Self { sender })
+    }
+
+    /// Makes a call. An error means that the connection is of no use any more.
+    pub async fn call(&mut self, head: &Head, message: Bytes) -> Result<Answer, h2::Error> {
+        poll_fn(|cx| self.sender.poll_ready(cx)).await?;
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = head.uri.clone();
+        *request.headers_mut() = head.headers.clone();
+        let (response, mut stream) = self.sender.send_request(request, false)?;
+        stream.send_data(message, true)?;
+        let (parts, mut body) = response.await?.into_parts();
+        let mut chunks = BytesMut::new();
+        let mut first = Bytes::new();
+        while let Some(chunk) = body.data().await {
+            let chunk = chunk?;
+            body.flow_control().release_capacity(chunk.len())?;
+            if first.is_empty() {
+                first = chunk;
+            } else {
+                chunks.extend_from_slice(&chunk);
+            }
+        }
+        // A call that fails at once has its status in the headers.
+        let code = match code(&parts.headers) {
+            Some(code) => code,
+            None => body
+                .trailers()
+                .await?
+                .as_ref()
+                .and_then(code)
+                .unwrap_or(Code::Unknown),
+        };
+        let body = if chunks.is_empty() {
+            first
+        } else {
+            [first, chunks.freeze()].concat().into()
+        };
+        Ok(Answer { code, body })
+    }
+}
+
+fn code(headers: &HeaderMap) -> Option<Code> {
+    headers
+        .get(Status::GRPC_STATUS)
+        .map(|value| Code::from_bytes(value.as_bytes()))
+}
