@@ -1,0 +1,88 @@
+//! A mail server.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use cqm_rpc::BoxError;
+use lettre::message::Mailbox;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::{self, PoolConfig};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use secrecy::ExposeSecret;
+
+use super::Attempt;
+use super::letter::{Letter, Unsendable};
+use crate::config::{SmtpConfig, TlsMode};
+use crate::domain::delivery::Outcome;
+
+/// Answers that speak of us and not of the mail: credentials are missing or wrong. The operator can mend that, so they
+/// end no message.
+const OURS: [&str; 4] = ["530", "534", "535", "538"];
+
+pub(crate) struct Smtp {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    timeout: Duration,
+}
+
+impl Smtp {
+    /// Needs a runtime: the pool of connections cleans up behind itself there.
+    pub(super) fn open(config: &SmtpConfig, concurrency: usize) -> Result<Self, BoxError> {
+        let parameters = || TlsParameters::new(config.host.clone());
+        let (tls, usual_port) = match config.tls {
+            TlsMode::Tls => (Tls::Wrapper(parameters()?), 465),
+            TlsMode::Starttls => (Tls::Required(parameters()?), 587),
+            TlsMode::None => (Tls::None, 25),
+        };
+        let connections = u32::try_from(concurrency)?;
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(config.host.as_str())
+            .port(config.port.unwrap_or(usual_port))
+            .tls(tls)
+            .timeout(Some(config.timeout))
+            .pool_config(PoolConfig::new().max_size(connections));
+        if let (Some(username), Some(password)) = (&config.username, &config.password) {
+            builder =
+                builder.credentials(Credentials::new(username.clone(), password.expose_secret().to_owned()));
+        }
+        Ok(Self { transport: builder.build(), from: config.from.parse()?, timeout: config.timeout })
+    }
+
+    pub(super) async fn send(&self, letter: &Letter, now: DateTime<Utc>) -> Attempt {
+        let mail = match letter.build(&self.from, false, now) {
+            Ok(mail) => mail,
+            Err(Unsendable(why)) => return (Outcome::PermanentFailure, why.to_owned()),
+        };
+        // The transport's own limit is one of each command.
+        match tokio::time::timeout(self.timeout, self.transport.send(mail)).await {
+            Ok(Ok(response)) => (Outcome::Accepted, format!("smtp {}", response.code())),
+            Ok(Err(error)) => judge(&error),
+            Err(_) => (Outcome::TransientFailure, "timeout".to_owned()),
+        }
+    }
+}
+
+/// The server's words are left out: they often repeat the address.
+fn judge(error: &smtp::Error) -> Attempt {
+    if let Some(code) = error.status() {
+        let code = code.to_string();
+        let outcome = if error.is_permanent() && !OURS.contains(&code.as_str()) {
+            Outcome::PermanentFailure
+        } else {
+            Outcome::TransientFailure
+        };
+        return (outcome, format!("smtp {code}"));
+    }
+    let what = if error.is_timeout() {
+        "timeout"
+    } else if error.is_tls() {
+        "tls"
+    } else if error.is_response() {
+        "no answer, or none that is understood"
+    } else if error.is_client() {
+        "server lacks what the mail or the configuration needs"
+    } else {
+        "connection"
+    };
+    (Outcome::TransientFailure, what.to_owned())
+}
