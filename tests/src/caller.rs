@@ -55,8 +55,7 @@ where
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) => {
                 let failure = Failure::of(&status);
-                let may_pass = failure.is_transient() || failure.code == tonic::Code::Unknown;
-                if !may_pass || started.elapsed() > PATIENCE {
+                if !failure.is_transient() || started.elapsed() > PATIENCE {
                     return Err(failure);
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -61,15 +61,21 @@ impl Postgres {
 
     /// Stops without a checkpoint, as a crash would, and starts again.
     pub fn crash_and_restart(&mut self) {
+        self.crash();
+        self.run();
+    }
+
+    /// Stops without a checkpoint, as a crash would.
+    pub fn crash(&mut self) {
         let mut server = self.server.take().expect("it runs");
         // SIGQUIT is Postgres' immediate shutdown.
         let told = Command::new("kill").args(["-QUIT", &server.id().to_string()]).status().expect("kill runs");
         assert!(told.success());
         server.wait().expect("Postgres ends");
-        self.run();
     }
 
-    fn run(&mut self) {
+    /// Starts and waits until it answers.
+    pub fn run(&mut self) {
         let server = self
             .command("postgres")
             .arg("-D")
@@ -132,13 +138,19 @@ impl Redis {
 
     /// Kills it, what it knew with it, and starts an empty one.
     pub fn kill_and_restart(&mut self) {
-        let mut server = self.server.take().expect("it runs");
-        server.kill().expect("a process that runs can be killed");
-        server.wait().expect("Redis ends");
+        self.kill();
         self.run();
     }
 
-    fn run(&mut self) {
+    /// Kills it, what it knew with it.
+    pub fn kill(&mut self) {
+        let mut server = self.server.take().expect("it runs");
+        server.kill().expect("a process that runs can be killed");
+        server.wait().expect("Redis ends");
+    }
+
+    /// Starts an empty one.
+    pub fn run(&mut self) {
         let _ = fs::remove_file(&self.socket);
         let server = Command::new(&self.program)
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])

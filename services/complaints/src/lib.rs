@@ -39,10 +39,7 @@ impl Service for App {
     const MIGRATIONS: Migrations = MIGRATIONS;
 
     fn new(base: Base, _: Config) -> Result<Self, BoxError> {
-        Ok(Self {
-            db: base.db,
-            clock: base.clock,
-        })
+        Ok(Self { db: base.db, clock: base.clock })
     }
 
     fn routes(&self) -> Routes {

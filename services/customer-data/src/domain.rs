@@ -6,4 +6,3 @@ pub mod customer;
 pub mod interaction;
 pub mod profile;
 pub mod purchase;
-mod words;

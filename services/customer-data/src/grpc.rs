@@ -46,57 +46,39 @@ impl CustomerService for App {
         &self,
         request: Request<CreateCustomerRequest>,
     ) -> Result<Response<Customer>, Status> {
-        serve(request, async |call, message| {
-            customer::create(self, &call, message).await
-        })
-        .await
+        serve(request, async |call, message| customer::create(self, &call, message).await).await
     }
 
     async fn get_customer(&self, request: Request<GetCustomerRequest>) -> Result<Response<Customer>, Status> {
-        serve(request, async |call, message| {
-            customer::get(self, &call, message).await
-        })
-        .await
+        serve(request, async |call, message| customer::get(self, &call, message).await).await
     }
 
     async fn update_customer(
         &self,
         request: Request<UpdateCustomerRequest>,
     ) -> Result<Response<Customer>, Status> {
-        serve(request, async |call, message| {
-            customer::update(self, &call, message).await
-        })
-        .await
+        serve(request, async |call, message| customer::update(self, &call, message).await).await
     }
 
     async fn list_customers(
         &self,
         request: Request<ListCustomersRequest>,
     ) -> Result<Response<ListCustomersResponse>, Status> {
-        serve(request, async |call, message| {
-            customer::list(self, &call, message).await
-        })
-        .await
+        serve(request, async |call, message| customer::list(self, &call, message).await).await
     }
 
     async fn delete_customer(
         &self,
         request: Request<DeleteCustomerRequest>,
     ) -> Result<Response<Customer>, Status> {
-        serve(request, async |call, message| {
-            customer::delete(self, &call, message).await
-        })
-        .await
+        serve(request, async |call, message| customer::delete(self, &call, message).await).await
     }
 
     async fn import_customers(
         &self,
         request: Request<Streaming<ImportCustomersRequest>>,
     ) -> Result<Response<Self::ImportCustomersStream>, Status> {
-        serve(request, async |call, rows| {
-            Ok(bulk::answer(self, call, rows, import::import_customers))
-        })
-        .await
+        serve(request, async |call, rows| Ok(bulk::answer(self, call, rows, import::import_customers))).await
     }
 }
 
@@ -108,20 +90,14 @@ impl PurchaseService for App {
         &self,
         request: Request<Streaming<RecordPurchasesRequest>>,
     ) -> Result<Response<Self::RecordPurchasesStream>, Status> {
-        serve(request, async |call, rows| {
-            Ok(bulk::answer(self, call, rows, purchase::record))
-        })
-        .await
+        serve(request, async |call, rows| Ok(bulk::answer(self, call, rows, purchase::record))).await
     }
 
     async fn list_purchases(
         &self,
         request: Request<ListPurchasesRequest>,
     ) -> Result<Response<ListPurchasesResponse>, Status> {
-        serve(request, async |call, message| {
-            purchase::list(self, &call, message).await
-        })
-        .await
+        serve(request, async |call, message| purchase::list(self, &call, message).await).await
     }
 }
 
@@ -131,19 +107,13 @@ impl InteractionService for App {
         &self,
         request: Request<RecordInteractionRequest>,
     ) -> Result<Response<Interaction>, Status> {
-        serve(request, async |call, message| {
-            interaction::record(self, &call, message).await
-        })
-        .await
+        serve(request, async |call, message| interaction::record(self, &call, message).await).await
     }
 
     async fn list_interactions(
         &self,
         request: Request<ListInteractionsRequest>,
     ) -> Result<Response<ListInteractionsResponse>, Status> {
-        serve(request, async |call, message| {
-            interaction::list(self, &call, message).await
-        })
-        .await
+        serve(request, async |call, message| interaction::list(self, &call, message).await).await
     }
 }

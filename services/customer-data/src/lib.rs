@@ -46,12 +46,7 @@ impl Service for App {
     const MIGRATIONS: Migrations = MIGRATIONS;
 
     fn new(base: Base, config: Config) -> Result<Self, BoxError> {
-        Ok(Self {
-            db: base.db,
-            cache: base.cache,
-            clock: base.clock,
-            config,
-        })
+        Ok(Self { db: base.db, cache: base.cache, clock: base.clock, config })
     }
 
     fn routes(&self) -> Routes {

@@ -23,19 +23,15 @@ const MOST: i64 = 1_000_000;
 
 impl Config {
     pub fn rules(&self) -> Rules {
-        Rules {
-            points_per_unit: self.points_per_unit,
-            survey_points: self.survey_points,
-        }
+        Rules { points_per_unit: self.points_per_unit, survey_points: self.survey_points }
     }
 }
 
 impl Validate for Config {
     fn validate(&self) -> Result<(), ConfigError> {
-        for (key, points) in [
-            ("service.points_per_unit", self.points_per_unit),
-            ("service.survey_points", self.survey_points),
-        ] {
+        for (key, points) in
+            [("service.points_per_unit", self.points_per_unit), ("service.survey_points", self.survey_points)]
+        {
             if !(0..=MOST).contains(&points) {
                 return Err(ConfigError::refused(key, format!("must be 0 to {MOST}")));
             }
@@ -50,26 +46,11 @@ mod tests {
 
     #[test]
     fn rules_out_of_range_are_refused_by_name() {
-        let good = Config {
-            points_per_unit: 1,
-            survey_points: 50,
-        };
+        let good = Config { points_per_unit: 1, survey_points: 50 };
         assert!(good.validate().is_ok());
         for (config, key) in [
-            (
-                Config {
-                    points_per_unit: -1,
-                    ..good
-                },
-                "service.points_per_unit",
-            ),
-            (
-                Config {
-                    survey_points: MOST + 1,
-                    ..good
-                },
-                "service.survey_points",
-            ),
+            (Config { points_per_unit: -1, ..good }, "service.points_per_unit"),
+            (Config { survey_points: MOST + 1, ..good }, "service.survey_points"),
         ] {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

@@ -8,30 +8,6 @@
 //! - [`ledger`]: the entries and postings that a change is made of;
 //! - [`chain`]: the hashes that tie each account's postings together.
 
-/// An enum whose values have names, which the database and the errors use.
-macro_rules! named {
-    ($(#[$doc:meta])* $enum:ident { $($(#[$value_doc:meta])* $value:ident = $name:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $enum { $($(#[$value_doc])* $value,)+ }
-
-        impl $enum {
-            /// All values, in their order.
-            pub const ALL: &'static [Self] = &[$(Self::$value,)+];
-
-            /// The value's name.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$value => $name,)+ }
-            }
-
-            /// The value of a name; `None` when there is none.
-            pub fn find(name: &str) -> Option<Self> {
-                match name { $($name => Some(Self::$value),)+ _ => None }
-            }
-        }
-    };
-}
-
 pub mod book;
 pub mod chain;
 pub mod earning;
@@ -52,10 +28,7 @@ pub enum Refusal {
     /// The member is frozen; points are not spent.
     Frozen,
     /// The member's state does not allow the action.
-    State {
-        state: member::State,
-        action: &'static str,
-    },
+    State { state: member::State, action: &'static str },
     /// A sum does not fit into 64 bits.
     Overflow,
     /// The lots and the account disagree: a fault of ours, never the caller's.
@@ -77,23 +50,7 @@ pub enum Fact {
     Enrolled,
     Frozen,
     Unfrozen,
-    Earned {
-        entry: Uuid,
-        points: i64,
-        reason: Reason,
-        source: String,
-        balance: i64,
-    },
-    Deducted {
-        entry: Uuid,
-        points: i64,
-        source: String,
-        balance: i64,
-    },
-    Redeemed {
-        entry: Uuid,
-        points: i64,
-        source: String,
-        balance: i64,
-    },
+    Earned { entry: Uuid, points: i64, reason: Reason, source: String, balance: i64 },
+    Deducted { entry: Uuid, points: i64, source: String, balance: i64 },
+    Redeemed { entry: Uuid, points: i64, source: String, balance: i64 },
 }

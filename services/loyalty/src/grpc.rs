@@ -20,50 +20,35 @@ impl MemberService for App {
         &self,
         request: Request<proto::CreateMemberRequest>,
     ) -> Result<Response<proto::Member>, Status> {
-        serve(request, async |call, message| {
-            member::create_member(self, &call, &message).await
-        })
-        .await
+        serve(request, async |call, message| member::create_member(self, &call, &message).await).await
     }
 
     async fn get_member(
         &self,
         request: Request<proto::GetMemberRequest>,
     ) -> Result<Response<proto::Member>, Status> {
-        serve(request, async |call, message| {
-            member::get_member(self, &call, &message).await
-        })
-        .await
+        serve(request, async |call, message| member::get_member(self, &call, &message).await).await
     }
 
     async fn list_members(
         &self,
         request: Request<proto::ListMembersRequest>,
     ) -> Result<Response<proto::ListMembersResponse>, Status> {
-        serve(request, async |call, message| {
-            member::list_members(self, &call, &message).await
-        })
-        .await
+        serve(request, async |call, message| member::list_members(self, &call, &message).await).await
     }
 
     async fn freeze_member(
         &self,
         request: Request<proto::FreezeMemberRequest>,
     ) -> Result<Response<proto::Member>, Status> {
-        serve(request, async |call, message| {
-            member::freeze_member(self, &call, &message).await
-        })
-        .await
+        serve(request, async |call, message| member::freeze_member(self, &call, &message).await).await
     }
 
     async fn unfreeze_member(
         &self,
         request: Request<proto::UnfreezeMemberRequest>,
     ) -> Result<Response<proto::Member>, Status> {
-        serve(request, async |call, message| {
-            member::unfreeze_member(self, &call, &message).await
-        })
-        .await
+        serve(request, async |call, message| member::unfreeze_member(self, &call, &message).await).await
     }
 }
 
@@ -73,50 +58,35 @@ impl LedgerService for App {
         &self,
         request: Request<proto::EarnPointsRequest>,
     ) -> Result<Response<proto::EarnPointsResponse>, Status> {
-        serve(request, async |call, message| {
-            ledger::earn_points(self, &call, &message).await
-        })
-        .await
+        serve(request, async |call, message| ledger::earn_points(self, &call, &message).await).await
     }
 
     async fn redeem_points(
         &self,
         request: Request<proto::RedeemPointsRequest>,
     ) -> Result<Response<proto::RedeemPointsResponse>, Status> {
-        serve(request, async |call, message| {
-            ledger::redeem_points(self, &call, &message).await
-        })
-        .await
+        serve(request, async |call, message| ledger::redeem_points(self, &call, &message).await).await
     }
 
     async fn get_account(
         &self,
         request: Request<proto::GetAccountRequest>,
     ) -> Result<Response<proto::Account>, Status> {
-        serve(request, async |call, message| {
-            ledger::get_account(self, &call, &message).await
-        })
-        .await
+        serve(request, async |call, message| ledger::get_account(self, &call, &message).await).await
     }
 
     async fn list_entries(
         &self,
         request: Request<proto::ListEntriesRequest>,
     ) -> Result<Response<proto::ListEntriesResponse>, Status> {
-        serve(request, async |call, message| {
-            ledger::list_entries(self, &call, &message).await
-        })
-        .await
+        serve(request, async |call, message| ledger::list_entries(self, &call, &message).await).await
     }
 
     async fn get_trial_balance(
         &self,
         request: Request<proto::GetTrialBalanceRequest>,
     ) -> Result<Response<proto::GetTrialBalanceResponse>, Status> {
-        serve(request, async |call, _| {
-            ledger::get_trial_balance(self, &call).await
-        })
-        .await
+        serve(request, async |call, _| ledger::get_trial_balance(self, &call).await).await
     }
 }
 

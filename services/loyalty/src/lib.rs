@@ -54,20 +54,14 @@ pub struct App {
 
 impl Service for App {
     const NAME: &'static str = "loyalty";
-    const SERVICES: &'static [&'static str] = &[
-        member_service_server::SERVICE_NAME,
-        ledger_service_server::SERVICE_NAME,
-    ];
+    const SERVICES: &'static [&'static str] =
+        &[member_service_server::SERVICE_NAME, ledger_service_server::SERVICE_NAME];
     const DEFAULTS: &'static str = config::DEFAULTS;
     type Config = Config;
     const MIGRATIONS: cqm_db::Migrations = MIGRATIONS;
 
     fn new(base: Base, config: Config) -> Result<Self, BoxError> {
-        Ok(Self {
-            db: base.db,
-            clock: base.clock,
-            rules: config.rules(),
-        })
+        Ok(Self { db: base.db, clock: base.clock, rules: config.rules() })
     }
 
     fn routes(&self) -> Routes {

@@ -13,10 +13,3 @@ pub use member::{
     TrialBalance, find_account, find_member, insert_member, list_members, lock_account, lock_member,
     sum_accounts, update_account, update_member,
 };
-
-use cqm_rpc::Error;
-
-/// A name that a CHECK allows and this version does not know: the database is newer than the code, or damaged.
-fn unknown(column: &str, name: &str) -> Error {
-    Error::internal(format!("unknown {column} {name}"))
-}

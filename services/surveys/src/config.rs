@@ -28,27 +28,14 @@ pub struct Config {
 
 impl Validate for Config {
     fn validate(&self) -> Result<(), ConfigError> {
-        if !["http://", "https://"]
-            .iter()
-            .any(|scheme| self.public_url.starts_with(scheme))
-        {
-            return Err(ConfigError::refused(
-                "service.public_url",
-                "must begin with http:// or https://",
-            ));
+        if !["http://", "https://"].iter().any(|scheme| self.public_url.starts_with(scheme)) {
+            return Err(ConfigError::refused("service.public_url", "must begin with http:// or https://"));
         }
         if self.token_keys.is_empty() {
             return Err(ConfigError::refused("service.token_keys", "must hold a key"));
         }
-        if self
-            .token_keys
-            .iter()
-            .any(|key| key.expose_secret().chars().count() < MIN_KEY)
-        {
-            return Err(ConfigError::refused(
-                "service.token_keys",
-                "must be of 32 characters or more each",
-            ));
+        if self.token_keys.iter().any(|key| key.expose_secret().chars().count() < MIN_KEY) {
+            return Err(ConfigError::refused("service.token_keys", "must be of 32 characters or more each"));
         }
         positive("service.expiry_interval", self.expiry_interval)
     }

@@ -1,21 +1,10 @@
 //! Why surveys refuses: the reasons of `cqm.surveys.v1.ErrorReason`, and what the database's constraints mean.
 
-use cqm_rpc::{Error, Reason, Refusal};
+use cqm_rpc::{Error, Refusal};
 
 use crate::domain::{invitation, questionnaire};
 
-const DOMAIN: &str = "cqm.surveys.v1";
-
-macro_rules! reasons {
-    ($($name:ident),* $(,)?) => {
-        $(pub const $name: Reason = Reason::new(DOMAIN, stringify!($name));)*
-
-        #[cfg(test)]
-        const ALL: &[Reason] = &[$($name),*];
-    };
-}
-
-reasons! {
+cqm_rpc::reasons! { "cqm.surveys.v1", cqm_proto::surveys::v1::ErrorReason:
     QUESTIONNAIRE_NOT_FOUND, QUESTIONNAIRE_VERSION_NOT_FOUND, QUESTIONNAIRE_STATE, QUESTIONNAIRE_EMPTY,
     INVITATION_NOT_FOUND, INVITATION_ANSWERED, INVITATION_EXPIRED, RESPONSE_NOT_FOUND, QUESTION_UNKNOWN,
     ANSWER_REQUIRED, ANSWER_KIND, ANSWER_VALUE, NO_PUBLISHED_QUESTIONNAIRE,
@@ -24,25 +13,17 @@ reasons! {
 /// An invitation is answered once.
 pub const RESPONSES_ONCE: &str = "responses_once";
 
-pub fn not_found(reason: Reason, name: impl ToString) -> Error {
-    Error::NotFound {
-        reason,
-        name: name.to_string(),
-    }
-}
-
 /// The answer to any token that opens nothing, whatever is wrong with it: it names no invitation.
 pub fn token_opens_nothing() -> Error {
-    not_found(INVITATION_NOT_FOUND, "invitations/-")
+    Error::not_found(INVITATION_NOT_FOUND, "invitations/-")
 }
 
 impl From<questionnaire::Refused> for Error {
     fn from(refused: questionnaire::Refused) -> Self {
         match refused {
-            questionnaire::Refused::State { state, action } => Refusal::new(QUESTIONNAIRE_STATE)
-                .fact("state", state.name())
-                .fact("action", action)
-                .into(),
+            questionnaire::Refused::State { state, action } => {
+                Refusal::new(QUESTIONNAIRE_STATE).fact("state", state.name()).fact("action", action).into()
+            }
             questionnaire::Refused::Empty => Self::refused(QUESTIONNAIRE_EMPTY),
         }
     }
@@ -54,23 +35,5 @@ impl From<invitation::Closed> for Error {
             invitation::Closed::Answered => Self::refused(INVITATION_ANSWERED),
             invitation::Closed::Expired => Self::refused(INVITATION_EXPIRED),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use cqm_proto::surveys::v1::ErrorReason;
-
-    #[test]
-    fn the_reasons_are_those_of_the_contract() {
-        let documented: Vec<_> = (1..)
-            .map_while(|number| ErrorReason::try_from(number).ok())
-            .map(|reason| reason.as_str_name().trim_start_matches("ERROR_REASON_"))
-            .collect();
-        assert_eq!(
-            ALL.iter().map(|reason| reason.name).collect::<Vec<_>>(),
-            documented
-        );
     }
 }

@@ -14,7 +14,7 @@ mod schema;
 mod tx;
 
 pub use config::{DatabaseConfig, EventsConfig};
-pub use expect::OnConflict;
+pub use expect::{OnConflict, known};
 pub use migrate::{Migrations, pending, run};
 pub use pool::Conn;
 pub use tx::{Db, Retryable};

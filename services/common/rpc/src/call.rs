@@ -23,10 +23,7 @@ impl Call {
     /// A call that the process makes to itself: a worker's transaction, a start-up check.
     pub fn internal(name: &str, budget: Duration) -> Self {
         Self {
-            caller: Caller {
-                subject: "internal".into(),
-                roles: vec![Role::InternalService],
-            },
+            caller: Caller { subject: "internal".into(), roles: vec![Role::InternalService] },
             deadline: Deadline::after(budget),
             trace: TraceContext::fresh(false),
             path: name.into(),
@@ -49,11 +46,7 @@ impl Caller {
 
     /// The roles as they stand in [`crate::metadata::ROLES`].
     pub fn role_names(&self) -> String {
-        self.roles
-            .iter()
-            .map(|role| role_name(*role))
-            .collect::<Vec<_>>()
-            .join(",")
+        self.roles.iter().map(|role| role_name(*role)).collect::<Vec<_>>().join(",")
     }
 }
 

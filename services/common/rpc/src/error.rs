@@ -20,6 +20,28 @@ impl Reason {
     }
 }
 
+/// Declares the reasons of one error domain in the order of its contract, and the test that they are all there.
+///
+/// ```ignore
+/// cqm_rpc::reasons! { "cqm.complaints.v1", cqm_proto::complaints::v1::ErrorReason: COMPLAINT_NOT_FOUND, COMPLAINT_STATE }
+/// ```
+#[macro_export]
+macro_rules! reasons {
+    ($domain:literal, $contract:path: $($name:ident),+ $(,)?) => {
+        $(pub const $name: $crate::Reason = $crate::Reason::new($domain, stringify!($name));)+
+
+        #[cfg(test)]
+        #[test]
+        fn the_reasons_are_those_of_the_contract() {
+            let documented: Vec<_> = (1..)
+                .map_while(|number| <$contract>::try_from(number).ok())
+                .map(|reason| reason.as_str_name().trim_start_matches("ERROR_REASON_"))
+                .collect();
+            assert_eq!([$($name.name),+].as_slice(), documented);
+        }
+    };
+}
+
 /// A refusal by a rule: its reason, and the facts that a program can act on. Never personal data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -29,10 +51,7 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(reason: Reason) -> Self {
-        Self {
-            reason,
-            facts: Vec::new(),
-        }
+        Self { reason, facts: Vec::new() }
     }
 
     pub fn fact(mut self, key: &'static str, value: impl ToString) -> Self {
@@ -82,19 +101,13 @@ pub enum Error {
     Stale { name: String },
     /// Repeat the same request. `ABORTED`
     #[error("the request met another one; repeat it")]
-    Conflict {
-        reason: Reason,
-        source: Option<BoxError>,
-    },
+    Conflict { reason: Reason, source: Option<BoxError> },
     /// The result has no representation. `OUT_OF_RANGE`
     #[error("{0}")]
     OutOfRange(Refusal),
     /// Send less, or later. `RESOURCE_EXHAUSTED`
     #[error("{refusal}")]
-    Exhausted {
-        refusal: Refusal,
-        retry_after: Option<Duration>,
-    },
+    Exhausted { refusal: Refusal, retry_after: Option<Duration> },
     /// Call something that exists. `UNIMPLEMENTED`
     #[error("the method is not known here")]
     Unimplemented,
@@ -103,10 +116,7 @@ pub enum Error {
     DeadlinePassed,
     /// Repeat later, with the same `request_id`. `UNAVAILABLE`
     #[error("temporarily unavailable; repeat the request")]
-    Unavailable {
-        reason: Reason,
-        source: Option<BoxError>,
-    },
+    Unavailable { reason: Reason, source: Option<BoxError> },
     /// Tell us. `INTERNAL`
     #[error("internal error")]
     Internal(#[source] BoxError),
@@ -118,14 +128,21 @@ impl Error {
     }
 
     pub fn unavailable(reason: Reason, source: impl Into<BoxError>) -> Self {
-        Self::Unavailable {
-            reason,
-            source: Some(source.into()),
-        }
+        Self::Unavailable { reason, source: Some(source.into()) }
     }
 
     pub fn refused(reason: Reason) -> Self {
         Self::Refused(Refusal::new(reason))
+    }
+
+    /// It is absent, erased or not the caller's: one answer for all three.
+    pub fn not_found(reason: Reason, name: impl ToString) -> Self {
+        Self::NotFound { reason, name: name.to_string() }
+    }
+
+    /// `name` is the one that is there.
+    pub fn already_exists(reason: Reason, name: impl ToString) -> Self {
+        Self::AlreadyExists { reason, name: name.to_string() }
     }
 
     /// One violation, for checks that stand alone.
@@ -138,10 +155,7 @@ impl Error {
     /// What stands in the ErrorInfo.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Invalid(violations) => violations
-                .iter()
-                .next()
-                .map_or(reason::FIELD_FORMAT, |v| v.reason),
+            Self::Invalid(violations) => violations.iter().next().map_or(reason::FIELD_FORMAT, |v| v.reason),
             Self::Malformed(refusal) | Self::Refused(refusal) | Self::OutOfRange(refusal) => refusal.reason,
             Self::Exhausted { refusal, .. } => refusal.reason,
             Self::Unauthenticated(reason)
@@ -223,17 +237,15 @@ impl From<diesel::result::Error> for Error {
         let message = information.message();
         let says = |text: &str| message.contains(text);
         match kind {
-            Kind::SerializationFailure => Self::Conflict {
-                reason: reason::TRANSACTION_CONFLICT,
-                source: Some(error.into()),
-            },
+            Kind::SerializationFailure => {
+                Self::Conflict { reason: reason::TRANSACTION_CONFLICT, source: Some(error.into()) }
+            }
             Kind::ClosedConnection | Kind::UnableToSendCommand | Kind::ReadOnlyTransaction => {
                 Self::unavailable(reason::STORAGE_UNAVAILABLE, error)
             }
-            _ if says("deadlock detected") || says("due to lock timeout") => Self::Conflict {
-                reason: reason::TRANSACTION_CONFLICT,
-                source: Some(error.into()),
-            },
+            _ if says("deadlock detected") || says("due to lock timeout") => {
+                Self::Conflict { reason: reason::TRANSACTION_CONFLICT, source: Some(error.into()) }
+            }
             _ if says("due to statement timeout") => Self::DeadlinePassed,
             _ if says("terminating connection")
                 || says("the database system is")

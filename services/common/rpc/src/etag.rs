@@ -23,10 +23,7 @@ impl Etag {
         if text.is_empty() {
             return None;
         }
-        let version = text
-            .strip_prefix('v')
-            .and_then(|digits| digits.parse().ok())
-            .filter(|v: &i64| *v > 0);
+        let version = text.strip_prefix('v').and_then(|digits| digits.parse().ok()).filter(|v: &i64| *v > 0);
         if version.is_none() {
             violations.format(field, "an etag that the server gave out");
         }
@@ -36,9 +33,7 @@ impl Etag {
     /// Refuses with `ETAG_MISMATCH` when the caller's etag is of another version than the row.
     pub fn check(expected: Option<Self>, version: i64, name: &str) -> Result<(), Error> {
         match expected {
-            Some(etag) if etag.0 != version => Err(Error::Stale {
-                name: name.to_owned(),
-            }),
+            Some(etag) if etag.0 != version => Err(Error::Stale { name: name.to_owned() }),
             _ => Ok(()),
         }
     }

@@ -33,8 +33,11 @@ impl Failure {
             retry_after: None,
             message: status.message().to_owned(),
         };
-        // The peer's GOAWAY surfaces as a CANCELLED that nobody of ours sent: ours carry a reason.
-        if failure.code == Code::Cancelled && status.details().is_empty() {
+        // Every status of the suite carries details. One of these without any was made by this side's transport: a
+        // GOAWAY surfaces as CANCELLED, a connection that broke in the middle of an answer as UNKNOWN or INTERNAL.
+        if matches!(failure.code, Code::Cancelled | Code::Unknown | Code::Internal)
+            && status.details().is_empty()
+        {
             failure.code = Code::Unavailable;
         }
         let Ok(wire) = rpc::Status::decode(status.details()) else {
@@ -72,6 +75,12 @@ impl Failure {
     }
 }
 
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::of(&status)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.code)?;
@@ -93,4 +102,20 @@ fn unpack<M: Message + Name + Default>(any: &prost_types::Any) -> Option<M> {
         return None;
     }
     M::decode(any.value.as_slice()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn what_the_transport_says_is_an_outage_and_what_a_server_says_is_not() {
+        for code in [Code::Cancelled, Code::Unknown, Code::Internal] {
+            let failure = Failure::of(&Status::new(code, "error reading a body from connection"));
+            assert_eq!((failure.code, failure.is_transient()), (Code::Unavailable, true));
+        }
+        let failure = Failure::of(&Status::from(Error::internal("a bug")));
+        assert_eq!((failure.code, failure.is_transient()), (Code::Internal, false));
+    }
 }

@@ -53,15 +53,7 @@ mod tests {
         let star = Mask::parse(Some(&["*".into()]), FIELDS, |_| false, &mut violations);
         assert!(star.has("tags") && star.has("locale"));
         assert!(violations.is_empty());
-        Mask::parse(
-            Some(&["tags".into(), "name".into()]),
-            FIELDS,
-            |_| true,
-            &mut violations,
-        );
-        assert_eq!(
-            violations.iter().map(|v| v.field.as_str()).collect::<Vec<_>>(),
-            ["update_mask.name"]
-        );
+        Mask::parse(Some(&["tags".into(), "name".into()]), FIELDS, |_| true, &mut violations);
+        assert_eq!(violations.iter().map(|v| v.field.as_str()).collect::<Vec<_>>(), ["update_mask.name"]);
     }
 }

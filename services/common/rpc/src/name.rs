@@ -25,10 +25,7 @@ impl ResourceName {
     /// Reads `name`, or `None` when it is not a canonical name of the collection.
     pub fn find(collection: &'static str, name: &str) -> Option<Self> {
         let id = name.strip_prefix(collection)?.strip_prefix('/')?;
-        Some(Self {
-            collection,
-            id: canonical(id)?,
-        })
+        Some(Self { collection, id: canonical(id)? })
     }
 
     /// Reads a required name of a request; what is wrong becomes a violation of `field`.
@@ -56,11 +53,7 @@ impl ResourceName {
         name: &str,
         violations: &mut Violations,
     ) -> Option<Self> {
-        if name.is_empty() {
-            None
-        } else {
-            Self::parse(collection, field, name, violations)
-        }
+        if name.is_empty() { None } else { Self::parse(collection, field, name, violations) }
     }
 
     /// Splits a nested name, `parent/{uuid}/child/{uuid}`.
@@ -69,14 +62,8 @@ impl ResourceName {
         let (parent_id, rest) = rest.split_once('/')?;
         let child_id = rest.strip_prefix(child)?.strip_prefix('/')?;
         Some((
-            Self {
-                collection: parent,
-                id: canonical(parent_id)?,
-            },
-            Self {
-                collection: child,
-                id: canonical(child_id)?,
-            },
+            Self { collection: parent, id: canonical(parent_id)? },
+            Self { collection: child, id: canonical(child_id)? },
         ))
     }
 }

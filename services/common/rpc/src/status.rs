@@ -31,12 +31,7 @@ fn encode_details(error: &Error, code: tonic::Code, message: &str) -> Vec<u8> {
     let mut violations = MAX_VIOLATIONS;
     loop {
         let details = details(error, violations);
-        let bytes = rpc::Status {
-            code: code as i32,
-            message: message.to_owned(),
-            details,
-        }
-        .encode_to_vec();
+        let bytes = rpc::Status { code: code as i32, message: message.to_owned(), details }.encode_to_vec();
         if bytes.len() <= MAX_DETAILS || violations == 0 {
             return bytes;
         }
@@ -50,10 +45,7 @@ fn details(error: &Error, max_violations: usize) -> Vec<Any> {
     let mut details = vec![pack(&rpc::ErrorInfo {
         reason: reason.name.to_owned(),
         domain: reason.domain.to_owned(),
-        metadata: facts
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), cut(value)))
-            .collect(),
+        metadata: facts.iter().map(|(key, value)| ((*key).to_owned(), cut(value))).collect(),
     })];
     match error {
         Error::Invalid(violations) => details.push(pack(&rpc::BadRequest {
@@ -103,24 +95,15 @@ fn details(error: &Error, max_violations: usize) -> Vec<Any> {
 }
 
 fn retry_info(after: Duration) -> Any {
-    pack(&rpc::RetryInfo {
-        retry_delay: prost_types::Duration::try_from(after).ok(),
-    })
+    pack(&rpc::RetryInfo { retry_delay: prost_types::Duration::try_from(after).ok() })
 }
 
 fn pack<M: Message + Name>(message: &M) -> Any {
-    Any {
-        type_url: format!("type.googleapis.com/{}", M::full_name()),
-        value: message.encode_to_vec(),
-    }
+    Any { type_url: format!("type.googleapis.com/{}", M::full_name()), value: message.encode_to_vec() }
 }
 
 fn fact(facts: &[(&'static str, String)], key: &str) -> String {
-    facts
-        .iter()
-        .find(|(known, _)| *known == key)
-        .map(|(_, value)| cut(value))
-        .unwrap_or_default()
+    facts.iter().find(|(known, _)| *known == key).map(|(_, value)| cut(value)).unwrap_or_default()
 }
 
 fn cut(text: &str) -> String {
@@ -136,11 +119,7 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_its_facts_on_the_way_to_the_client() {
-        let error = Error::Refused(
-            Refusal::new(CLOSED)
-                .fact("state", "CLOSED")
-                .fact("action", "resolve"),
-        );
+        let error = Error::Refused(Refusal::new(CLOSED).fact("state", "CLOSED").fact("action", "resolve"));
         let failure = Failure::of(&Status::from(error));
         assert_eq!(failure.code, tonic::Code::FailedPrecondition);
         assert_eq!(
@@ -158,11 +137,7 @@ mod tests {
             violations.format(&format!("{}[{index}]", "f".repeat(4000)), &"x".repeat(4000));
         }
         let status = Status::from(Error::Invalid(violations));
-        assert!(
-            status.details().len() <= MAX_DETAILS,
-            "{}",
-            status.details().len()
-        );
+        assert!(status.details().len() <= MAX_DETAILS, "{}", status.details().len());
         let failure = Failure::of(&status);
         assert!(!failure.violations.is_empty() && failure.violations.len() <= MAX_VIOLATIONS);
     }
@@ -179,10 +154,7 @@ mod tests {
 
     #[test]
     fn unavailable_says_when_to_come_back() {
-        let status = Status::from(Error::Unavailable {
-            reason: reason::STORAGE_UNAVAILABLE,
-            source: None,
-        });
+        let status = Status::from(Error::Unavailable { reason: reason::STORAGE_UNAVAILABLE, source: None });
         let failure = Failure::of(&status);
         assert!(failure.is_transient());
         assert_eq!(failure.retry_after, Some(Duration::from_millis(200)));

@@ -24,16 +24,8 @@ pub fn block(field: &str, text: &str, limit: usize, violations: &mut Violations)
 }
 
 fn clean(field: &str, text: &str, limit: usize, multiline: bool, violations: &mut Violations) -> String {
-    let clean: String = text
-        .nfc()
-        .collect::<String>()
-        .replace("\r\n", "\n")
-        .trim()
-        .to_owned();
-    if clean
-        .chars()
-        .any(|c| forbidden(c) && !(multiline && matches!(c, '\n' | '\t')))
-    {
+    let clean: String = text.nfc().collect::<String>().replace("\r\n", "\n").trim().to_owned();
+    if clean.chars().any(|c| forbidden(c) && !(multiline && matches!(c, '\n' | '\t'))) {
         violations.add(
             field,
             reason::FORBIDDEN_CHARACTER,
@@ -53,10 +45,7 @@ fn forbidden(c: char) -> bool {
 
 /// A caller's text made fit for a message: cut, and without anything a terminal would act on.
 pub fn printable(text: &str, limit: usize) -> String {
-    text.chars()
-        .take(limit)
-        .map(|c| if forbidden(c) { '\u{FFFD}' } else { c })
-        .collect()
+    text.chars().take(limit).map(|c| if forbidden(c) { '\u{FFFD}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -75,11 +64,7 @@ mod tests {
         for text in ["a\0b", "a\u{1b}[31m", "a\u{202e}b", "a\nb"] {
             let mut violations = Violations::default();
             line("name", text, 100, &mut violations);
-            assert_eq!(
-                violations.iter().next().unwrap().reason,
-                reason::FORBIDDEN_CHARACTER,
-                "{text:?}"
-            );
+            assert_eq!(violations.iter().next().unwrap().reason, reason::FORBIDDEN_CHARACTER, "{text:?}");
         }
         let mut violations = Violations::default();
         assert_eq!(block("note", "a\r\nb", 100, &mut violations), "a\nb");

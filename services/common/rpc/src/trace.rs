@@ -16,19 +16,12 @@ impl TraceContext {
     /// The start of a new trace.
     pub fn fresh(sampled: bool) -> Self {
         let trace_id = Uuid::new_v4().into_bytes();
-        Self {
-            trace_id,
-            span_id: random_span(),
-            sampled,
-        }
+        Self { trace_id, span_id: random_span(), sampled }
     }
 
     /// The next span of the same trace.
     pub fn child(&self) -> Self {
-        Self {
-            span_id: random_span(),
-            ..*self
-        }
+        Self { span_id: random_span(), ..*self }
     }
 
     /// Strict: a malformed header is no context, and the caller starts a trace of its own.
@@ -38,11 +31,7 @@ impl TraceContext {
         if version != "00" || parts.next().is_some() || flags.len() != 2 {
             return None;
         }
-        let mut context = Self {
-            trace_id: [0; 16],
-            span_id: [0; 8],
-            sampled: false,
-        };
+        let mut context = Self { trace_id: [0; 16], span_id: [0; 8], sampled: false };
         unhex(trace, &mut context.trace_id)?;
         unhex(span, &mut context.span_id)?;
         context.sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
@@ -57,9 +46,7 @@ impl TraceContext {
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("00-")?;
-        self.trace_id
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        self.trace_id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str("-")?;
         self.span_id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
         write!(f, "-{:02x}", u8::from(self.sampled))

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cqm_db::log::Sequencer;
-use cqm_db::{DatabaseConfig, Db};
+use cqm_db::{DatabaseConfig, Db, idempotency};
 use cqm_proto::events::v1::event_feed_server;
 use cqm_rpc::{BoxError, Call, Clock};
 use serde::de::DeserializeOwned;
@@ -31,8 +31,13 @@ use crate::telemetry::{self, Sampling};
 /// How long workers may take to finish what they are doing once the server has drained. Too high: the
 /// orchestrator kills the process first. Too low: deliveries are cut and done again by the next process.
 const WORKERS_LIMIT: Duration = Duration::from_secs(5);
-/// What one turn of the sequencer may take.
-const SEQUENCER_BUDGET: Duration = Duration::from_secs(10);
+/// Between two looks for answers to forget. Too high: the table is larger than it need be. Too low: an idle
+/// database is asked for nothing.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// Answers forgotten by one transaction.
+const FORGET_BATCH: i64 = 1000;
+/// What one turn of the sequencer, or of forgetting, may take.
+const TURN_BUDGET: Duration = Duration::from_secs(10);
 /// How long the database may take to say which migrations it has. Too high: a start hangs on a dead host. Too low:
 /// a loaded database is never asked.
 const PENDING_LIMIT: Duration = Duration::from_secs(5);
@@ -207,6 +212,7 @@ impl<S: Service> Readiness<S> {
             ));
         }
         sequence(self.background.db.clone(), supervisor);
+        forget(self.background.clone(), supervisor);
         self.service.workers(supervisor);
         self.health.ready().await;
         self.tell.send_replace(true);
@@ -246,7 +252,7 @@ fn sequence(db: Db, supervisor: &Supervisor) {
         let (db, stop) = (db.clone(), stop.clone());
         async move {
             while !stop.is_cancelled() {
-                let call = Call::internal("sequence_events", SEQUENCER_BUDGET);
+                let call = Call::internal("sequence_events", TURN_BUDGET);
                 let moved = Sequencer::turn(&db, &call).await?;
                 if Sequencer::is_full(moved) {
                     continue;
@@ -256,6 +262,32 @@ fn sequence(db: Db, supervisor: &Supervisor) {
                     () = db.appended().notified() => {}
                     () = tokio::time::sleep(pause) => {}
                     () = stop.cancelled() => {}
+                }
+            }
+            Ok(())
+        }
+    });
+}
+
+/// Forgets the answers of requests that nobody repeats any more.
+fn forget(base: Base, supervisor: &Supervisor) {
+    let ticks = supervisor.every(FORGET_EVERY);
+    supervisor.spawn("forget answers", move || {
+        let (base, mut ticks) = (base.clone(), ticks.clone());
+        async move {
+            while ticks.next().await {
+                let before = base.clock.now() - base.db.events().remember;
+                loop {
+                    let call = Call::internal("forget_answers", TURN_BUDGET);
+                    let forgotten = base
+                        .db
+                        .tx_without_events(&call, "forget_answers", async |tx| {
+                            idempotency::forget(tx, before, FORGET_BATCH).await
+                        })
+                        .await?;
+                    if (forgotten as i64) < FORGET_BATCH {
+                        break;
+                    }
                 }
             }
             Ok(())

@@ -15,9 +15,7 @@ pub struct TestDatabase {
 impl TestDatabase {
     pub async fn migrated(migrations: Migrations) -> Self {
         let database = Self::empty().await;
-        cqm_db::run(&database.url, migrations)
-            .await
-            .expect("the migrations apply to an empty schema");
+        cqm_db::run(&database.url, migrations).await.expect("the migrations apply to an empty schema");
         database
     }
 
@@ -27,9 +25,7 @@ impl TestDatabase {
         let mut conn = AsyncPgConnection::establish(&server)
             .await
             .expect("the Postgres of CQM_TEST_POSTGRES_URL answers");
-        conn.batch_execute(&format!("CREATE SCHEMA {schema}"))
-            .await
-            .expect("a new schema");
+        conn.batch_execute(&format!("CREATE SCHEMA {schema}")).await.expect("a new schema");
         // Key-value form as `scripts/dev env` gives it, or a URL.
         let url = if server.contains("://") {
             let joint = if server.contains('?') { '&' } else { '?' };

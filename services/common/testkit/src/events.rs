@@ -18,11 +18,7 @@ pub struct Events {
 impl Events {
     pub fn of(db: &Db) -> Self {
         let db = db.sibling(1).expect("a pool for the test's own look at the log");
-        Self {
-            db,
-            position: 0,
-            hash: Vec::new(),
-        }
+        Self { db, position: 0, hash: Vec::new() }
     }
 
     /// Everything that has happened since the last look, sequenced and in order.
@@ -31,16 +27,12 @@ impl Events {
         let give_up = Instant::now() + Duration::from_secs(10);
         while self.pending(&call).await > 0 {
             assert!(Instant::now() < give_up, "events stay pending");
-            Sequencer::turn(&self.db, &call)
-                .await
-                .expect("the sequencer turns");
+            Sequencer::turn(&self.db, &call).await.expect("the sequencer turns");
         }
         let (after, hash) = (self.position, self.hash.clone());
         let batch = self
             .db
-            .read(&call, "testkit_events", async |conn| {
-                log::feed::read(conn, after, &hash, 100_000).await
-            })
+            .read(&call, "testkit_events", async |conn| log::feed::read(conn, after, &hash, 100_000).await)
             .await
             .expect("the log reads");
         if let Some(last) = batch.events.last() {
@@ -76,9 +68,7 @@ impl Events {
 
     async fn pending(&self, call: &Call) -> usize {
         self.db
-            .read(call, "testkit_pending", async |conn| {
-                log::feed::pending(conn).await
-            })
+            .read(call, "testkit_pending", async |conn| log::feed::pending(conn).await)
             .await
             .expect("the pending events count") as usize
     }
@@ -86,10 +76,7 @@ impl Events {
     async fn unread(&self) -> Result<i64, cqm_rpc::Error> {
         let call = Call::internal("testkit", Duration::from_secs(30));
         let pending = self.pending(&call).await as i64;
-        let (_, head) = self
-            .db
-            .read(&call, "testkit_head", async |conn| log::feed::head(conn).await)
-            .await?;
+        let (_, head) = self.db.read(&call, "testkit_head", async |conn| log::feed::head(conn).await).await?;
         Ok(head - self.position + pending)
     }
 }

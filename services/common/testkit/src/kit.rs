@@ -1,5 +1,7 @@
 //! One service, served for real: its own schema, its own port, a clock that stands still.
 
+mod rows;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -45,9 +47,8 @@ impl Kit {
         let database = TestDatabase::migrated(S::MIGRATIONS).await;
         let settings = settings::<S>(&database, config);
         let shutdown = CancellationToken::new();
-        let mut running = process::start::<S>(settings, clock.clone(), shutdown.clone())
-            .await
-            .expect("the service starts");
+        let mut running =
+            process::start::<S>(settings, clock.clone(), shutdown.clone()).await.expect("the service starts");
         tokio::time::timeout(Duration::from_secs(30), running.ready()).await.expect("the service gets ready");
         let address = running.address();
         let channel = Endpoint::from_shared(format!("http://{address}"))
@@ -55,9 +56,19 @@ impl Kit {
             .connect()
             .await
             .expect("the service answers");
-        let db = Db::new(database.config(), EventsConfig::default(), clock.clone()).expect("the database opens");
+        let db =
+            Db::new(database.config(), EventsConfig::default(), clock.clone()).expect("the database opens");
         let events = Events::of(&db);
-        Self { clock, db, events, channel, address, database, running: Some(running), shutdown: shutdown.drop_guard() }
+        Self {
+            clock,
+            db,
+            events,
+            channel,
+            address,
+            database,
+            running: Some(running),
+            shutdown: shutdown.drop_guard(),
+        }
     }
 
     pub fn database(&self) -> &TestDatabase {
@@ -87,6 +98,21 @@ pub fn request<M>(role: Role, message: M) -> tonic::Request<M> {
         request.metadata_mut().insert(key, value.parse().expect("a role's name is a header value"));
     }
     request
+}
+
+/// A service manager's request.
+pub fn manager<M>(message: M) -> tonic::Request<M> {
+    request(Role::ServiceManager, message)
+}
+
+/// A service representative's request.
+pub fn representative<M>(message: M) -> tonic::Request<M> {
+    request(Role::ServiceRepresentative, message)
+}
+
+/// The coordinator's command.
+pub fn coordinator<M>(message: M) -> tonic::Request<M> {
+    request(Role::Coordinator, message)
 }
 
 /// What a service under test is configured by: a free port, its schema, the run's Redis with a key of its own.

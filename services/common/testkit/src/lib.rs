@@ -6,11 +6,15 @@
 mod database;
 mod events;
 mod kit;
+mod patience;
+mod refusal;
 mod smtp;
 
 pub use database::TestDatabase;
 pub use events::Events;
-pub use kit::{Kit, NOW, request, settings};
+pub use kit::{Kit, NOW, coordinator, manager, representative, request, settings};
+pub use patience::{persistent, until};
+pub use refusal::{failed, refused, violations};
 pub use smtp::{Answer, Mail, SmtpSink};
 
 /// Reads what `scripts/test` exports; a missing one is a failure with a plain sentence, never a skipped test.

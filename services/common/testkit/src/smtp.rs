@@ -20,12 +20,7 @@ pub struct Mail {
 impl Mail {
     /// A header's value as it stands in the mail, unfolded; encoded words stay encoded.
     pub fn header(&self, name: &str) -> Option<String> {
-        let head = self
-            .data
-            .split("\r\n\r\n")
-            .next()?
-            .replace("\r\n ", " ")
-            .replace("\r\n\t", " ");
+        let head = self.data.split("\r\n\r\n").next()?.replace("\r\n ", " ").replace("\r\n\t", " ");
         head.split("\r\n").find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
@@ -59,19 +54,28 @@ pub struct SmtpSink {
 struct State {
     mails: Mutex<Vec<Mail>>,
     script: Mutex<VecDeque<Answer>>,
+    /// What a sender must say after `AUTH PLAIN` before it may send; `None` asks for nothing.
+    credentials: Option<String>,
 }
 
 impl SmtpSink {
+    /// Takes mails from everybody.
     pub async fn start() -> Self {
+        Self::serve(None).await
+    }
+
+    /// Takes mails only after `AUTH PLAIN` with these credentials: base64 of `\0user\0password`.
+    pub async fn start_with_auth(credentials: impl Into<String>) -> Self {
+        Self::serve(Some(credentials.into())).await
+    }
+
+    async fn serve(credentials: Option<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("a bound listener").port();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { credentials, ..State::default() });
         let (announce, changed) = watch::channel(0);
         let shared = Arc::clone(&state);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a test's server ends with the handle that holds it"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "a test's server ends with the handle that holds it")]
         let task = tokio::spawn(async move {
             let announce = Arc::new(announce);
             let mut sessions = tokio::task::JoinSet::new();
@@ -80,29 +84,16 @@ impl SmtpSink {
             }
         });
         let running = Arc::new(tokio_util::task::AbortOnDropHandle::new(task));
-        Self {
-            port,
-            state,
-            changed,
-            _running: running,
-        }
+        Self { port, state, changed, _running: running }
     }
 
     /// What the next mails are answered.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
-        self.state
-            .script
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(answers);
+        self.state.script.lock().unwrap_or_else(PoisonError::into_inner).extend(answers);
     }
 
     pub fn mails(&self) -> Vec<Mail> {
-        self.state
-            .mails
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.state.mails.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until at least `count` mails have come; panics after ten seconds.
@@ -124,26 +115,24 @@ async fn session(
 ) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
-    let mut mail = Mail {
-        from: String::new(),
-        to: Vec::new(),
-        data: String::new(),
-    };
+    let mut mail = Mail { from: String::new(), to: Vec::new(), data: String::new() };
+    let mut trusted = state.credentials.is_none();
     write.write_all(b"220 sink ESMTP\r\n").await?;
     while let Some(line) = lines.next_line().await? {
-        let verb = line
-            .split([' ', ':'])
-            .next()
-            .unwrap_or_default()
-            .to_ascii_uppercase();
+        let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
         let answer: &[u8] = match verb.as_str() {
+            "EHLO" | "HELO" if state.credentials.is_some() => {
+                b"250-sink\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH PLAIN\r\n"
+            }
             "EHLO" | "HELO" => b"250-sink\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n",
+            "AUTH" => {
+                let given = line.split(' ').nth(2);
+                trusted = given.is_some() && given == state.credentials.as_deref();
+                if trusted { b"235 welcome\r\n" } else { b"535 credentials are not valid\r\n" }
+            }
+            "MAIL" if !trusted => b"530 authentication required\r\n",
             "MAIL" => {
-                mail = Mail {
-                    from: address(&line),
-                    to: Vec::new(),
-                    data: String::new(),
-                };
+                mail = Mail { from: address(&line), to: Vec::new(), data: String::new() };
                 b"250 ok\r\n"
             }
             "RCPT" => {
@@ -159,11 +148,7 @@ async fn session(
                     mail.data.push_str(line.strip_prefix('.').unwrap_or(&line));
                     mail.data.push_str("\r\n");
                 }
-                let scripted = state
-                    .script
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .pop_front();
+                let scripted = state.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 let scripted = scripted.unwrap_or(Answer::Accept);
                 if matches!(scripted, Answer::Accept | Answer::AcceptAndHangUp) {
                     let mut mails = state.mails.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,8 +175,5 @@ async fn session(
 }
 
 fn address(line: &str) -> String {
-    line.split_once('<')
-        .and_then(|(_, rest)| rest.split_once('>'))
-        .map_or("", |(inner, _)| inner)
-        .to_owned()
+    line.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or("", |(inner, _)| inner).to_owned()
 }

@@ -106,13 +106,8 @@ impl Complaint {
             update_time: now,
             version: 1,
         };
-        let event = Event {
-            version: 1,
-            from: None,
-            to: State::Registered,
-            time: now,
-            what: What::Registered,
-        };
+        let event =
+            Event { version: 1, from: None, to: State::Registered, time: now, what: What::Registered };
         (complaint, event)
     }
 
@@ -137,12 +132,7 @@ impl Complaint {
     }
 
     pub fn assign(&mut self, assignee: String, now: DateTime<Utc>) -> Result<Event, IllegalMove> {
-        let event = self.advance(
-            What::Assigned {
-                assignee: assignee.clone(),
-            },
-            now,
-        )?;
+        let event = self.advance(What::Assigned { assignee: assignee.clone() }, now)?;
         self.assignee = Some(assignee);
         Ok(event)
     }
@@ -173,19 +163,10 @@ impl Complaint {
     ) -> Result<Event, IllegalMove> {
         let version = self.resolution.as_ref().map_or(1, |latest| latest.version + 1);
         let event = self.advance(
-            What::Resolved {
-                resolution_version: version,
-                compensation_points,
-                summary: summary.clone(),
-            },
+            What::Resolved { resolution_version: version, compensation_points, summary: summary.clone() },
             now,
         )?;
-        self.resolution = Some(Resolution {
-            summary,
-            compensation_points,
-            resolve_time: now,
-            version,
-        });
+        self.resolution = Some(Resolution { summary, compensation_points, resolve_time: now, version });
         Ok(event)
     }
 
@@ -198,12 +179,7 @@ impl Complaint {
     /// `None` when the reopening is about a resolution that does not stand any more: the complaint was reopened
     /// since, and perhaps resolved again. Nothing changes then.
     pub fn reopen(&mut self, reopening: Reopening, now: DateTime<Utc>) -> Result<Option<Event>, IllegalMove> {
-        let Reopening {
-            reason,
-            note,
-            cause,
-            about,
-        } = reopening;
+        let Reopening { reason, note, cause, about } = reopening;
         if about.is_some_and(|version| self.standing_resolution() != Some(version)) {
             return Ok(None);
         }
@@ -215,30 +191,18 @@ impl Complaint {
 
     /// The version of the resolution that the customer was told and that nobody has taken back.
     fn standing_resolution(&self) -> Option<i64> {
-        self.resolve_time()
-            .and(self.resolution.as_ref())
-            .map(|resolution| resolution.version)
+        self.resolve_time().and(self.resolution.as_ref()).map(|resolution| resolution.version)
     }
 
     /// Moves along the lifecycle, or refuses before anything has changed.
     fn advance(&mut self, what: What, now: DateTime<Utc>) -> Result<Event, IllegalMove> {
         let action = what.action();
         let from = self.state;
-        let to = from.after(action).ok_or(IllegalMove {
-            complaint: self.name(),
-            state: from,
-            action,
-        })?;
+        let to = from.after(action).ok_or(IllegalMove { complaint: self.name(), state: from, action })?;
         self.state = to;
         self.version += 1;
         self.update_time = now;
-        Ok(Event {
-            version: self.version,
-            from: Some(from),
-            to,
-            time: now,
-            what,
-        })
+        Ok(Event { version: self.version, from: Some(from), to, time: now, what })
     }
 }
 

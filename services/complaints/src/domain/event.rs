@@ -24,26 +24,12 @@ pub struct Event {
 pub enum What {
     Registered,
     Acknowledged,
-    Assigned {
-        assignee: String,
-    },
+    Assigned { assignee: String },
     InvestigationStarted,
-    RootCauseRecorded {
-        cause: Category,
-        responsible_department: String,
-        explanation: Personal<String>,
-    },
-    Resolved {
-        resolution_version: i64,
-        compensation_points: i64,
-        summary: Personal<String>,
-    },
+    RootCauseRecorded { cause: Category, responsible_department: String, explanation: Personal<String> },
+    Resolved { resolution_version: i64, compensation_points: i64, summary: Personal<String> },
     Closed,
-    Reopened {
-        reason: ReopenReason,
-        cause: String,
-        note: Personal<String>,
-    },
+    Reopened { reason: ReopenReason, cause: String, note: Personal<String> },
 }
 
 /// One line of the timeline. Never changes.
@@ -96,19 +82,11 @@ impl What {
         let facts: Vec<(&str, String)> = match self {
             Self::Registered | Self::Acknowledged | Self::InvestigationStarted | Self::Closed => Vec::new(),
             Self::Assigned { assignee } => vec![("assignee", assignee.clone())],
-            Self::RootCauseRecorded {
-                cause,
-                responsible_department,
-                ..
-            } => vec![
+            Self::RootCauseRecorded { cause, responsible_department, .. } => vec![
                 ("cause", cause.name().to_owned()),
                 ("responsible_department", responsible_department.clone()),
             ],
-            Self::Resolved {
-                resolution_version,
-                compensation_points,
-                ..
-            } => vec![
+            Self::Resolved { resolution_version, compensation_points, .. } => vec![
                 ("resolution_version", resolution_version.to_string()),
                 ("compensation_points", compensation_points.to_string()),
             ],
@@ -121,10 +99,7 @@ impl What {
                 facts
             }
         };
-        facts
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()
+        facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     fn note(&self) -> Personal<String> {

@@ -23,12 +23,8 @@ pub async fn register(
         .mutate(&call, "register_complaint", &message, async |tx| {
             let now = app.clock.now();
             let number = store::complaint::next_reference_number(tx).await?;
-            let (complaint, event) = Complaint::register(
-                Uuid::now_v7(),
-                reference(now, number),
-                command.matter.clone(),
-                now,
-            );
+            let (complaint, event) =
+                Complaint::register(Uuid::now_v7(), reference(now, number), command.matter.clone(), now);
             store::complaint::insert(tx, &complaint).await?;
             tell(tx, &call, &complaint, &event).await?;
             Ok(convert::complaint(&complaint))
@@ -45,9 +41,7 @@ pub async fn get(
     // Not from the cache: the coordinator reads a complaint because of an event and must find what the event tells.
     let complaint = app
         .db
-        .read(&call, "get_complaint", async |conn| {
-            store::complaint::get(conn, command.name).await
-        })
+        .read(&call, "get_complaint", async |conn| store::complaint::get(conn, command.name).await)
         .await?;
     Ok(convert::complaint(&complaint))
 }
@@ -60,13 +54,10 @@ pub async fn list(
     let command = convert::List::parse(&message)?;
     let found = app
         .db
-        .read(&call, "list_complaints", async |conn| {
-            store::list::list(conn, &command.query).await
-        })
+        .read(&call, "list_complaints", async |conn| store::list::list(conn, &command.query).await)
         .await?;
-    let page = command
-        .page
-        .page(found, |last| convert::List::key(last.matter.severity, last.id));
+    let page =
+        command.page.page(found, |last| store::list::Key { severity: last.matter.severity, id: last.id });
     Ok(wire::ListComplaintsResponse {
         complaints: page.items.iter().map(convert::complaint).collect(),
         next_page_token: page.next_page_token,
@@ -79,14 +70,9 @@ pub async fn acknowledge(
     message: wire::AcknowledgeComplaintRequest,
 ) -> Result<wire::Complaint, Error> {
     let command = convert::Acknowledge::parse(&message)?;
-    handle(
-        app,
-        &call,
-        "acknowledge_complaint",
-        &message,
-        command.target,
-        |complaint, now| complaint.acknowledge(now).map(Some),
-    )
+    handle(app, &call, "acknowledge_complaint", &message, command.target, |complaint, now| {
+        complaint.acknowledge(now).map(Some)
+    })
     .await
 }
 
@@ -96,14 +82,9 @@ pub async fn assign(
     message: wire::AssignComplaintRequest,
 ) -> Result<wire::Complaint, Error> {
     let command = convert::Assign::parse(&message)?;
-    handle(
-        app,
-        &call,
-        "assign_complaint",
-        &message,
-        command.target,
-        |complaint, now| complaint.assign(command.assignee.clone(), now).map(Some),
-    )
+    handle(app, &call, "assign_complaint", &message, command.target, |complaint, now| {
+        complaint.assign(command.assignee.clone(), now).map(Some)
+    })
     .await
 }
 
@@ -113,14 +94,9 @@ pub async fn start_investigation(
     message: wire::StartInvestigationRequest,
 ) -> Result<wire::Complaint, Error> {
     let command = convert::StartInvestigation::parse(&message)?;
-    handle(
-        app,
-        &call,
-        "start_investigation",
-        &message,
-        command.target,
-        |complaint, now| complaint.start_investigation(now).map(Some),
-    )
+    handle(app, &call, "start_investigation", &message, command.target, |complaint, now| {
+        complaint.start_investigation(now).map(Some)
+    })
     .await
 }
 
@@ -130,14 +106,9 @@ pub async fn record_root_cause(
     message: wire::RecordRootCauseRequest,
 ) -> Result<wire::Complaint, Error> {
     let command = convert::RecordRootCause::parse(&message)?;
-    handle(
-        app,
-        &call,
-        "record_root_cause",
-        &message,
-        command.target,
-        |complaint, now| complaint.record_root_cause(command.found.clone(), now).map(Some),
-    )
+    handle(app, &call, "record_root_cause", &message, command.target, |complaint, now| {
+        complaint.record_root_cause(command.found.clone(), now).map(Some)
+    })
     .await
 }
 
@@ -147,18 +118,9 @@ pub async fn resolve(
     message: wire::ResolveComplaintRequest,
 ) -> Result<wire::Complaint, Error> {
     let command = convert::Resolve::parse(&message)?;
-    handle(
-        app,
-        &call,
-        "resolve_complaint",
-        &message,
-        command.target,
-        |complaint, now| {
-            complaint
-                .resolve(command.summary.clone(), command.compensation_points, now)
-                .map(Some)
-        },
-    )
+    handle(app, &call, "resolve_complaint", &message, command.target, |complaint, now| {
+        complaint.resolve(command.summary.clone(), command.compensation_points, now).map(Some)
+    })
     .await
 }
 
@@ -168,14 +130,9 @@ pub async fn close(
     message: wire::CloseComplaintRequest,
 ) -> Result<wire::Complaint, Error> {
     let command = convert::Close::parse(&message)?;
-    handle(
-        app,
-        &call,
-        "close_complaint",
-        &message,
-        command.target,
-        |complaint, now| complaint.close(now).map(Some),
-    )
+    handle(app, &call, "close_complaint", &message, command.target, |complaint, now| {
+        complaint.close(now).map(Some)
+    })
     .await
 }
 
@@ -185,14 +142,9 @@ pub async fn reopen(
     message: wire::ReopenComplaintRequest,
 ) -> Result<wire::Complaint, Error> {
     let command = convert::Reopen::parse(&message)?;
-    handle(
-        app,
-        &call,
-        "reopen_complaint",
-        &message,
-        command.target,
-        |complaint, now| complaint.reopen(command.reopening.clone(), now),
-    )
+    handle(app, &call, "reopen_complaint", &message, command.target, |complaint, now| {
+        complaint.reopen(command.reopening.clone(), now)
+    })
     .await
 }
 
@@ -205,15 +157,19 @@ pub async fn list_timeline(
     let found = app
         .db
         .read(&call, "list_timeline", async |conn| {
-            store::timeline::list(conn, command.complaint, command.after, command.page.limit()).await
+            store::timeline::list(
+                conn,
+                command.complaint,
+                command.page.after.unwrap_or(0),
+                command.page.limit(),
+            )
+            .await
         })
         .await?;
     if found.is_empty() {
         return Err(not_found(command.complaint));
     }
-    let page = command
-        .page
-        .page(found, |last| last.version.to_be_bytes().to_vec());
+    let page = command.page.page(found, |last| last.version);
     Ok(wire::ListTimelineResponse {
         entries: page.items.iter().map(convert::timeline_entry).collect(),
         next_page_token: page.next_page_token,

@@ -121,9 +121,7 @@ impl<'a> Handling<'a> {
 
 /// Draws the number of the next reference. It is drawn for good, whatever becomes of the transaction.
 pub async fn next_reference_number(tx: &mut Conn) -> Result<i64, Error> {
-    Ok(diesel::select(nextval("complaint_reference"))
-        .get_result(tx)
-        .await?)
+    Ok(diesel::select(nextval("complaint_reference")).get_result(tx).await?)
 }
 
 pub async fn insert(tx: &mut Conn, complaint: &Complaint) -> Result<(), Error> {
@@ -177,10 +175,7 @@ pub async fn lock(tx: &mut Conn, name: ResourceName) -> Result<Complaint, Error>
 
 /// Writes what may have changed of a complaint that this transaction has locked.
 pub async fn update(tx: &mut Conn, complaint: &Complaint) -> Result<(), Error> {
-    diesel::update(complaints::table.find(complaint.id))
-        .set(Handling::of(complaint))
-        .execute(tx)
-        .await?;
+    diesel::update(complaints::table.find(complaint.id)).set(Handling::of(complaint)).execute(tx).await?;
     Ok(())
 }
 
@@ -204,12 +199,7 @@ impl TryFrom<ComplaintRow> for Complaint {
             row.resolution_time,
         ) {
             (Some(version), Some(summary), Some(compensation_points), Some(resolve_time)) => {
-                Some(Resolution {
-                    summary,
-                    compensation_points,
-                    resolve_time,
-                    version,
-                })
+                Some(Resolution { summary, compensation_points, resolve_time, version })
             }
             _ => None,
         };
@@ -223,10 +213,7 @@ impl TryFrom<ComplaintRow> for Complaint {
                 severity: i32::from(row.severity).try_into()?,
                 subject: row.subject,
                 description: row.description,
-                remedy_sought: row
-                    .remedy_sought
-                    .map(|code| i32::from(code).try_into())
-                    .transpose()?,
+                remedy_sought: row.remedy_sought.map(|code| i32::from(code).try_into()).transpose()?,
                 remedy_note: row.remedy_note,
             },
             state: i32::from(row.state).try_into()?,

@@ -1,7 +1,7 @@
 //! Lists of complaints, by page.
 
 use cqm_db::Conn;
-use cqm_rpc::Error;
+use cqm_rpc::{Error, PageKey};
 use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -50,23 +50,26 @@ pub struct Key {
     pub id: Uuid,
 }
 
+impl PageKey for Key {
+    fn to_bytes(&self) -> Vec<u8> {
+        [self.severity.code().to_be_bytes().as_slice(), self.id.as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (severity, id) = bytes.split_first_chunk::<2>()?;
+        let severity = i32::from(i16::from_be_bytes(*severity)).try_into().ok()?;
+        Some(Self { severity, id: Uuid::from_slice(id).ok()? })
+    }
+}
+
 type Columns = diesel::helper_types::AsSelect<ComplaintRow, Pg>;
 
 /// The statement of a list: one index of the table gives both the rows and their order.
 pub(crate) fn statement(
     query: &Query,
 ) -> complaints::BoxedQuery<'_, Pg, diesel::helper_types::SqlTypeOf<Columns>> {
-    let Filter {
-        customer,
-        state,
-        category,
-        severity,
-        assignee,
-    } = &query.filter;
-    let mut statement = complaints::table
-        .select(ComplaintRow::as_select())
-        .limit(query.limit)
-        .into_boxed();
+    let Filter { customer, state, category, severity, assignee } = &query.filter;
+    let mut statement = complaints::table.select(ComplaintRow::as_select()).limit(query.limit).into_boxed();
     if let Some(customer) = customer {
         statement = statement.filter(complaints::customer_id.eq(customer));
     }
@@ -106,9 +109,7 @@ pub(crate) fn statement(
 
 pub async fn list(conn: &mut Conn, query: &Query) -> Result<Vec<Complaint>, Error> {
     let rows: Vec<ComplaintRow> = statement(query).load(conn).await?;
-    rows.into_iter()
-        .map(|row| row.try_into().map_err(Error::internal))
-        .collect()
+    rows.into_iter().map(|row| row.try_into().map_err(Error::internal)).collect()
 }
 
 /// The value of the generated column: ascending from the most severe.

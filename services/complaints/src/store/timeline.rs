@@ -51,11 +51,7 @@ pub async fn append(tx: &mut Conn, complaint: ResourceName, entry: &TimelineEntr
             from_state: entry.from.map(|state| state.code()),
             to_state: entry.to.code(),
             actor: &entry.actor,
-            facts: entry
-                .facts
-                .iter()
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect(),
+            facts: entry.facts.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             note: entry.note.expose(),
         })
         .execute(tx)
@@ -89,11 +85,7 @@ fn entry(row: TimelineRow) -> Result<TimelineEntry, Error> {
         version: row.version,
         time: row.time,
         action: i32::from(row.action).try_into().map_err(unknown)?,
-        from: row
-            .from_state
-            .map(|code| i32::from(code).try_into())
-            .transpose()
-            .map_err(unknown)?,
+        from: row.from_state.map(|code| i32::from(code).try_into()).transpose().map_err(unknown)?,
         to: i32::from(row.to_state).try_into().map_err(unknown)?,
         actor: row.actor,
         facts,

@@ -1,17 +1,12 @@
 //! A served complaints service and the people who work with it.
 
-use std::time::{Duration, Instant};
-
 use cqm_complaints::{App, Config};
 use cqm_proto::complaints::v1::complaint_service_client::ComplaintServiceClient;
 use cqm_proto::complaints::v1::*;
 use cqm_proto::events::v1 as events;
-use cqm_rpc::{Call, Failure, Reason, Role};
-use cqm_testkit::{Kit, request};
-use diesel::sql_types::Text;
-use diesel_async::RunQueryDsl;
+use cqm_testkit::Kit;
+pub use cqm_testkit::{persistent, refused, representative, violations};
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 use uuid::Uuid;
 
 pub const CUSTOMER: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8058";
@@ -32,10 +27,7 @@ impl Desk {
 
     /// Registers a complaint and looks at its event.
     pub async fn registered(&mut self) -> Complaint {
-        let answer = self
-            .client
-            .register_complaint(representative(registration(matter())))
-            .await;
+        let answer = self.client.register_complaint(representative(registration(matter()))).await;
         let complaint = answer.unwrap().into_inner();
         self.kit.events.only::<events::ComplaintRegistered>().await;
         complaint
@@ -56,28 +48,15 @@ impl Desk {
                 .into_inner();
         }
         if state == State::Investigating {
-            complaint = self
-                .client
-                .start_investigation(representative(start(&name)))
-                .await
-                .unwrap()
-                .into_inner();
+            complaint =
+                self.client.start_investigation(representative(start(&name))).await.unwrap().into_inner();
         }
         if state >= State::Resolved {
-            complaint = self
-                .client
-                .resolve_complaint(representative(resolve(&name, 0)))
-                .await
-                .unwrap()
-                .into_inner();
+            complaint =
+                self.client.resolve_complaint(representative(resolve(&name, 0))).await.unwrap().into_inner();
         }
         if state == State::Closed {
-            complaint = self
-                .client
-                .close_complaint(representative(close(&name)))
-                .await
-                .unwrap()
-                .into_inner();
+            complaint = self.client.close_complaint(representative(close(&name))).await.unwrap().into_inner();
         }
         self.kit.events.next().await;
         assert_eq!(complaint.state(), state);
@@ -85,72 +64,14 @@ impl Desk {
     }
 
     pub async fn get(&self, name: &str) -> Complaint {
-        let message = GetComplaintRequest {
-            name: name.to_owned(),
-        };
-        self.client
-            .clone()
-            .get_complaint(representative(message))
-            .await
-            .unwrap()
-            .into_inner()
+        let message = GetComplaintRequest { name: name.to_owned() };
+        self.client.clone().get_complaint(representative(message)).await.unwrap().into_inner()
     }
 
     pub async fn timeline(&self, name: &str) -> Vec<TimelineEntry> {
-        let message = ListTimelineRequest {
-            complaint: name.to_owned(),
-            ..Default::default()
-        };
-        self.client
-            .clone()
-            .list_timeline(representative(message))
-            .await
-            .unwrap()
-            .into_inner()
-            .entries
+        let message = ListTimelineRequest { complaint: name.to_owned(), ..Default::default() };
+        self.client.clone().list_timeline(representative(message)).await.unwrap().into_inner().entries
     }
-
-    /// The rows of a query with one column `row`, as JSON.
-    pub async fn rows(&self, query: &str) -> Vec<serde_json::Value> {
-        #[derive(diesel::QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = Text)]
-            row: String,
-        }
-        let call = Call::internal("test", Duration::from_secs(30));
-        let rows: Result<Vec<Row>, cqm_rpc::Error> = self
-            .kit
-            .db
-            .read(&call, "rows", async |conn| {
-                Ok(diesel::sql_query(query).load(conn).await?)
-            })
-            .await;
-        rows.unwrap()
-            .iter()
-            .map(|row| serde_json::from_str(&row.row).unwrap())
-            .collect()
-    }
-
-    /// The complaint's row.
-    pub async fn row(&self, name: &str) -> serde_json::Value {
-        let id = name.strip_prefix("complaints/").unwrap();
-        let query = format!("SELECT to_jsonb(complaints)::text AS row FROM complaints WHERE id = '{id}'");
-        let mut rows = self.rows(&query).await;
-        assert_eq!(rows.len(), 1);
-        rows.remove(0)
-    }
-
-    /// How many rows a table has.
-    pub async fn count(&self, table: &str) -> i64 {
-        let rows = self
-            .rows(&format!("SELECT count(*)::text AS row FROM {table}"))
-            .await;
-        rows[0].as_i64().unwrap()
-    }
-}
-
-pub fn representative<M>(message: M) -> tonic::Request<M> {
-    request(Role::ServiceRepresentative, message)
 }
 
 pub fn request_id() -> String {
@@ -172,32 +93,19 @@ pub fn matter() -> Complaint {
 }
 
 pub fn registration(complaint: Complaint) -> RegisterComplaintRequest {
-    RegisterComplaintRequest {
-        complaint: Some(complaint),
-        ..Default::default()
-    }
+    RegisterComplaintRequest { complaint: Some(complaint), ..Default::default() }
 }
 
 pub fn acknowledge(name: &str) -> AcknowledgeComplaintRequest {
-    AcknowledgeComplaintRequest {
-        name: name.to_owned(),
-        ..Default::default()
-    }
+    AcknowledgeComplaintRequest { name: name.to_owned(), ..Default::default() }
 }
 
 pub fn assign(name: &str, assignee: &str) -> AssignComplaintRequest {
-    AssignComplaintRequest {
-        name: name.to_owned(),
-        assignee: assignee.to_owned(),
-        ..Default::default()
-    }
+    AssignComplaintRequest { name: name.to_owned(), assignee: assignee.to_owned(), ..Default::default() }
 }
 
 pub fn start(name: &str) -> StartInvestigationRequest {
-    StartInvestigationRequest {
-        name: name.to_owned(),
-        ..Default::default()
-    }
+    StartInvestigationRequest { name: name.to_owned(), ..Default::default() }
 }
 
 pub fn record_cause(name: &str) -> RecordRootCauseRequest {
@@ -222,10 +130,7 @@ pub fn resolve(name: &str, compensation_points: i64) -> ResolveComplaintRequest 
 }
 
 pub fn close(name: &str) -> CloseComplaintRequest {
-    CloseComplaintRequest {
-        name: name.to_owned(),
-        ..Default::default()
-    }
+    CloseComplaintRequest { name: name.to_owned(), ..Default::default() }
 }
 
 pub fn reopen(name: &str) -> ReopenComplaintRequest {
@@ -235,48 +140,4 @@ pub fn reopen(name: &str) -> ReopenComplaintRequest {
         note: "the next parcel was late, too".to_owned(),
         ..Default::default()
     }
-}
-
-/// Calls until there is an answer that stands: who is told that somebody else holds the row asks again, as the
-/// contract says.
-pub async fn persistent<T, F>(call: impl Fn() -> F) -> Result<tonic::Response<T>, Status>
-where
-    F: Future<Output = Result<tonic::Response<T>, Status>>,
-{
-    let give_up = Instant::now() + Duration::from_secs(30);
-    loop {
-        match call().await {
-            Err(status) if Failure::of(&status).is_transient() && Instant::now() < give_up => {}
-            outcome => return outcome,
-        }
-    }
-}
-
-/// What a refused call said; fails when it was answered or refused for another reason.
-pub fn refused<T: std::fmt::Debug>(
-    outcome: Result<tonic::Response<T>, Status>,
-    code: Code,
-    reason: &str,
-) -> Failure {
-    let failure = Failure::of(&outcome.expect_err("the call is refused"));
-    assert_eq!(
-        (failure.code, failure.reason.as_str()),
-        (code, reason),
-        "{failure}"
-    );
-    failure
-}
-
-/// The violations of a message, in order: each field with its reason.
-pub fn violations<T: std::fmt::Debug>(outcome: Result<tonic::Response<T>, Status>) -> Vec<(String, String)> {
-    let failure = Failure::of(&outcome.expect_err("the call is refused"));
-    assert_eq!(failure.code, Code::InvalidArgument, "{failure}");
-    assert_eq!(failure.domain, "cqm");
-    failure.violations
-}
-
-pub fn expected(list: &[(&str, Reason)]) -> Vec<(String, String)> {
-    list.iter()
-        .map(|(field, reason)| ((*field).to_owned(), reason.name.to_owned()))
-        .collect()
 }

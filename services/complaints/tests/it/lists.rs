@@ -3,7 +3,6 @@ use std::time::Duration;
 use cqm_proto::complaints::v1::list_complaints_request::OrderBy;
 use cqm_proto::complaints::v1::*;
 use cqm_rpc::Call;
-use cqm_rpc::reason::{ENUM_UNKNOWN, FIELD_FORMAT, FIELD_RANGE, PAGE_TOKEN_INVALID};
 use diesel_async::SimpleAsyncConnection;
 
 use crate::desk::*;
@@ -25,26 +24,15 @@ async fn stock(desk: &mut Desk) -> Vec<Complaint> {
             ..matter()
         };
         let client = &mut desk.client;
-        let mut complaint = client
-            .register_complaint(representative(registration(told)))
-            .await
-            .unwrap()
-            .into_inner();
+        let mut complaint =
+            client.register_complaint(representative(registration(told))).await.unwrap().into_inner();
         if index % 4 > 0 {
             let message = assign(&complaint.name, AGENTS[index % 4 % 2]);
-            complaint = client
-                .assign_complaint(representative(message))
-                .await
-                .unwrap()
-                .into_inner();
+            complaint = client.assign_complaint(representative(message)).await.unwrap().into_inner();
         }
         if index % 5 > 1 {
             let message = acknowledge(&complaint.name);
-            complaint = client
-                .acknowledge_complaint(representative(message))
-                .await
-                .unwrap()
-                .into_inner();
+            complaint = client.acknowledge_complaint(representative(message)).await.unwrap().into_inner();
         }
         stock.push(complaint);
     }
@@ -58,11 +46,7 @@ async fn pages(desk: &Desk, query: &ListComplaintsRequest) -> Vec<Vec<Complaint>
     let mut pages = Vec::new();
     let mut query = query.clone();
     loop {
-        let page = client
-            .list_complaints(representative(query.clone()))
-            .await
-            .unwrap()
-            .into_inner();
+        let page = client.list_complaints(representative(query.clone())).await.unwrap().into_inner();
         pages.push(page.complaints);
         if page.next_page_token.is_empty() {
             return pages;
@@ -78,26 +62,14 @@ async fn every_combination_of_filters_lists_what_matches_in_every_order_page_by_
     let mut found_in_all = 0;
     for combination in 0..32_usize {
         let on = |bit: usize| combination >> bit & 1 == 1;
-        for order in [
-            OrderBy::Unspecified,
-            OrderBy::CreateTimeAsc,
-            OrderBy::SeverityDesc,
-        ] {
+        for order in [OrderBy::Unspecified, OrderBy::CreateTimeAsc, OrderBy::SeverityDesc] {
             let query = ListComplaintsRequest {
                 page_size: 5,
-                customer: if on(0) {
-                    CUSTOMERS[1].to_owned()
-                } else {
-                    String::new()
-                },
+                customer: if on(0) { CUSTOMERS[1].to_owned() } else { String::new() },
                 state: if on(1) { State::Acknowledged.into() } else { 0 },
                 category: if on(2) { CATEGORIES[0].into() } else { 0 },
                 severity: if on(3) { SEVERITIES[1].into() } else { 0 },
-                assignee: if on(4) {
-                    AGENTS[1].to_owned()
-                } else {
-                    String::new()
-                },
+                assignee: if on(4) { AGENTS[1].to_owned() } else { String::new() },
                 order_by: order.into(),
                 ..Default::default()
             };
@@ -119,19 +91,13 @@ async fn every_combination_of_filters_lists_what_matches_in_every_order_page_by_
             let pages = pages(&desk, &query).await;
             let sizes: Vec<usize> = pages.iter().map(Vec::len).collect();
             let full = sizes.len() - 1;
-            assert!(
-                sizes[..full].iter().all(|size| *size == 5),
-                "{query:?}: {sizes:?}"
-            );
+            assert!(sizes[..full].iter().all(|size| *size == 5), "{query:?}: {sizes:?}");
             let found: Vec<&Complaint> = pages.iter().flatten().collect();
             assert_eq!(found, expected, "{query:?}");
             found_in_all += found.len();
         }
     }
-    assert!(
-        found_in_all > 500,
-        "the stock matches too little to tell anything: {found_in_all}"
-    );
+    assert!(found_in_all > 500, "the stock matches too little to tell anything: {found_in_all}");
 }
 
 #[tokio::test]
@@ -140,41 +106,19 @@ async fn a_complaint_that_comes_in_between_two_pages_does_not_shift_them() {
     let first = desk.registered().await;
     let second = desk.registered().await;
     let third = desk.registered().await;
-    let query = ListComplaintsRequest {
-        page_size: 2,
-        ..Default::default()
-    };
-    let page = desk
-        .client
-        .list_complaints(representative(query.clone()))
-        .await
-        .unwrap()
-        .into_inner();
+    let query = ListComplaintsRequest { page_size: 2, ..Default::default() };
+    let page = desk.client.list_complaints(representative(query.clone())).await.unwrap().into_inner();
     assert_eq!(page.complaints, [third, second]);
     desk.registered().await;
-    let next = ListComplaintsRequest {
-        page_token: page.next_page_token,
-        ..query
-    };
-    let page = desk
-        .client
-        .list_complaints(representative(next))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(
-        (page.complaints, page.next_page_token.as_str()),
-        (vec![first], "")
-    );
+    let next = ListComplaintsRequest { page_token: page.next_page_token, ..query };
+    let page = desk.client.list_complaints(representative(next)).await.unwrap().into_inner();
+    assert_eq!((page.complaints, page.next_page_token.as_str()), (vec![first], ""));
 }
 
 #[tokio::test]
 async fn an_empty_list_is_an_answer() {
     let desk = Desk::open().await;
-    assert_eq!(
-        pages(&desk, &ListComplaintsRequest::default()).await,
-        [Vec::new()]
-    );
+    assert_eq!(pages(&desk, &ListComplaintsRequest::default()).await, [Vec::new()]);
 }
 
 #[tokio::test]
@@ -196,10 +140,7 @@ async fn a_page_size_over_the_limit_is_cut_to_it() {
         })
         .await;
     stocked.unwrap();
-    let query = ListComplaintsRequest {
-        page_size: i32::MAX,
-        ..Default::default()
-    };
+    let query = ListComplaintsRequest { page_size: i32::MAX, ..Default::default() };
     let sizes: Vec<usize> = pages(&desk, &query).await.iter().map(Vec::len).collect();
     assert_eq!(sizes, [200, 1]);
 }
@@ -213,31 +154,14 @@ async fn a_timeline_is_read_in_pages_the_oldest_entry_first() {
     assert_eq!(whole.len(), 4);
     assert_eq!(desk.timeline(&other).await.len(), 3);
 
-    let mut query = ListTimelineRequest {
-        complaint: name.clone(),
-        page_size: 3,
-        ..Default::default()
-    };
-    let page = desk
-        .client
-        .list_timeline(representative(query.clone()))
-        .await
-        .unwrap()
-        .into_inner();
+    let mut query = ListTimelineRequest { complaint: name.clone(), page_size: 3, ..Default::default() };
+    let page = desk.client.list_timeline(representative(query.clone())).await.unwrap().into_inner();
     assert_eq!(page.entries, whole[..3]);
     query.page_token = page.next_page_token;
     // What is added meanwhile comes at the end.
-    desk.client
-        .reopen_complaint(representative(reopen(&name)))
-        .await
-        .unwrap();
+    desk.client.reopen_complaint(representative(reopen(&name))).await.unwrap();
     desk.kit.events.next().await;
-    let page = desk
-        .client
-        .list_timeline(representative(query))
-        .await
-        .unwrap()
-        .into_inner();
+    let page = desk.client.list_timeline(representative(query)).await.unwrap().into_inner();
     assert_eq!(page.entries[0], whole[3]);
     assert_eq!(page.entries[1].action(), timeline_entry::Action::Reopened);
     assert_eq!((page.entries.len(), page.next_page_token.as_str()), (2, ""));
@@ -256,24 +180,18 @@ async fn lists_are_told_what_is_wrong_with_filters_and_tokens() {
         ..Default::default()
     };
     let wrong = [
-        ("customer", FIELD_FORMAT),
-        ("state", ENUM_UNKNOWN),
-        ("category", ENUM_UNKNOWN),
-        ("severity", ENUM_UNKNOWN),
-        ("order_by", ENUM_UNKNOWN),
-        ("page_size", FIELD_RANGE),
+        "customer FIELD_FORMAT",
+        "state ENUM_UNKNOWN",
+        "category ENUM_UNKNOWN",
+        "severity ENUM_UNKNOWN",
+        "order_by ENUM_UNKNOWN",
+        "page_size FIELD_RANGE",
     ];
-    assert_eq!(
-        violations(desk.client.list_complaints(representative(message)).await),
-        expected(&wrong)
-    );
+    assert_eq!(violations(desk.client.list_complaints(representative(message)).await), wrong);
 
     let complaint = desk.registered().await;
     desk.registered().await;
-    let first = ListComplaintsRequest {
-        page_size: 1,
-        ..Default::default()
-    };
+    let first = ListComplaintsRequest { page_size: 1, ..Default::default() };
     let token = desk
         .client
         .list_complaints(representative(first.clone()))
@@ -281,7 +199,7 @@ async fn lists_are_told_what_is_wrong_with_filters_and_tokens() {
         .unwrap()
         .into_inner()
         .next_page_token;
-    let invalid = expected(&[("page_token", PAGE_TOKEN_INVALID)]);
+    let invalid = ["page_token PAGE_TOKEN_INVALID"];
     let mut forged = token.clone().into_bytes();
     forged[14] = if forged[14] == b'A' { b'B' } else { b'A' };
     for (query, token) in [
@@ -289,37 +207,12 @@ async fn lists_are_told_what_is_wrong_with_filters_and_tokens() {
         (first.clone(), "not base64!".to_owned()),
         (first.clone(), String::from_utf8(forged).unwrap()),
         (first.clone(), token[..token.len() - 4].to_owned()),
-        (
-            ListComplaintsRequest {
-                severity: 3,
-                ..first.clone()
-            },
-            token.clone(),
-        ),
-        (
-            ListComplaintsRequest {
-                order_by: 2,
-                ..first.clone()
-            },
-            token.clone(),
-        ),
+        (ListComplaintsRequest { severity: 3, ..first.clone() }, token.clone()),
+        (ListComplaintsRequest { order_by: 2, ..first.clone() }, token.clone()),
     ] {
-        let message = ListComplaintsRequest {
-            page_token: token,
-            ..query
-        };
-        assert_eq!(
-            violations(desk.client.list_complaints(representative(message)).await),
-            invalid
-        );
+        let message = ListComplaintsRequest { page_token: token, ..query };
+        assert_eq!(violations(desk.client.list_complaints(representative(message)).await), invalid);
     }
-    let message = ListTimelineRequest {
-        complaint: complaint.name,
-        page_token: token,
-        ..Default::default()
-    };
-    assert_eq!(
-        violations(desk.client.list_timeline(representative(message)).await),
-        invalid
-    );
+    let message = ListTimelineRequest { complaint: complaint.name, page_token: token, ..Default::default() };
+    assert_eq!(violations(desk.client.list_timeline(representative(message)).await), invalid);
 }

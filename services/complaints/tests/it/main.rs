@@ -1,9 +1,6 @@
 //! The service as its callers know it: over HTTP/2, on a real Postgres.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "the lint exempts test functions, and this is what they call"
-)]
+#![allow(clippy::unwrap_used, reason = "the lint exempts test functions, and this is what they call")]
 
 mod desk;
 mod lifecycle;

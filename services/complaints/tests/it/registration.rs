@@ -17,12 +17,8 @@ async fn a_registration_without_severity_and_remedy_is_of_medium_severity() {
         subject: "  Cafe\u{301}  ".to_owned(),
         ..matter()
     };
-    let complaint = desk
-        .client
-        .register_complaint(representative(registration(plain)))
-        .await
-        .unwrap()
-        .into_inner();
+    let complaint =
+        desk.client.register_complaint(representative(registration(plain))).await.unwrap().into_inner();
     assert_eq!(
         (complaint.severity(), complaint.remedy_sought()),
         (Severity::Medium, complaint::Remedy::Unspecified)
@@ -42,10 +38,7 @@ async fn what_the_service_sets_is_not_taken_from_the_caller() {
         assignee: "me".to_owned(),
         responsible_department: "theirs".to_owned(),
         root_cause: Some(RootCause::default()),
-        resolution: Some(Resolution {
-            version: 9,
-            ..Default::default()
-        }),
+        resolution: Some(Resolution { version: 9, ..Default::default() }),
         reopen_count: 9,
         close_time: Some(prost_types::Timestamp::default()),
         etag: "v9".to_owned(),
@@ -58,10 +51,7 @@ async fn what_the_service_sets_is_not_taken_from_the_caller() {
         .unwrap()
         .into_inner();
     assert_ne!(complaint.name, NOBODYS);
-    assert_eq!(
-        (complaint.state(), complaint.etag.as_str()),
-        (State::Registered, "v1")
-    );
+    assert_eq!((complaint.state(), complaint.etag.as_str()), (State::Registered, "v1"));
     assert_eq!(complaint.reference, "C-2026-000001");
     assert_eq!((complaint.assignee.as_str(), complaint.reopen_count), ("", 0));
     assert!(

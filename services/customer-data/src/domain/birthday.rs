@@ -62,11 +62,7 @@ mod tests {
             (Some(10_000), 1, 1, false),
             (Some(i32::MAX), 1, 1, false),
         ] {
-            assert_eq!(
-                Birthday::new(year, month, day).is_some(),
-                real,
-                "{year:?}-{month}-{day}"
-            );
+            assert_eq!(Birthday::new(year, month, day).is_some(), real, "{year:?}-{month}-{day}");
         }
     }
 
@@ -77,9 +73,6 @@ mod tests {
         assert!(!on(Some(2026), 2).is_future(now));
         assert!(on(Some(2026), 3).is_future(now));
         assert!(!on(Some(2026), 3).is_future(now + TimeDelta::minutes(1)));
-        assert!(
-            !on(None, 30).is_future(now),
-            "without a year nothing is in the future"
-        );
+        assert!(!on(None, 30).is_future(now), "without a year nothing is in the future");
     }
 }

@@ -6,11 +6,9 @@ use cqm_rpc::Personal;
 use phonenumber::{Mode, country};
 use unicode_normalization::UnicodeNormalization;
 
-use super::words::words;
-
-words! {
+cqm_rpc::words! {
     /// Where or what a telephone is.
-    PhoneLabel {
+    pub enum PhoneLabel {
         Mobile = "MOBILE",
         Home = "HOME",
         Work = "WORK",
@@ -63,11 +61,7 @@ pub fn e164(text: &str, region: DialRegion) -> Option<String> {
     let text: String = text.nfkc().collect();
     let text = text.trim();
     // An international number is read without the region: its national prefix is not that of the region.
-    let region = if text.starts_with('+') {
-        None
-    } else {
-        Some(region.0)
-    };
+    let region = if text.starts_with('+') { None } else { Some(region.0) };
     let number = phonenumber::parse(region, text).ok()?;
     (number.is_valid() && number.extension().is_none()).then(|| number.format().mode(Mode::E164).to_string())
 }
@@ -81,10 +75,7 @@ pub fn email(text: &str) -> Option<String> {
 
 /// Marks the first contact as primary when none is. `false` when several are.
 pub fn settle_primary<T>(contacts: &mut [T], primary: impl Fn(&mut T) -> &mut bool) -> bool {
-    let marked = contacts
-        .iter_mut()
-        .filter_map(|contact| primary(contact).then_some(()))
-        .count();
+    let marked = contacts.iter_mut().filter_map(|contact| primary(contact).then_some(())).count();
     if marked == 0
         && let Some(first) = contacts.first_mut()
     {

@@ -32,14 +32,7 @@ pub enum CustomerEvent {
 impl Customer {
     /// A new customer, at version 1. Its event is [`CustomerEvent::Created`].
     pub fn create(id: Uuid, profile: Profile, now: DateTime<Utc>) -> Self {
-        Self {
-            id,
-            version: 1,
-            profile,
-            create_time: now,
-            update_time: now,
-            delete_time: None,
-        }
+        Self { id, version: 1, profile, create_time: now, update_time: now, delete_time: None }
     }
 
     pub fn name(&self) -> ResourceName {
@@ -85,44 +78,22 @@ mod tests {
     }
 
     fn named(name: &str) -> Profile {
-        Profile {
-            display_name: name.to_owned().into(),
-            tags: vec!["vip".into()],
-            ..Profile::default()
-        }
+        Profile { display_name: name.to_owned().into(), tags: vec!["vip".into()], ..Profile::default() }
     }
 
     #[test]
     fn a_change_makes_a_version_only_when_something_differs() {
-        let mask = Mask::parse(
-            Some(&["display_name".into()]),
-            FIELDS,
-            |_| false,
-            &mut Violations::default(),
-        );
+        let mask = Mask::parse(Some(&["display_name".into()]), FIELDS, |_| false, &mut Violations::default());
         let mut customer = Customer::create(Uuid::now_v7(), named("Li Lei"), at(0));
         assert_eq!((customer.version, customer.update_time), (1, at(0)));
 
         assert_eq!(customer.change(&named("Li Lei"), &mask, at(1)), None);
         assert_eq!((customer.version, customer.update_time), (1, at(0)));
 
-        let other = Profile {
-            tags: vec![],
-            ..named("Han Meimei")
-        };
-        assert_eq!(
-            customer.change(&other, &mask, at(2)),
-            Some(CustomerEvent::Updated)
-        );
-        assert_eq!(
-            (customer.version, customer.create_time, customer.update_time),
-            (2, at(0), at(2))
-        );
-        assert_eq!(
-            customer.profile,
-            named("Han Meimei"),
-            "what the mask does not name stays"
-        );
+        let other = Profile { tags: vec![], ..named("Han Meimei") };
+        assert_eq!(customer.change(&other, &mask, at(2)), Some(CustomerEvent::Updated));
+        assert_eq!((customer.version, customer.create_time, customer.update_time), (2, at(0), at(2)));
+        assert_eq!(customer.profile, named("Han Meimei"), "what the mask does not name stays");
     }
 
     #[test]

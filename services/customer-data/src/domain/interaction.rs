@@ -5,13 +5,12 @@ use cqm_rpc::{Personal, ResourceName};
 use uuid::Uuid;
 
 use super::customer;
-use super::words::words;
 
 pub const COLLECTION: &str = "interactions";
 
-words! {
+cqm_rpc::words! {
     /// What a contact was.
-    InteractionKind {
+    pub enum InteractionKind {
         Enquiry = "ENQUIRY",
         Complaint = "COMPLAINT",
         Feedback = "FEEDBACK",
@@ -20,9 +19,9 @@ words! {
     }
 }
 
-words! {
+cqm_rpc::words! {
     /// How a contact came about.
-    InteractionChannel {
+    pub enum InteractionChannel {
         Phone = "PHONE",
         Email = "EMAIL",
         OnlineChat = "ONLINE_CHAT",

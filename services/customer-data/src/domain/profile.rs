@@ -4,7 +4,6 @@ use cqm_rpc::{Mask, Personal};
 
 use super::birthday::Birthday;
 use super::contact::{Email, Phone, PostalAddress};
-use super::words::words;
 
 /// The paths of a profile in an update mask: the names of the fields in the contract.
 pub const FIELDS: &[&str] = &[
@@ -20,18 +19,18 @@ pub const FIELDS: &[&str] = &[
     "external_reference",
 ];
 
-words! {
+cqm_rpc::words! {
     /// A gender, as the customer gave it.
-    Gender {
+    pub enum Gender {
         Female = "FEMALE",
         Male = "MALE",
         Other = "OTHER",
     }
 }
 
-words! {
+cqm_rpc::words! {
     /// How a customer came to be known.
-    SourceChannel {
+    pub enum SourceChannel {
         OnlineRegistration = "ONLINE_REGISTRATION",
         Questionnaire = "QUESTIONNAIRE",
         SocialMedia = "SOCIAL_MEDIA",
@@ -43,9 +42,9 @@ words! {
     }
 }
 
-words! {
+cqm_rpc::words! {
     /// A language that the suite writes to customers in, as a BCP 47 tag.
-    Locale {
+    pub enum Locale {
         ZhCn = "zh-CN",
         En = "en",
     }
@@ -141,15 +140,8 @@ mod tests {
     fn full() -> Profile {
         Profile {
             display_name: "Li Lei".to_owned().into(),
-            phones: vec![Phone {
-                number: "+8613800138000".to_owned().into(),
-                label: None,
-                primary: true,
-            }],
-            emails: vec![Email {
-                address: "a@example.com".to_owned().into(),
-                primary: true,
-            }],
+            phones: vec![Phone { number: "+8613800138000".to_owned().into(), label: None, primary: true }],
+            emails: vec![Email { address: "a@example.com".to_owned().into(), primary: true }],
             addresses: vec![PostalAddress {
                 country_code: "CN".into(),
                 region: Personal::default(),

@@ -46,9 +46,5 @@ impl Purchase {
 
 /// `customers/{uuid}/purchases/{uuid}`
 pub fn name(customer_id: Uuid, id: Uuid) -> String {
-    format!(
-        "{}/{}",
-        ResourceName::new(customer::COLLECTION, customer_id),
-        ResourceName::new(COLLECTION, id)
-    )
+    format!("{}/{}", ResourceName::new(customer::COLLECTION, customer_id), ResourceName::new(COLLECTION, id))
 }

@@ -46,20 +46,14 @@ where
         async move {
             let mut batches = batches?;
             let (rows, broken) = split(batches.next().await?);
-            let written = if rows.is_empty() {
-                Ok(Vec::new())
-            } else {
-                write_batch(app, call, rows, write).await
-            };
+            let written =
+                if rows.is_empty() { Ok(Vec::new()) } else { write_batch(app, call, rows, write).await };
             let (answers, end) = match written {
                 Ok(answers) => (answers, broken),
                 Err(error) => (Vec::new(), Some(Status::from(error))),
             };
             let batches = end.is_none().then_some(batches);
-            Some((
-                stream::iter(answers.into_iter().map(Ok).chain(end.map(Err))),
-                batches,
-            ))
+            Some((stream::iter(answers.into_iter().map(Ok).chain(end.map(Err))), batches))
         }
     });
     Box::pin(answers.flatten())
@@ -89,10 +83,7 @@ where
     A: Send + 'static,
 {
     let rows = Arc::new(rows);
-    let call = Call {
-        deadline: call.deadline.min(Deadline::after(BATCH_BUDGET)),
-        ..call
-    };
+    let call = Call { deadline: call.deadline.min(Deadline::after(BATCH_BUDGET)), ..call };
     // On a task of its own: a caller who hangs up must not cut a transaction in two.
     let written = detached(async move {
         let mut backoff = Backoff::default();

@@ -26,12 +26,7 @@ pub async fn create(
         .mutate(call, "create_customer", &message, async |tx| {
             let customer = Customer::create(Uuid::now_v7(), profile.clone(), app.clock.now());
             store::customer::insert_customer(tx, &customer).await?;
-            log::append(
-                tx,
-                &call.trace,
-                &[event::of_customer(&customer, CustomerEvent::Created)],
-            )
-            .await?;
+            log::append(tx, &call.trace, &[event::of_customer(&customer, CustomerEvent::Created)]).await?;
             Ok(write(&customer))
         })
         .await
@@ -45,18 +40,12 @@ pub async fn get(
     let get = Get::parse(&message)?;
     let id = &get.id;
     let load = async {
-        let found = app.db.read(call, "get_customer", async |conn| {
-            store::customer::find_customer(conn, *id).await
-        });
+        let found =
+            app.db.read(call, "get_customer", async |conn| store::customer::find_customer(conn, *id).await);
         Ok(found.await?.map(|customer| (customer.version, write(&customer))))
     };
-    let found = app
-        .cache
-        .get(CACHED, &id.to_string(), get.minimum_version, load)
-        .await?;
-    found
-        .map(|(_, customer)| customer)
-        .ok_or_else(|| customer_not_found(*id))
+    let found = app.cache.get(CACHED, &id.to_string(), get.minimum_version, load).await?;
+    found.map(|(_, customer)| customer).ok_or_else(|| customer_not_found(*id))
 }
 
 pub async fn update(
@@ -79,9 +68,7 @@ pub async fn update(
             Ok(write(&customer))
         })
         .await?;
-    app.cache
-        .wrote(CACHED, &update.id.to_string(), version(&answer))
-        .await;
+    app.cache.wrote(CACHED, &update.id.to_string(), version(&answer)).await;
     Ok(answer)
 }
 
@@ -97,7 +84,7 @@ pub async fn list(
             store::customer::list_customers(conn, &list.filter, &list.page).await
         })
         .await?;
-    let page = list.page.page(rows, |customer| customer.id.as_bytes().to_vec());
+    let page = list.page.page(rows, |customer| customer.id);
     Ok(proto::ListCustomersResponse {
         customers: page.items.iter().map(write).collect(),
         next_page_token: page.next_page_token,
@@ -124,8 +111,6 @@ pub async fn delete(
             Ok(write(&customer))
         })
         .await?;
-    app.cache
-        .wrote(CACHED, &delete.id.to_string(), version(&answer))
-        .await;
+    app.cache.wrote(CACHED, &delete.id.to_string(), version(&answer)).await;
     Ok(answer)
 }

@@ -31,35 +31,20 @@ pub async fn import_customers(
     let now = app.clock.now();
     let read = |row| Ok(Customer::create(Uuid::now_v7(), parse_import(row, now)?, now));
     let customers: Vec<Result<Customer, Error>> = rows.iter().map(read).collect();
-    let batch: &[&Customer] = &customers
-        .iter()
-        .filter_map(|customer| customer.as_ref().ok())
-        .collect::<Vec<_>>();
-    let written = app
-        .db
-        .tx(&call, "import_customers", async |tx| {
-            write(tx, &call, batch).await
-        })
-        .await?;
-    Ok(rows
-        .iter()
-        .zip(customers)
-        .map(|(row, customer)| answer(row.row, customer, &written))
-        .collect())
+    let batch: &[&Customer] =
+        &customers.iter().filter_map(|customer| customer.as_ref().ok()).collect::<Vec<_>>();
+    let written = app.db.tx(&call, "import_customers", async |tx| write(tx, &call, batch).await).await?;
+    Ok(rows.iter().zip(customers).map(|(row, customer)| answer(row.row, customer, &written)).collect())
 }
 
 async fn write(tx: &mut Conn, call: &Call, batch: &[&Customer]) -> Result<Written, Error> {
     let created = bulk::insert_customers(tx, batch).await?;
     let (new, old): (Vec<&Customer>, Vec<&Customer>) =
         batch.iter().partition(|customer| created.contains(&customer.id));
-    let references = old
-        .iter()
-        .filter_map(|customer| customer.profile.external_reference.as_deref());
+    let references = old.iter().filter_map(|customer| customer.profile.external_reference.as_deref());
     let holders = bulk::find_holders(tx, references.collect()).await?;
-    let events: Vec<_> = new
-        .iter()
-        .map(|customer| event::of_customer(customer, CustomerEvent::Created))
-        .collect();
+    let events: Vec<_> =
+        new.iter().map(|customer| event::of_customer(customer, CustomerEvent::Created)).collect();
     log::append(tx, &call.trace, &events).await?;
     Ok(Written { created, holders })
 }

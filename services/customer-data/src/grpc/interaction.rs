@@ -5,8 +5,8 @@ use cqm_proto::customers::v1 as proto;
 use cqm_rpc::{Call, Error};
 use uuid::Uuid;
 
+use super::convert::event;
 use super::convert::interaction::{List, Record, write};
-use super::convert::{after_time_key, event, time_key};
 use crate::App;
 use crate::store;
 
@@ -33,17 +33,15 @@ pub async fn list(
     message: proto::ListInteractionsRequest,
 ) -> Result<proto::ListInteractionsResponse, Error> {
     let list = &List::parse(&message)?;
-    let after = after_time_key(&list.page)?;
     let rows = app
         .db
         .read(call, "list_interactions", async |conn| {
             store::customer::check_customer(conn, list.customer_id).await?;
-            store::interaction::list_interactions(conn, list.customer_id, after, list.page.limit()).await
+            store::interaction::list_interactions(conn, list.customer_id, list.page.after, list.page.limit())
+                .await
         })
         .await?;
-    let page = list.page.page(rows, |interaction| {
-        time_key(interaction.occur_time, interaction.id)
-    });
+    let page = list.page.page(rows, |interaction| (interaction.occur_time, interaction.id));
     Ok(proto::ListInteractionsResponse {
         interactions: page.items.iter().map(write).collect(),
         next_page_token: page.next_page_token,

@@ -12,7 +12,7 @@ use cqm_rpc::{Call, Error};
 use uuid::Uuid;
 
 use super::convert::purchase::{List, Owner, Row, write};
-use super::convert::{after_time_key, event, row_status, time_key};
+use super::convert::{event, row_status};
 use crate::App;
 use crate::domain::purchase::Purchase;
 use crate::error::{CUSTOMER_NOT_FOUND, customer_not_found, purchase_reference_reused};
@@ -25,29 +25,14 @@ pub async fn record(
 ) -> Result<Vec<RecordPurchasesResponse>, Error> {
     let now = app.clock.now();
     let parsed: Vec<Result<Row, Error>> = rows.iter().map(|row| Row::parse(row, now)).collect();
-    let batch: &[&Row] = &parsed
-        .iter()
-        .filter_map(|row| row.as_ref().ok())
-        .collect::<Vec<_>>();
-    let settled = app
-        .db
-        .tx(&call, "record_purchases", async |tx| {
-            settle(tx, &call, batch, now).await
-        })
-        .await?;
+    let batch: &[&Row] = &parsed.iter().filter_map(|row| row.as_ref().ok()).collect::<Vec<_>>();
+    let settled =
+        app.db.tx(&call, "record_purchases", async |tx| settle(tx, &call, batch, now).await).await?;
     let mut settled = settled.into_iter();
     let outcomes = parsed.into_iter().map(|row| {
-        row.and_then(|_| {
-            settled
-                .next()
-                .ok_or_else(|| Error::internal("a row was not settled"))?
-        })
+        row.and_then(|_| settled.next().ok_or_else(|| Error::internal("a row was not settled"))?)
     });
-    Ok(rows
-        .iter()
-        .zip(outcomes)
-        .map(|(row, outcome)| answer(row.row, outcome))
-        .collect())
+    Ok(rows.iter().zip(outcomes).map(|(row, outcome)| answer(row.row, outcome)).collect())
 }
 
 type Settled = Result<(Outcome, String), Error>;
@@ -64,32 +49,18 @@ async fn settle(
         .iter()
         .map(|row| {
             let customer_id = owners.resolve(&row.owner)?;
-            Ok(Purchase {
-                customer_id,
-                id: Uuid::now_v7(),
-                facts: row.facts.clone(),
-                create_time: now,
-            })
+            Ok(Purchase { customer_id, id: Uuid::now_v7(), facts: row.facts.clone(), create_time: now })
         })
         .collect();
-    let wanted: Vec<&Purchase> = purchases
-        .iter()
-        .filter_map(|purchase| purchase.as_ref().ok())
-        .collect();
+    let wanted: Vec<&Purchase> = purchases.iter().filter_map(|purchase| purchase.as_ref().ok()).collect();
     let recorded = bulk::insert_purchases(tx, &wanted).await?;
-    let (new, old): (Vec<&Purchase>, Vec<&Purchase>) = wanted
-        .into_iter()
-        .partition(|purchase| recorded.contains(&purchase.id));
-    let keys = old
-        .iter()
-        .map(|purchase| (purchase.customer_id, purchase.facts.reference.as_str()));
+    let (new, old): (Vec<&Purchase>, Vec<&Purchase>) =
+        wanted.into_iter().partition(|purchase| recorded.contains(&purchase.id));
+    let keys = old.iter().map(|purchase| (purchase.customer_id, purchase.facts.reference.as_str()));
     let earlier = bulk::find_purchases(tx, keys.collect()).await?;
     let events: Vec<_> = new.into_iter().map(event::of_purchase).collect();
     log::append(tx, &call.trace, &events).await?;
-    Ok(purchases
-        .into_iter()
-        .map(|purchase| outcome(&purchase?, &recorded, &earlier))
-        .collect())
+    Ok(purchases.into_iter().map(|purchase| outcome(&purchase?, &recorded, &earlier)).collect())
 }
 
 /// A reference that was there already belongs to the same purchase, told again, or to another one.
@@ -119,13 +90,10 @@ impl Owners {
         match owner {
             Owner::Id(id) => self.ids.get(id).copied().ok_or_else(|| customer_not_found(*id)),
             Owner::ExternalReference(reference) => {
-                self.by_reference
-                    .get(reference)
-                    .copied()
-                    .ok_or_else(|| Error::NotFound {
-                        reason: CUSTOMER_NOT_FOUND,
-                        name: "customers/-".to_owned(),
-                    })
+                self.by_reference.get(reference).copied().ok_or_else(|| Error::NotFound {
+                    reason: CUSTOMER_NOT_FOUND,
+                    name: "customers/-".to_owned(),
+                })
             }
         }
     }
@@ -145,21 +113,15 @@ async fn hold_owners(tx: &mut Conn, batch: &[&Row]) -> Result<Owners, Error> {
     }
     let held = bulk::hold_customers(tx, ids.into_iter().collect(), references.into_iter().collect()).await?;
     let ids = held.iter().map(|(id, _)| *id).collect();
-    let by_reference = held
-        .into_iter()
-        .filter_map(|(id, reference)| Some((reference?, id)))
-        .collect();
+    let by_reference = held.into_iter().filter_map(|(id, reference)| Some((reference?, id))).collect();
     Ok(Owners { ids, by_reference })
 }
 
 fn answer(row: i64, settled: Settled) -> RecordPurchasesResponse {
     match settled {
-        Ok((outcome, purchase)) => RecordPurchasesResponse {
-            row,
-            outcome: outcome.into(),
-            purchase,
-            error: None,
-        },
+        Ok((outcome, purchase)) => {
+            RecordPurchasesResponse { row, outcome: outcome.into(), purchase, error: None }
+        }
         Err(error) => RecordPurchasesResponse {
             row,
             outcome: Outcome::Rejected.into(),
@@ -175,17 +137,14 @@ pub async fn list(
     message: proto::ListPurchasesRequest,
 ) -> Result<proto::ListPurchasesResponse, Error> {
     let list = &List::parse(&message)?;
-    let after = after_time_key(&list.page)?;
     let rows = app
         .db
         .read(call, "list_purchases", async |conn| {
             store::customer::check_customer(conn, list.customer_id).await?;
-            store::purchase::list_purchases(conn, list.customer_id, after, list.page.limit()).await
+            store::purchase::list_purchases(conn, list.customer_id, list.page.after, list.page.limit()).await
         })
         .await?;
-    let page = list.page.page(rows, |purchase| {
-        time_key(purchase.facts.purchase_time, purchase.id)
-    });
+    let page = list.page.page(rows, |purchase| (purchase.facts.purchase_time, purchase.id));
     Ok(proto::ListPurchasesResponse {
         purchases: page.items.iter().map(write).collect(),
         next_page_token: page.next_page_token,

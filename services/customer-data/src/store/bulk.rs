@@ -34,10 +34,7 @@ pub async fn insert_customers(tx: &mut Conn, batch: &[&Customer]) -> Result<Hash
     let mut ordered = batch.to_vec();
     // Stable: of two rows with one reference the first one is the customer.
     ordered.sort_by(|a, b| a.profile.external_reference.cmp(&b.profile.external_reference));
-    let rows = ordered
-        .into_iter()
-        .map(CustomerRow::of)
-        .collect::<Result<Vec<_>, _>>()?;
+    let rows = ordered.into_iter().map(CustomerRow::of).collect::<Result<Vec<_>, _>>()?;
     let inserted: HashSet<Uuid> = diesel::insert_into(customers::table)
         .values(rows)
         .on_conflict(customers::external_reference)
@@ -48,13 +45,8 @@ pub async fn insert_customers(tx: &mut Conn, batch: &[&Customer]) -> Result<Hash
         .into_iter()
         .collect();
     let created = batch.iter().filter(|customer| inserted.contains(&customer.id));
-    let tags = created.flat_map(|customer| {
-        customer
-            .profile
-            .tags
-            .iter()
-            .map(|tag| (tag.as_str(), customer.id))
-    });
+    let tags =
+        created.flat_map(|customer| customer.profile.tags.iter().map(|tag| (tag.as_str(), customer.id)));
     insert_tags(tx, tags.collect()).await?;
     Ok(inserted)
 }
@@ -66,17 +58,10 @@ pub async fn find_holders(tx: &mut Conn, references: Vec<&str>) -> Result<HashMa
     }
     let rows: Vec<(Option<String>, Uuid, bool)> = customers::table
         .filter(customers::external_reference.eq_any(references))
-        .select((
-            customers::external_reference,
-            customers::id,
-            customers::delete_time.is_not_null(),
-        ))
+        .select((customers::external_reference, customers::id, customers::delete_time.is_not_null()))
         .load(tx)
         .await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|(key, id, deleted)| Some((key?, Holder { id, deleted })))
-        .collect())
+    Ok(rows.into_iter().filter_map(|(key, id, deleted)| Some((key?, Holder { id, deleted }))).collect())
 }
 
 /// The customers of a batch of purchases: those who exist, with the external reference they may have been named by.
@@ -90,11 +75,7 @@ pub async fn hold_customers(
         return Ok(Vec::new());
     }
     Ok(customers::table
-        .filter(
-            customers::id
-                .eq_any(ids)
-                .or(customers::external_reference.eq_any(references)),
-        )
+        .filter(customers::id.eq_any(ids).or(customers::external_reference.eq_any(references)))
         .filter(customers::delete_time.is_null())
         .order(customers::id)
         .select((customers::id, customers::external_reference))

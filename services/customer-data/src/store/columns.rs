@@ -1,5 +1,6 @@
 //! The columns that hold more than one value, or a word of a closed set.
 
+use cqm_db::known;
 use cqm_rpc::{Error, Personal};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,7 @@ struct AddressColumn {
 pub fn write_phones(phones: &[Phone]) -> Result<Value, Error> {
     write(phones.iter().map(|phone| PhoneColumn {
         number: phone.number.expose().clone(),
-        label: phone.label.map(|label| label.word().to_owned()),
+        label: phone.label.map(|label| label.name().to_owned()),
         primary: phone.primary,
     }))
 }
@@ -45,7 +46,7 @@ pub fn read_phones(column: Value) -> Result<Vec<Phone>, Error> {
                 number: phone.number.into(),
                 label: phone
                     .label
-                    .map(|label| word("customers.phones.label", &label, PhoneLabel::find))
+                    .map(|label| known("customers.phones.label", &label, PhoneLabel::find))
                     .transpose()?,
                 primary: phone.primary,
             })
@@ -54,20 +55,18 @@ pub fn read_phones(column: Value) -> Result<Vec<Phone>, Error> {
 }
 
 pub fn write_emails(emails: &[Email]) -> Result<Value, Error> {
-    write(emails.iter().map(|email| EmailColumn {
-        address: email.address.expose().clone(),
-        primary: email.primary,
-    }))
+    write(
+        emails
+            .iter()
+            .map(|email| EmailColumn { address: email.address.expose().clone(), primary: email.primary }),
+    )
 }
 
 pub fn read_emails(column: Value) -> Result<Vec<Email>, Error> {
     let emails = read::<EmailColumn>("customers.emails", column)?;
     Ok(emails
         .into_iter()
-        .map(|email| Email {
-            address: email.address.into(),
-            primary: email.primary,
-        })
+        .map(|email| Email { address: email.address.into(), primary: email.primary })
         .collect())
 }
 
@@ -93,12 +92,6 @@ pub fn read_addresses(column: Value) -> Result<Vec<PostalAddress>, Error> {
             postal_code: address.postal_code.into(),
         })
         .collect())
-}
-
-/// Reads a word of a closed set. One that this version does not know was written by a newer one.
-pub fn word<W>(column: &'static str, word: &str, find: impl Fn(&str) -> Option<W>) -> Result<W, Error> {
-    find(word)
-        .ok_or_else(|| Error::internal(format!("{column} holds a word that this version does not know")))
 }
 
 fn write<T: Serialize>(values: impl Iterator<Item = T>) -> Result<Value, Error> {

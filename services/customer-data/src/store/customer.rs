@@ -1,16 +1,14 @@
 //! Customers, one at a time, and their lists.
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, OnConflict};
+use cqm_db::{Conn, OnConflict, known};
 use cqm_rpc::{Error, PageRequest, Personal, reason};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::columns::{
-    read_addresses, read_emails, read_phones, word, write_addresses, write_emails, write_phones,
-};
+use super::columns::{read_addresses, read_emails, read_phones, write_addresses, write_emails, write_phones};
 use crate::domain::birthday::Birthday;
 use crate::domain::customer::Customer;
 use crate::domain::profile::{Gender, Locale, Profile, SourceChannel};
@@ -70,12 +68,9 @@ impl CustomerRow {
             birth_year: birthday.and_then(|birthday| birthday.year()).map(small),
             birth_month: birthday.map(|birthday| small(birthday.month())),
             birth_day: birthday.map(|birthday| small(birthday.day())),
-            gender: profile
-                .gender
-                .as_ref()
-                .map(|gender| gender.expose().word().to_owned()),
-            locale: profile.locale.word().to_owned(),
-            source_channel: profile.source_channel.map(|channel| channel.word().to_owned()),
+            gender: profile.gender.as_ref().map(|gender| gender.expose().name().to_owned()),
+            locale: profile.locale.name().to_owned(),
+            source_channel: profile.source_channel.map(|channel| channel.name().to_owned()),
             tags: profile.tags.clone(),
             external_reference: profile.external_reference.clone(),
             create_time: customer.create_time,
@@ -93,13 +88,11 @@ impl CustomerRow {
             ),
             _ => None,
         };
-        let gender = self
-            .gender
-            .map(|gender| word("customers.gender", &gender, Gender::find))
-            .transpose()?;
+        let gender =
+            self.gender.map(|gender| known("customers.gender", &gender, Gender::find)).transpose()?;
         let source_channel = self
             .source_channel
-            .map(|channel| word("customers.source_channel", &channel, SourceChannel::find))
+            .map(|channel| known("customers.source_channel", &channel, SourceChannel::find))
             .transpose()?;
         Ok(Customer {
             id: self.id,
@@ -111,7 +104,7 @@ impl CustomerRow {
                 addresses: read_addresses(self.addresses)?,
                 birthday: birthday.map(Personal::new),
                 gender: gender.map(Personal::new),
-                locale: word("customers.locale", &self.locale, Locale::find)?,
+                locale: known("customers.locale", &self.locale, Locale::find)?,
                 source_channel,
                 tags: self.tags,
                 external_reference: self.external_reference,
@@ -125,9 +118,7 @@ impl CustomerRow {
 
 /// A part of a date, which is within 1 to 9999.
 fn small<N: TryInto<i16>>(part: N) -> i16 {
-    part.try_into()
-        .ok()
-        .expect("a part of a real date is at most 9999")
+    part.try_into().ok().expect("a part of a real date is at most 9999")
 }
 
 /// Returns the customer; a tombstone is as absent.
@@ -144,10 +135,8 @@ pub async fn find_customer(conn: &mut Conn, id: Uuid) -> Result<Option<Customer>
 
 /// Takes the row's lock and returns the customer.
 pub async fn lock_customer(tx: &mut Conn, id: Uuid, lock: Lock) -> Result<Customer, Error> {
-    let alive = customers::table
-        .find(id)
-        .filter(customers::delete_time.is_null())
-        .select(CustomerRow::as_select());
+    let alive =
+        customers::table.find(id).filter(customers::delete_time.is_null()).select(CustomerRow::as_select());
     let row: Option<CustomerRow> = match lock {
         Lock::Change => alive.for_no_key_update().first(tx).await.optional()?,
         Lock::Delete => alive.for_update().first(tx).await.optional()?,
@@ -193,16 +182,7 @@ pub async fn insert_customer(tx: &mut Conn, customer: &Customer) -> Result<(), E
         // Whoever had the reference gave it up between the two statements.
         return Err(try_again());
     }
-    insert_tags(
-        tx,
-        customer
-            .profile
-            .tags
-            .iter()
-            .map(|tag| (tag.as_str(), customer.id))
-            .collect(),
-    )
-    .await
+    insert_tags(tx, customer.profile.tags.iter().map(|tag| (tag.as_str(), customer.id)).collect()).await
 }
 
 /// Writes what a change made of the customer; `before` is the profile as it was locked.
@@ -217,12 +197,8 @@ pub async fn update_customer(tx: &mut Conn, before: &Profile, customer: &Custome
         .await
         // Somebody took the reference after it was checked: the next try finds who.
         .on_conflict(EXTERNAL_REFERENCE_KEY, try_again)?;
-    let gone: Vec<&str> = before
-        .tags
-        .iter()
-        .filter(|tag| !after.tags.contains(tag))
-        .map(String::as_str)
-        .collect();
+    let gone: Vec<&str> =
+        before.tags.iter().filter(|tag| !after.tags.contains(tag)).map(String::as_str).collect();
     if !gone.is_empty() {
         diesel::delete(customer_tags::table)
             .filter(customer_tags::customer_id.eq(customer.id))
@@ -241,10 +217,7 @@ pub(super) async fn insert_tags(tx: &mut Conn, tags: Vec<(&str, Uuid)>) -> Resul
         .collect();
     // Two parameters a row, of 65,535 that a statement may have; a batch with many tags goes beyond.
     for chunk in rows.chunks(10_000) {
-        diesel::insert_into(customer_tags::table)
-            .values(chunk)
-            .execute(tx)
-            .await?;
+        diesel::insert_into(customer_tags::table).values(chunk).execute(tx).await?;
     }
     Ok(())
 }
@@ -253,10 +226,10 @@ pub(super) async fn insert_tags(tx: &mut Conn, tags: Vec<(&str, Uuid)>) -> Resul
 pub async fn list_customers(
     conn: &mut Conn,
     filter: &Filter,
-    page: &PageRequest,
+    page: &PageRequest<Uuid>,
 ) -> Result<Vec<Customer>, Error> {
-    let before = page.after_uuid()?.unwrap_or(Uuid::max());
-    let channel = filter.source_channel.map(SourceChannel::word);
+    let before = page.after.unwrap_or(Uuid::max());
+    let channel = filter.source_channel.map(SourceChannel::name);
     let rows: Vec<CustomerRow> = if let Some(tag) = &filter.tag {
         let mut query = customer_tags::table
             .inner_join(customers::table)
@@ -310,8 +283,5 @@ async fn check_reference(tx: &mut Conn, customer: &Customer) -> Result<(), Error
 
 /// The transaction met another one and must be run again.
 fn try_again() -> Error {
-    Error::Conflict {
-        reason: reason::TRANSACTION_CONFLICT,
-        source: None,
-    }
+    Error::Conflict { reason: reason::TRANSACTION_CONFLICT, source: None }
 }

@@ -1,13 +1,12 @@
 //! Contacts with customers.
 
 use chrono::{DateTime, Utc};
-use cqm_db::Conn;
+use cqm_db::{Conn, known};
 use cqm_rpc::Error;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::columns::word;
 use crate::domain::interaction::{Interaction, InteractionChannel, InteractionKind};
 use crate::schema::interactions;
 
@@ -29,8 +28,8 @@ impl InteractionRow {
         Self {
             customer_id: interaction.customer_id,
             id: interaction.id,
-            kind: interaction.kind.word().to_owned(),
-            channel: interaction.channel.word().to_owned(),
+            kind: interaction.kind.name().to_owned(),
+            channel: interaction.channel.name().to_owned(),
             occur_time: interaction.occur_time,
             summary: interaction.summary.expose().clone(),
             subject: interaction.subject.clone(),
@@ -42,8 +41,8 @@ impl InteractionRow {
         Ok(Interaction {
             customer_id: self.customer_id,
             id: self.id,
-            kind: word("interactions.kind", &self.kind, InteractionKind::find)?,
-            channel: word("interactions.channel", &self.channel, InteractionChannel::find)?,
+            kind: known("interactions.kind", &self.kind, InteractionKind::find)?,
+            channel: known("interactions.channel", &self.channel, InteractionChannel::find)?,
             occur_time: self.occur_time,
             summary: self.summary.into(),
             subject: self.subject,
@@ -53,10 +52,7 @@ impl InteractionRow {
 }
 
 pub async fn insert_interaction(tx: &mut Conn, interaction: &Interaction) -> Result<(), Error> {
-    diesel::insert_into(interactions::table)
-        .values(InteractionRow::of(interaction))
-        .execute(tx)
-        .await?;
+    diesel::insert_into(interactions::table).values(InteractionRow::of(interaction)).execute(tx).await?;
     Ok(())
 }
 
@@ -90,10 +86,5 @@ pub async fn list_interactions(
             .filter(interactions::occur_time.le(time))
             .filter(interactions::occur_time.lt(time).or(interactions::id.lt(id)));
     }
-    query
-        .load(conn)
-        .await?
-        .into_iter()
-        .map(InteractionRow::into_interaction)
-        .collect()
+    query.load(conn).await?.into_iter().map(InteractionRow::into_interaction).collect()
 }

@@ -81,10 +81,5 @@ pub async fn list_purchases(
             .filter(purchases::purchase_time.le(time))
             .filter(purchases::purchase_time.lt(time).or(purchases::id.lt(id)));
     }
-    Ok(query
-        .load(conn)
-        .await?
-        .into_iter()
-        .map(PurchaseRow::into_purchase)
-        .collect())
+    Ok(query.load(conn).await?.into_iter().map(PurchaseRow::into_purchase).collect())
 }

@@ -1,7 +1,5 @@
 //! A served customer-data and the people who work with it.
 
-use std::time::Duration;
-
 use cqm_customer_data::{App, Config};
 use cqm_db::log::LoggedEvent;
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
@@ -9,12 +7,10 @@ use cqm_proto::customers::v1::interaction_service_client::InteractionServiceClie
 use cqm_proto::customers::v1::purchase_service_client::PurchaseServiceClient;
 use cqm_proto::customers::v1::*;
 use cqm_proto::google::r#type::{Date, Money};
-use cqm_rpc::{Call, Failure, Role};
-use cqm_testkit::{Kit, request};
-use diesel::sql_types::Text;
-use diesel_async::RunQueryDsl;
+use cqm_rpc::Failure;
+use cqm_testkit::Kit;
+pub use cqm_testkit::{manager, violations};
 use prost_types::Timestamp;
-use serde_json::Value;
 use tonic::Status;
 use tonic::transport::Channel;
 use uuid::Uuid;
@@ -47,36 +43,19 @@ impl Desk {
 
     /// Creates a customer and looks at its event.
     pub async fn created(&mut self, customer: Customer) -> Customer {
-        let created = self
-            .customers
-            .create_customer(manager(create(customer)))
-            .await
-            .unwrap()
-            .into_inner();
-        self.kit
-            .events
-            .only::<cqm_proto::events::v1::CustomerCreated>()
-            .await;
+        let created = self.customers.create_customer(manager(create(customer))).await.unwrap().into_inner();
+        self.kit.events.only::<cqm_proto::events::v1::CustomerCreated>().await;
         created
     }
 
     pub async fn get(&self, name: &str) -> Result<Customer, Failure> {
-        let message = GetCustomerRequest {
-            name: name.to_owned(),
-            minimum_etag: String::new(),
-        };
+        let message = GetCustomerRequest { name: name.to_owned(), minimum_etag: String::new() };
         answer(self.customers.clone().get_customer(manager(message)).await)
     }
 
     pub async fn import(&self, rows: Vec<ImportCustomersRequest>) -> Vec<ImportCustomersResponse> {
         let rows = tokio_stream::iter(rows);
-        let mut answers = self
-            .customers
-            .clone()
-            .import_customers(manager(rows))
-            .await
-            .unwrap()
-            .into_inner();
+        let mut answers = self.customers.clone().import_customers(manager(rows)).await.unwrap().into_inner();
         let mut all = Vec::new();
         while let Some(answer) = answers.message().await.unwrap() {
             all.push(answer);
@@ -86,40 +65,12 @@ impl Desk {
 
     pub async fn record(&self, rows: Vec<RecordPurchasesRequest>) -> Vec<RecordPurchasesResponse> {
         let rows = tokio_stream::iter(rows);
-        let mut answers = self
-            .purchases
-            .clone()
-            .record_purchases(manager(rows))
-            .await
-            .unwrap()
-            .into_inner();
+        let mut answers = self.purchases.clone().record_purchases(manager(rows)).await.unwrap().into_inner();
         let mut all = Vec::new();
         while let Some(answer) = answers.message().await.unwrap() {
             all.push(answer);
         }
         all
-    }
-
-    /// The rows of a table as JSON, in the order of their ids.
-    pub async fn rows(&self, table: &str) -> Vec<Value> {
-        #[derive(diesel::QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = Text)]
-            row: String,
-        }
-        let call = Call::internal("test", Duration::from_secs(30));
-        let query = &format!("SELECT to_jsonb({table})::text AS row FROM {table} ORDER BY 1");
-        let rows: Result<Vec<Row>, cqm_rpc::Error> = self
-            .kit
-            .db
-            .read(&call, "rows", async |conn| {
-                Ok(diesel::sql_query(query).load(conn).await?)
-            })
-            .await;
-        rows.unwrap()
-            .iter()
-            .map(|row| serde_json::from_str(&row.row).unwrap())
-            .collect()
     }
 
     /// The events since the last look: type without its package, aggregate and version.
@@ -134,9 +85,7 @@ fn told(event: LoggedEvent) -> (String, String, i64) {
 }
 
 pub fn answer<A>(answer: Result<tonic::Response<A>, Status>) -> Result<A, Failure> {
-    answer
-        .map(tonic::Response::into_inner)
-        .map_err(|status| Failure::of(&status))
+    answer.map(tonic::Response::into_inner).map_err(|status| Failure::of(&status))
 }
 
 /// The refusal of a row, read as the refusal of a call.
@@ -147,22 +96,12 @@ pub fn row_failure(error: Option<&cqm_proto::google::rpc::Status>) -> Failure {
     Failure::of(&Status::with_details(code, error.message.clone(), details.into()))
 }
 
-pub fn manager<M>(message: M) -> tonic::Request<M> {
-    request(Role::ServiceManager, message)
-}
-
 pub fn create(customer: Customer) -> CreateCustomerRequest {
-    CreateCustomerRequest {
-        customer: Some(customer),
-        ..Default::default()
-    }
+    CreateCustomerRequest { customer: Some(customer), ..Default::default() }
 }
 
 pub fn delete(name: &str) -> DeleteCustomerRequest {
-    DeleteCustomerRequest {
-        name: name.to_owned(),
-        ..Default::default()
-    }
+    DeleteCustomerRequest { name: name.to_owned(), ..Default::default() }
 }
 
 pub fn update(customer: Customer, paths: &[&str]) -> UpdateCustomerRequest {
@@ -175,25 +114,15 @@ pub fn update(customer: Customer, paths: &[&str]) -> UpdateCustomerRequest {
 }
 
 pub fn named(name: &str) -> Customer {
-    Customer {
-        display_name: name.to_owned(),
-        ..Default::default()
-    }
+    Customer { display_name: name.to_owned(), ..Default::default() }
 }
 
 pub fn referenced(reference: &str) -> Customer {
-    Customer {
-        external_reference: reference.to_owned(),
-        ..named("Han Meimei")
-    }
+    Customer { external_reference: reference.to_owned(), ..named("Han Meimei") }
 }
 
 pub fn import(row: i64, customer: Customer) -> ImportCustomersRequest {
-    ImportCustomersRequest {
-        row,
-        customer: Some(customer),
-        default_region: String::new(),
-    }
+    ImportCustomersRequest { row, customer: Some(customer), default_region: String::new() }
 }
 
 /// Everything that can be said about a customer, as people type it.
@@ -201,21 +130,10 @@ pub fn typed() -> Customer {
     Customer {
         display_name: " Li \u{3000} Lei ".to_owned(),
         phones: vec![
-            Phone {
-                number: "010-6552 9988".into(),
-                label: phone::Label::Work.into(),
-                primary: false,
-            },
-            Phone {
-                number: "１３８ 0013 8000".into(),
-                label: phone::Label::Mobile.into(),
-                primary: true,
-            },
+            Phone { number: "010-6552 9988".into(), label: phone::Label::Work.into(), primary: false },
+            Phone { number: "１３８ 0013 8000".into(), label: phone::Label::Mobile.into(), primary: true },
         ],
-        emails: vec![Email {
-            address: "Li.Lei@Example.COM".into(),
-            primary: false,
-        }],
+        emails: vec![Email { address: "Li.Lei@Example.COM".into(), primary: false }],
         addresses: vec![Address {
             country_code: "cn".into(),
             region: "北京市".into(),
@@ -223,11 +141,7 @@ pub fn typed() -> Customer {
             lines: vec!["长安街 1 号".into()],
             postal_code: "100000".into(),
         }],
-        birthday: Some(Date {
-            year: 0,
-            month: 2,
-            day: 29,
-        }),
+        birthday: Some(Date { year: 0, month: 2, day: 29 }),
         gender: Gender::Male.into(),
         locale: "EN".into(),
         source_channel: SourceChannel::Questionnaire.into(),
@@ -251,10 +165,7 @@ pub fn purchase(row: i64, customer: &str, reference: &str) -> RecordPurchasesReq
 
 pub fn purchase_of(row: i64, external_reference: &str, reference: &str) -> RecordPurchasesRequest {
     let owner = record_purchases_request::Owner::CustomerExternalReference(external_reference.to_owned());
-    RecordPurchasesRequest {
-        owner: Some(owner),
-        ..purchase(row, "", reference)
-    }
+    RecordPurchasesRequest { owner: Some(owner), ..purchase(row, "", reference) }
 }
 
 pub fn contact(customer: &str, summary: &str) -> RecordInteractionRequest {
@@ -271,11 +182,7 @@ pub fn contact(customer: &str, summary: &str) -> RecordInteractionRequest {
 }
 
 pub fn money(currency_code: &str, units: i64, nanos: i32) -> Option<Money> {
-    Some(Money {
-        currency_code: currency_code.to_owned(),
-        units,
-        nanos,
-    })
+    Some(Money { currency_code: currency_code.to_owned(), units, nanos })
 }
 
 pub fn seconds(seconds: i64) -> Option<Timestamp> {

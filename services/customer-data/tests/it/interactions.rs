@@ -38,15 +38,9 @@ async fn a_contact_is_recorded_and_told_without_its_words() {
         kind: "COMPLAINT".into(),
         subject: subject.into(),
     };
-    assert_eq!(
-        (payload, event.aggregate, event.aggregate_version),
-        (told, recorded.name, 1)
-    );
-    let row = desk.rows("interactions").await.remove(0);
-    assert_eq!(
-        (&row["kind"], &row["channel"]),
-        (&json!("COMPLAINT"), &json!("ON_SITE"))
-    );
+    assert_eq!((payload, event.aggregate, event.aggregate_version), (told, recorded.name, 1));
+    let row = desk.kit.table("interactions").await.remove(0);
+    assert_eq!((&row["kind"], &row["channel"]), (&json!("COMPLAINT"), &json!("ON_SITE")));
 }
 
 #[tokio::test]
@@ -54,12 +48,7 @@ async fn contacts_are_listed_latest_first_page_by_page() {
     let mut desk = Desk::open().await;
     let customer = desk.created(named("Li Lei")).await.name;
     let other = desk.created(named("Han Meimei")).await.name;
-    answer(
-        desk.interactions
-            .record_interaction(manager(contact(&other, "another's")))
-            .await,
-    )
-    .unwrap();
+    answer(desk.interactions.record_interaction(manager(contact(&other, "another's"))).await).unwrap();
     // Recorded out of order, two of them at one moment, one without a time of its own.
     for (summary, occur_time) in [("3", -60), ("1", -3600), ("2b", -120), ("2a", -120)] {
         let mut message = contact(&customer, summary);
@@ -67,42 +56,21 @@ async fn contacts_are_listed_latest_first_page_by_page() {
         answer(desk.interactions.record_interaction(manager(message)).await).unwrap();
     }
     desk.kit.clock.advance(Duration::from_secs(1));
-    let last = answer(
-        desk.interactions
-            .record_interaction(manager(contact(&customer, "4")))
-            .await,
-    )
-    .unwrap();
+    let last = answer(desk.interactions.record_interaction(manager(contact(&customer, "4"))).await).unwrap();
     assert_eq!(last.occur_time, seconds(NOW_SECONDS + 1));
 
     let mut found = Vec::new();
-    let mut message = ListInteractionsRequest {
-        customer: customer.clone(),
-        page_size: 2,
-        ..Default::default()
-    };
+    let mut message =
+        ListInteractionsRequest { customer: customer.clone(), page_size: 2, ..Default::default() };
     loop {
-        let page = answer(
-            desk.interactions
-                .list_interactions(manager(message.clone()))
-                .await,
-        )
-        .unwrap();
+        let page = answer(desk.interactions.list_interactions(manager(message.clone())).await).unwrap();
         assert!(page.interactions.len() <= 2);
-        found.extend(
-            page.interactions
-                .into_iter()
-                .map(|interaction| interaction.summary),
-        );
+        found.extend(page.interactions.into_iter().map(|interaction| interaction.summary));
         if page.next_page_token.is_empty() {
             break;
         }
         message.page_token = page.next_page_token;
     }
-    assert_eq!(
-        found,
-        ["4", "3", "2a", "2b", "1"],
-        "of two at one moment the later id comes first"
-    );
+    assert_eq!(found, ["4", "3", "2a", "2b", "1"], "of two at one moment the later id comes first");
     assert_eq!(desk.events().await.len(), 6);
 }

@@ -4,10 +4,11 @@ use super::Refusal;
 use super::chain::{self, GENESIS, Hash};
 use super::ledger::{Entry, Posting};
 
-named! {
+cqm_rpc::words! {
     /// The accounts of the ledger. All of them are kept for each member: the programme's are the sums over the
     /// members' parts, so that nobody waits for a row that everybody writes.
-    Book {
+    #[derive(Hash, PartialOrd, Ord)]
+    pub enum Book {
         /// Points that were brought into being; a debit.
         Issued = "programme:issued",
         /// Points that were spent.
@@ -36,12 +37,7 @@ pub struct Head {
 
 impl Head {
     /// An account without postings.
-    pub const EMPTY: Self = Self {
-        debit: 0,
-        credit: 0,
-        postings: 0,
-        hash: GENESIS,
-    };
+    pub const EMPTY: Self = Self { debit: 0, credit: 0, postings: 0, hash: GENESIS };
 
     /// Credits less debits. Both are 0 or more, so that it always fits.
     pub const fn balance(&self) -> i64 {
@@ -51,15 +47,8 @@ impl Head {
     /// Adds a posting to the end: over 0 is a credit. A refusal leaves the account as it was.
     pub(super) fn post(&mut self, book: Book, amount: i64, entry: &Entry) -> Result<Posting, Refusal> {
         let mut next = *self;
-        let side = if amount > 0 {
-            &mut next.credit
-        } else {
-            &mut next.debit
-        };
-        *side = amount
-            .checked_abs()
-            .and_then(|amount| side.checked_add(amount))
-            .ok_or(Refusal::Overflow)?;
+        let side = if amount > 0 { &mut next.credit } else { &mut next.debit };
+        *side = amount.checked_abs().and_then(|amount| side.checked_add(amount)).ok_or(Refusal::Overflow)?;
         next.postings += 1;
         let mut posting = Posting {
             customer: entry.customer,
@@ -104,10 +93,6 @@ impl Books {
 
     /// The accounts that have postings.
     pub fn used(&self) -> impl Iterator<Item = (Book, &Head)> {
-        Book::ALL
-            .iter()
-            .copied()
-            .zip(&self.0)
-            .filter(|(_, head)| head.postings > 0)
+        Book::ALL.iter().copied().zip(&self.0).filter(|(_, head)| head.postings > 0)
     }
 }

@@ -94,10 +94,7 @@ mod tests {
                 time: now,
             };
             let change = account.earn(points, now, &cause, &mut new_id).unwrap();
-            let mine = change
-                .postings
-                .into_iter()
-                .find(|posting| posting.book == Book::Available);
+            let mine = change.postings.into_iter().find(|posting| posting.book == Book::Available);
             written.push((mine.unwrap(), change.entries[0].clone()));
         }
         written
@@ -121,9 +118,7 @@ mod tests {
             ("posting.customer", |posting, _| posting.customer = Uuid::nil()),
             ("posting.book", |posting, _| posting.book = Book::Held),
             ("posting.sequence", |posting, _| posting.sequence = 9),
-            ("posting.transaction", |posting, _| {
-                posting.transaction = Uuid::nil()
-            }),
+            ("posting.transaction", |posting, _| posting.transaction = Uuid::nil()),
             ("posting.entry_sequence", |posting, _| posting.entry_sequence = 9),
             ("posting.amount", |posting, _| posting.amount += 1),
             ("posting.balance_after", |posting, _| posting.balance_after += 1),
@@ -140,9 +135,7 @@ mod tests {
             ("entry.balance_after", |_, entry| entry.balance_after += 1),
             ("entry.actor", |_, entry| entry.actor.clear()),
             ("entry.request_id", |_, entry| entry.request_id = Uuid::nil()),
-            ("entry.create_time", |_, entry| {
-                entry.create_time += std::time::Duration::from_micros(1)
-            }),
+            ("entry.create_time", |_, entry| entry.create_time += std::time::Duration::from_micros(1)),
         ];
         for (field, alter) in alterations {
             for (place, sequence) in (0..4).zip(1..) {
@@ -172,11 +165,7 @@ mod tests {
     fn texts_do_not_run_into_each_other() {
         let (posting, entry) = written().remove(0);
         let joined = |source: &str, actor: &str| {
-            let entry = Entry {
-                source: source.into(),
-                actor: actor.into(),
-                ..entry.clone()
-            };
+            let entry = Entry { source: source.into(), actor: actor.into(), ..entry.clone() };
             link(&GENESIS, &posting, &entry)
         };
         assert_ne!(joined("ab", "c"), joined("a", "bc"));

@@ -72,14 +72,8 @@ mod tests {
 
     #[test]
     fn what_happened_is_worth_what_the_rules_say() {
-        let plain = Rules {
-            points_per_unit: 1,
-            survey_points: 50,
-        };
-        let double = Rules {
-            points_per_unit: 2,
-            survey_points: 0,
-        };
+        let plain = Rules { points_per_unit: 1, survey_points: 50 };
+        let double = Rules { points_per_unit: 2, survey_points: 0 };
         for (basis, rules, points) in [
             (purchase(0), plain, Ok(0)),
             (purchase(11), plain, Ok(11)),

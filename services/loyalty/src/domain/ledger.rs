@@ -12,18 +12,20 @@ use super::lot::{self, Lot, Take};
 use super::member::{Member, State};
 use super::{Event, Fact, Refusal};
 
-named! {
+cqm_rpc::words! {
     /// What an entry does.
-    Kind {
+    #[derive(Hash, PartialOrd, Ord)]
+    pub enum Kind {
         Earn = "EARN",
         Redeem = "REDEEM",
         Adjust = "ADJUST",
     }
 }
 
-named! {
+cqm_rpc::words! {
     /// Why points change.
-    Reason {
+    #[derive(Hash, PartialOrd, Ord)]
+    pub enum Reason {
         Purchase = "PURCHASE",
         SurveyAnswered = "SURVEY_ANSWERED",
         Compensation = "COMPENSATION",
@@ -114,13 +116,7 @@ impl Account {
     /// The account of a customer who just became a member.
     pub fn open(customer: Uuid, now: DateTime<Utc>) -> (Self, Event) {
         let (member, event) = Member::enrol(customer, now);
-        (
-            Self {
-                member,
-                books: Books::default(),
-            },
-            event,
-        )
+        (Self { member, books: Books::default() }, event)
     }
 
     /// Gives points (over 0) as a new lot that can be spent at once and never ends.
@@ -131,11 +127,7 @@ impl Account {
         cause: &Cause,
         new_id: impl FnMut() -> Uuid,
     ) -> Result<Change, Refusal> {
-        let kind = if cause.reason == Reason::Adjustment {
-            Kind::Adjust
-        } else {
-            Kind::Earn
-        };
+        let kind = if cause.reason == Reason::Adjustment { Kind::Adjust } else { Kind::Earn };
         let mut draft = Draft::of(self, kind, cause, new_id);
         let lot = Lot {
             id: (draft.new_id)(),
@@ -146,17 +138,9 @@ impl Account {
             expires_at: None,
         };
         let (entry, balance) = draft.write(lot.id, points, Book::Issued)?;
-        let fact = Fact::Earned {
-            entry,
-            points,
-            reason: cause.reason,
-            source: cause.source.clone(),
-            balance,
-        };
-        Ok(Change {
-            lot: Some(lot),
-            ..draft.commit(self, Vec::new(), fact)
-        })
+        let fact =
+            Fact::Earned { entry, points, reason: cause.reason, source: cause.source.clone(), balance };
+        Ok(Change { lot: Some(lot), ..draft.commit(self, Vec::new(), fact) })
     }
 
     /// Spends points (over 0) out of `lots`. Refuses a frozen member.
@@ -170,20 +154,9 @@ impl Account {
         if self.member.state == State::Frozen {
             return Err(Refusal::Frozen);
         }
-        self.take(
-            Kind::Redeem,
-            Book::Redeemed,
-            points,
-            lots,
-            cause,
-            new_id,
-            |entry, source, balance| Fact::Redeemed {
-                entry,
-                points,
-                source,
-                balance,
-            },
-        )
+        self.take(Kind::Redeem, Book::Redeemed, points, lots, cause, new_id, |entry, source, balance| {
+            Fact::Redeemed { entry, points, source, balance }
+        })
     }
 
     /// Takes points (over 0) back out of `lots`, as a correction: as if they had never been issued. A frozen member
@@ -195,20 +168,9 @@ impl Account {
         cause: &Cause,
         new_id: impl FnMut() -> Uuid,
     ) -> Result<Change, Refusal> {
-        self.take(
-            Kind::Adjust,
-            Book::Issued,
-            points,
-            lots,
-            cause,
-            new_id,
-            |entry, source, balance| Fact::Deducted {
-                entry,
-                points,
-                source,
-                balance,
-            },
-        )
+        self.take(Kind::Adjust, Book::Issued, points, lots, cause, new_id, |entry, source, balance| {
+            Fact::Deducted { entry, points, source, balance }
+        })
     }
 
     #[expect(clippy::too_many_arguments, reason = "two callers, right above")]
@@ -248,24 +210,13 @@ impl<'a, F: FnMut() -> Uuid> Draft<'a, F> {
     fn of(account: &Account, kind: Kind, cause: &'a Cause, mut new_id: F) -> Self {
         let transaction = new_id();
         let account = account.clone();
-        Self {
-            account,
-            kind,
-            cause,
-            transaction,
-            new_id,
-            entries: Vec::new(),
-            postings: Vec::new(),
-        }
+        Self { account, kind, cause, transaction, new_id, entries: Vec::new(), postings: Vec::new() }
     }
 
     /// Adds an entry and its two postings; returns the entry's id and what is available after it.
     fn write(&mut self, lot: Uuid, points: i64, against: Book) -> Result<(Uuid, i64), Refusal> {
         let Account { member, books } = &mut self.account;
-        let balance_after = books
-            .balance(Book::Available)
-            .checked_add(points)
-            .ok_or(Refusal::Overflow)?;
+        let balance_after = books.balance(Book::Available).checked_add(points).ok_or(Refusal::Overflow)?;
         if balance_after < 0 {
             return Err(Refusal::OutOfBalance);
         }
@@ -286,8 +237,7 @@ impl<'a, F: FnMut() -> Uuid> Draft<'a, F> {
             create_time: self.cause.time,
         };
         for (book, amount) in [(Book::Available, points), (against, -points)] {
-            self.postings
-                .push(books.head_mut(book).post(book, amount, &entry)?);
+            self.postings.push(books.head_mut(book).post(book, amount, &entry)?);
         }
         let id = entry.id;
         self.entries.push(entry);
@@ -297,13 +247,7 @@ impl<'a, F: FnMut() -> Uuid> Draft<'a, F> {
     fn commit(mut self, account: &mut Account, takes: Vec<Take>, fact: Fact) -> Change {
         let event = self.account.member.happened(self.cause.time, fact);
         *account = self.account;
-        Change {
-            entries: self.entries,
-            postings: self.postings,
-            lot: None,
-            takes,
-            event,
-        }
+        Change { entries: self.entries, postings: self.postings, lot: None, takes, event }
     }
 }
 

@@ -30,12 +30,7 @@ impl Lot {
     /// The place in the order of spending: what expires first goes first, what never expires goes last; ties by the
     /// time when it was earned, then by id.
     fn order(&self) -> (bool, Option<DateTime<Utc>>, DateTime<Utc>, Uuid) {
-        (
-            self.expires_at.is_none(),
-            self.expires_at,
-            self.earned_at,
-            self.id,
-        )
+        (self.expires_at.is_none(), self.expires_at, self.earned_at, self.id)
     }
 }
 
@@ -48,9 +43,7 @@ pub struct Take {
 
 /// What can be spent now, of all lots. The sum fits when the account's balance does.
 pub fn spendable(lots: &[Lot], now: DateTime<Utc>) -> Result<i64, Refusal> {
-    lots.iter()
-        .try_fold(0_i64, |sum, lot| sum.checked_add(lot.spendable(now)))
-        .ok_or(Refusal::Overflow)
+    lots.iter().try_fold(0_i64, |sum, lot| sum.checked_add(lot.spendable(now))).ok_or(Refusal::Overflow)
 }
 
 /// Chooses the lots that `points` (over 0) are taken from, in the order of spending, whatever the order they come
@@ -71,9 +64,7 @@ pub fn spend(lots: &[Lot], points: i64, now: DateTime<Utc>) -> Result<Vec<Take>,
         wanted -= points;
     }
     if wanted > 0 {
-        return Err(Refusal::Insufficient {
-            available: spendable(lots, now)?,
-        });
+        return Err(Refusal::Insufficient { available: spendable(lots, now)? });
     }
     Ok(takes)
 }
@@ -98,10 +89,7 @@ mod tests {
     }
 
     fn taken(lots: &[Lot], points: i64, now: i64) -> Result<Vec<(u128, i64)>, Refusal> {
-        Ok(spend(lots, points, day(now))?
-            .iter()
-            .map(|take| (take.lot.as_u128(), take.points))
-            .collect())
+        Ok(spend(lots, points, day(now))?.iter().map(|take| (take.lot.as_u128(), take.points)).collect())
     }
 
     #[test]
@@ -114,10 +102,7 @@ mod tests {
             lot(9, 10, 4, Some(20)),
             lot(2, 10, 0, None),
         ];
-        assert_eq!(
-            taken(&lots, 60, 5),
-            Ok(vec![(9, 10), (7, 10), (5, 10), (6, 10), (2, 10), (1, 10)]),
-        );
+        assert_eq!(taken(&lots, 60, 5), Ok(vec![(9, 10), (7, 10), (5, 10), (6, 10), (2, 10), (1, 10)]),);
         assert_eq!(taken(&lots, 25, 5), Ok(vec![(9, 10), (7, 10), (5, 5)]));
         assert_eq!(taken(&lots, 1, 5), Ok(vec![(9, 1)]));
     }

@@ -5,9 +5,10 @@ use uuid::Uuid;
 
 use super::{Event, Fact, Refusal};
 
-named! {
+cqm_rpc::words! {
     /// Whether a member's points can be used.
-    State {
+    #[derive(Hash, PartialOrd, Ord)]
+    pub enum State {
         /// Points are earned and spent.
         Active = "ACTIVE",
         /// Points are earned, not spent.
@@ -57,10 +58,7 @@ impl Member {
 
     fn turn(&mut self, from: State, to: State, action: &'static str) -> Result<(), Refusal> {
         if self.state != from {
-            return Err(Refusal::State {
-                state: self.state,
-                action,
-            });
+            return Err(Refusal::State { state: self.state, action });
         }
         self.state = to;
         Ok(())
@@ -69,12 +67,7 @@ impl Member {
     pub(super) fn happened(&mut self, now: DateTime<Utc>, fact: Fact) -> Event {
         self.version += 1;
         self.update_time = now;
-        Event {
-            customer: self.customer,
-            version: self.version,
-            time: now,
-            fact,
-        }
+        Event { customer: self.customer, version: self.version, time: now, fact }
     }
 }
 
@@ -89,28 +82,13 @@ mod tests {
         assert_eq!((enrolled.version, enrolled.fact), (1, Fact::Enrolled));
 
         let refused = member.unfreeze(now);
-        assert_eq!(
-            refused,
-            Err(Refusal::State {
-                state: State::Active,
-                action: "unfreeze"
-            })
-        );
+        assert_eq!(refused, Err(Refusal::State { state: State::Active, action: "unfreeze" }));
         assert_eq!(member.version, 1, "a refusal changes nothing");
 
         let later = now + std::time::Duration::from_secs(1);
         let frozen = member.freeze(later).unwrap();
-        assert_eq!(
-            (frozen.version, frozen.fact, member.update_time),
-            (2, Fact::Frozen, later)
-        );
-        assert_eq!(
-            member.freeze(now),
-            Err(Refusal::State {
-                state: State::Frozen,
-                action: "freeze"
-            })
-        );
+        assert_eq!((frozen.version, frozen.fact, member.update_time), (2, Fact::Frozen, later));
+        assert_eq!(member.freeze(now), Err(Refusal::State { state: State::Frozen, action: "freeze" }));
 
         assert_eq!(member.unfreeze(later).unwrap().fact, Fact::Unfrozen);
         assert_eq!((member.state, member.version), (State::Active, 3));

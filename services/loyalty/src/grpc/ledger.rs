@@ -35,15 +35,8 @@ pub(super) async fn earn_points(
             }
             append(tx, call, &events).await?;
             let entry = change.as_ref().and_then(|change| change.entries.last());
-            let points = change
-                .iter()
-                .flat_map(|change| &change.entries)
-                .map(|entry| entry.points)
-                .sum();
-            Ok(proto::EarnPointsResponse {
-                points,
-                ..convert::earned(entry, &account)
-            })
+            let points = change.iter().flat_map(|change| &change.entries).map(|entry| entry.points).sum();
+            Ok(proto::EarnPointsResponse { points, ..convert::earned(entry, &account) })
         })
         .await
 }
@@ -70,12 +63,7 @@ async fn earn(
     }
     if points > 0 {
         let earned_at = command.basis.earned_at(cause.time);
-        return Ok(Some(account.earn(
-            points,
-            earned_at,
-            &cause,
-            uuid::Uuid::now_v7,
-        )?));
+        return Ok(Some(account.earn(points, earned_at, &cause, uuid::Uuid::now_v7)?));
     }
     let taken = points.checked_neg().ok_or(Refusal::Overflow)?;
     let lots = store::list_spendable_lots(tx, command.customer, taken, cause.time).await?;
@@ -130,16 +118,9 @@ pub(super) async fn get_account(
     message: &proto::GetAccountRequest,
 ) -> Result<proto::Account, Error> {
     let customer = convert::get_account(message)?;
-    let account = app
-        .db
-        .read(call, "get_account", async |conn| {
-            store::find_account(conn, customer).await
-        })
-        .await?;
-    account
-        .as_ref()
-        .map(convert::account)
-        .ok_or_else(|| member_not_found(name(customer)))
+    let account =
+        app.db.read(call, "get_account", async |conn| store::find_account(conn, customer).await).await?;
+    account.as_ref().map(convert::account).ok_or_else(|| member_not_found(name(customer)))
 }
 
 pub(super) async fn list_entries(
@@ -154,7 +135,7 @@ pub(super) async fn list_entries(
             if store::find_member(conn, query.customer).await?.is_none() {
                 return Err(member_not_found(name(query.customer)));
             }
-            store::list_entries(conn, query.customer, query.before, query.page.limit()).await
+            store::list_entries(conn, query.customer, query.page.after, query.page.limit()).await
         })
         .await?;
     Ok(query.answer(entries))
@@ -164,11 +145,7 @@ pub(super) async fn get_trial_balance(
     app: &App,
     call: &Call,
 ) -> Result<proto::GetTrialBalanceResponse, Error> {
-    let balance = app
-        .db
-        .read(call, "get_trial_balance", async |conn| {
-            store::sum_accounts(conn).await
-        })
-        .await?;
+    let balance =
+        app.db.read(call, "get_trial_balance", async |conn| store::sum_accounts(conn).await).await?;
     convert::trial_balance(&balance, app.clock.now())
 }

@@ -43,9 +43,7 @@ pub(super) async fn lock_or_open(
     }
     // Another transaction opened it after this one had looked, and has committed: members are not deleted.
     let account = store::lock_account(tx, customer).await?;
-    account
-        .map(|account| (account, None))
-        .ok_or_else(|| Error::internal("a member vanished"))
+    account.map(|account| (account, None)).ok_or_else(|| Error::internal("a member vanished"))
 }
 
 pub(super) async fn get_member(
@@ -54,16 +52,9 @@ pub(super) async fn get_member(
     message: &proto::GetMemberRequest,
 ) -> Result<proto::Member, Error> {
     let customer = convert::get(message)?;
-    let member = app
-        .db
-        .read(call, "get_member", async |conn| {
-            store::find_member(conn, customer).await
-        })
-        .await?;
-    member
-        .as_ref()
-        .map(convert::member)
-        .ok_or_else(|| member_not_found(convert::name(customer)))
+    let member =
+        app.db.read(call, "get_member", async |conn| store::find_member(conn, customer).await).await?;
+    member.as_ref().map(convert::member).ok_or_else(|| member_not_found(convert::name(customer)))
 }
 
 pub(super) async fn list_members(
@@ -75,7 +66,7 @@ pub(super) async fn list_members(
     let members = app
         .db
         .read(call, "list_members", async |conn| {
-            store::list_members(conn, query.state, query.after, query.page.limit()).await
+            store::list_members(conn, query.state, query.page.after, query.page.limit()).await
         })
         .await?;
     Ok(query.answer(members))
@@ -114,9 +105,7 @@ async fn turn(
     decide: impl FnOnce(&mut Member) -> Result<Event, Refusal> + Send,
 ) -> Result<proto::Member, Error> {
     let name = convert::name(command.customer);
-    let mut member = store::lock_member(tx, command.customer)
-        .await?
-        .ok_or_else(|| member_not_found(name))?;
+    let mut member = store::lock_member(tx, command.customer).await?.ok_or_else(|| member_not_found(name))?;
     Etag::check(command.etag, member.version, &name.to_string())?;
     let event = decide(&mut member)?;
     store::update_member(tx, &member).await?;

@@ -1,7 +1,7 @@
 //! Entries and their postings: written and read, never changed.
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, OnConflict};
+use cqm_db::{Conn, OnConflict, known};
 use cqm_rpc::{Error, reason};
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -9,7 +9,6 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Text, Timestamptz, Uuid as 
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::unknown;
 use crate::domain::ledger::{Entry, Kind, Posting, Reason};
 use crate::error::constraint;
 use crate::schema::entry;
@@ -98,9 +97,7 @@ pub async fn find_entry_of_source(
         .filter(entry::source.eq(source))
         // What the index says of its rows, said again as constants: with parameters alone, a plan that is kept for
         // all values could not use the index and would read all entries of the member.
-        .filter(sql::<Bool>(
-            "source <> '' AND reason IN ('PURCHASE', 'SURVEY_ANSWERED', 'COMPENSATION')",
-        ))
+        .filter(sql::<Bool>("source <> '' AND reason IN ('PURCHASE', 'SURVEY_ANSWERED', 'COMPENSATION')"))
         .select(EntryRow::as_select())
         .first(tx)
         .await
@@ -137,8 +134,8 @@ impl EntryRow {
             sequence: self.sequence,
             id: self.id,
             transaction: self.transaction_id,
-            kind: Kind::find(&self.kind).ok_or_else(|| unknown("kind", &self.kind))?,
-            reason: Reason::find(&self.reason).ok_or_else(|| unknown("reason", &self.reason))?,
+            kind: known("entry.kind", &self.kind, Kind::find)?,
+            reason: known("entry.reason", &self.reason, Reason::find)?,
             source: self.source,
             lot: self.lot_id,
             points: self.points,

@@ -1,16 +1,14 @@
 //! Members with the heads of their accounts.
 
 use chrono::{DateTime, Utc};
-use cqm_db::Conn;
+use cqm_db::{Conn, known};
 use cqm_rpc::Error;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::unknown;
 use crate::domain::book::{Book, Books, Head};
-
 use crate::domain::ledger::Account;
 use crate::domain::member::{Member, State};
 use crate::schema::{ledger_account, member};
@@ -107,10 +105,7 @@ pub async fn lock_account(tx: &mut Conn, customer: Uuid) -> Result<Option<Accoun
         .select(AccountRow::as_select())
         .load(tx)
         .await?;
-    Ok(Some(Account {
-        member,
-        books: books(rows)?,
-    }))
+    Ok(Some(Account { member, books: books(rows)? }))
 }
 
 /// Reads a member with what they have, all at one moment.
@@ -126,20 +121,13 @@ pub async fn find_account(conn: &mut Conn, customer: Uuid) -> Result<Option<Acco
         return Ok(None);
     };
     let books = books(accounts.into_iter().flatten().collect())?;
-    Ok(Some(Account {
-        member: member.into_domain()?,
-        books,
-    }))
+    Ok(Some(Account { member: member.into_domain()?, books }))
 }
 
 /// Reads a member.
 pub async fn find_member(conn: &mut Conn, customer: Uuid) -> Result<Option<Member>, Error> {
-    let row: Option<MemberRow> = member::table
-        .find(customer)
-        .select(MemberRow::as_select())
-        .first(conn)
-        .await
-        .optional()?;
+    let row: Option<MemberRow> =
+        member::table.find(customer).select(MemberRow::as_select()).first(conn).await.optional()?;
     row.map(MemberRow::into_domain).transpose()
 }
 
@@ -164,12 +152,7 @@ pub async fn list_members(
             .filter(member::create_time.le(time))
             .filter(member::create_time.lt(time).or(member::customer_id.lt(customer)));
     }
-    query
-        .load::<MemberRow>(conn)
-        .await?
-        .into_iter()
-        .map(MemberRow::into_domain)
-        .collect()
+    query.load::<MemberRow>(conn).await?.into_iter().map(MemberRow::into_domain).collect()
 }
 
 /// The sums over all accounts, read at one moment.
@@ -212,16 +195,10 @@ pub async fn sum_accounts(conn: &mut Conn) -> Result<TrialBalance, Error> {
     .bind::<Array<Text>, _>(Book::ALL.iter().map(|book| book.name()).collect::<Vec<_>>())
     .load(conn)
     .await?;
-    let mut balance = TrialBalance {
-        accounts: Vec::new(),
-        members: 0,
-        entries: 0,
-    };
+    let mut balance = TrialBalance { accounts: Vec::new(), members: 0, entries: 0 };
     for sum in sums {
-        let book = Book::find(&sum.account).ok_or_else(|| unknown("account", &sum.account))?;
-        balance
-            .accounts
-            .push((book, whole(&sum.debit)?, whole(&sum.credit)?));
+        let book = known("ledger_account.account", &sum.account, Book::find)?;
+        balance.accounts.push((book, whole(&sum.debit)?, whole(&sum.credit)?));
         balance.members = sum.members;
         balance.entries = whole(&sum.entries)?;
     }
@@ -235,17 +212,10 @@ fn whole(number: &str) -> Result<i128, Error> {
 fn books(rows: Vec<AccountRow>) -> Result<Books, Error> {
     let mut books = Books::default();
     for row in rows {
-        let book = Book::find(&row.account).ok_or_else(|| unknown("account", &row.account))?;
-        let hash = row
-            .hash
-            .try_into()
-            .map_err(|_| Error::internal("a hash of another length than 32 bytes"))?;
-        *books.head_mut(book) = Head {
-            debit: row.debit,
-            credit: row.credit,
-            postings: row.postings,
-            hash,
-        };
+        let book = known("ledger_account.account", &row.account, Book::find)?;
+        let hash =
+            row.hash.try_into().map_err(|_| Error::internal("a hash of another length than 32 bytes"))?;
+        *books.head_mut(book) = Head { debit: row.debit, credit: row.credit, postings: row.postings, hash };
     }
     Ok(books)
 }
@@ -265,7 +235,7 @@ impl MemberRow {
     fn into_domain(self) -> Result<Member, Error> {
         Ok(Member {
             customer: self.customer_id,
-            state: State::find(&self.state).ok_or_else(|| unknown("state", &self.state))?,
+            state: known("member.state", &self.state, State::find)?,
             version: self.version,
             entry_count: self.entry_count,
             create_time: self.create_time,

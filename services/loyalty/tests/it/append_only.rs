@@ -20,10 +20,7 @@ async fn entries_and_postings_are_never_changed_or_removed() {
         ("posting", "TRUNCATE posting"),
     ] {
         let refused = execute(&loyalty.kit.db, statement).await.unwrap_err();
-        assert!(
-            refused.contains("the ledger is append-only"),
-            "{statement}: {refused}"
-        );
+        assert!(refused.contains("the ledger is append-only"), "{statement}: {refused}");
         assert!(refused.ends_with(table), "{statement}: {refused}");
     }
     assert_eq!(audit(&loyalty.kit.db).await.unwrap(), before);
@@ -69,19 +66,14 @@ async fn nobody_can_be_given_less_than_nothing() {
 async fn the_database_knows_that_one_source_gives_once() {
     let mut loyalty = Loyalty::start().await;
     let customer = Uuid::now_v7();
-    let message = proto::EarnPointsRequest {
-        source: "complaints/1".into(),
-        ..earning(customer, compensation(10))
-    };
+    let message =
+        proto::EarnPointsRequest { source: "complaints/1".into(), ..earning(customer, compensation(10)) };
     loyalty.earn(message).await.unwrap();
     loyalty.kit.events.next().await;
     let copy = "INSERT INTO entry SELECT customer_id, 2, gen_random_uuid(), transaction_id, kind, reason, source, lot_id,
                                          points, balance_after, actor, request_id, create_time FROM entry";
     let refused = execute(&loyalty.kit.db, copy).await.unwrap_err();
-    assert!(
-        refused.contains(cqm_loyalty::error::constraint::ENTRY_SOURCE_ONCE),
-        "{refused}"
-    );
+    assert!(refused.contains(cqm_loyalty::error::constraint::ENTRY_SOURCE_ONCE), "{refused}");
 }
 
 #[tokio::test]
@@ -98,8 +90,5 @@ async fn a_byte_altered_past_the_database_s_guard_is_found_and_named() {
                    ALTER TABLE entry ENABLE TRIGGER entry_append_only";
     execute(&loyalty.kit.db, altered).await.unwrap();
     let found = audit(&loyalty.kit.db).await.unwrap_err();
-    assert!(
-        found.starts_with("chain of") && found.ends_with("broken at 2"),
-        "{found}"
-    );
+    assert!(found.starts_with("chain of") && found.ends_with("broken at 2"), "{found}");
 }

@@ -91,12 +91,6 @@ struct MemberRow {
     lots: i64,
 }
 
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = BigInt)]
-    count: i64,
-}
-
 /// What one member's ledger came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audited {
@@ -118,8 +112,7 @@ pub async fn audit(db: &Db) -> Result<BTreeMap<Uuid, Audited>, String> {
     // One transaction that sees one moment.
     let (members, heads, entries, postings) = db
         .tx(&call, "audit", async |tx| {
-            tx.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                .await?;
+            tx.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
             let members: Vec<MemberRow> = diesel::sql_query(
                 "SELECT customer_id, version, entry_count,
                         (SELECT coalesce(sum(remaining), 0)::bigint FROM lot
@@ -130,9 +123,7 @@ pub async fn audit(db: &Db) -> Result<BTreeMap<Uuid, Audited>, String> {
             .await?;
             let heads: Vec<HeadRow> = diesel::sql_query("SELECT * FROM ledger_account").load(tx).await?;
             let entries: Vec<EntryRow> =
-                diesel::sql_query("SELECT * FROM entry ORDER BY customer_id, sequence")
-                    .load(tx)
-                    .await?;
+                diesel::sql_query("SELECT * FROM entry ORDER BY customer_id, sequence").load(tx).await?;
             let postings: Vec<PostingRow> =
                 diesel::sql_query("SELECT * FROM posting ORDER BY customer_id, account, sequence")
                     .load(tx)
@@ -149,19 +140,14 @@ pub async fn audit(db: &Db) -> Result<BTreeMap<Uuid, Audited>, String> {
     let mut chains: BTreeMap<(Uuid, Book), Vec<Posting>> = BTreeMap::new();
     for row in postings {
         let posting = row.read();
-        chains
-            .entry((posting.customer, posting.book))
-            .or_default()
-            .push(posting);
+        chains.entry((posting.customer, posting.book)).or_default().push(posting);
     }
 
     let mut audited = BTreeMap::new();
     for member in members {
         let customer = member.customer_id;
-        let mine: Vec<&Entry> = entries_of
-            .range((customer, 0)..=(customer, i64::MAX))
-            .map(|(_, e)| e)
-            .collect();
+        let mine: Vec<&Entry> =
+            entries_of.range((customer, 0)..=(customer, i64::MAX)).map(|(_, e)| e).collect();
         let sequences: Vec<i64> = mine.iter().map(|entry| entry.sequence).collect();
         same("entry sequences", &sequences, &(1..=member.entry_count).collect())?;
 
@@ -176,17 +162,9 @@ pub async fn audit(db: &Db) -> Result<BTreeMap<Uuid, Audited>, String> {
             let last = linked.map_err(|sequence| format!("chain of {} broken at {sequence}", book.name()))?;
             same("hash", &head.hash, &last.to_vec())?;
             same("postings", &head.postings, &(chain.len() as i64))?;
-            same(
-                "balance",
-                &head.balance,
-                &chain.iter().map(|posting| posting.amount).sum(),
-            )?;
+            same("balance", &head.balance, &chain.iter().map(|posting| posting.amount).sum())?;
             if head.account.starts_with("member:") {
-                same(
-                    "lowest balance",
-                    &true,
-                    &chain.iter().all(|posting| posting.balance_after >= 0),
-                )?;
+                same("lowest balance", &true, &chain.iter().all(|posting| posting.balance_after >= 0))?;
             }
             balances.insert(book, head.balance);
         }
@@ -197,11 +175,7 @@ pub async fn audit(db: &Db) -> Result<BTreeMap<Uuid, Audited>, String> {
         };
         same("sum over all accounts", &result.balances.values().sum(), &0)?;
         same("sum of lots", &member.lots, &result.available())?;
-        same(
-            "sum of entries",
-            &result.entries.iter().sum(),
-            &result.available(),
-        )?;
+        same("sum of entries", &result.entries.iter().sum(), &result.available())?;
         audited.insert(customer, result);
     }
     same("postings without an account", &chains.len(), &0)?;
@@ -209,32 +183,15 @@ pub async fn audit(db: &Db) -> Result<BTreeMap<Uuid, Audited>, String> {
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(format!("{what}: {found:?} instead of {expected:?}"))
-    }
-}
-
-/// How many rows a query counts.
-pub async fn count(db: &Db, query: &str) -> i64 {
-    let call = Call::internal("count", Duration::from_secs(30));
-    db.read(&call, "count", async |conn| {
-        let count: Count = diesel::sql_query(query).get_result(conn).await?;
-        Ok::<_, Error>(count.count)
-    })
-    .await
-    .expect("the query counts")
+    if found == expected { Ok(()) } else { Err(format!("{what}: {found:?} instead of {expected:?}")) }
 }
 
 /// Runs statements past the service.
 pub async fn execute(db: &Db, statements: &str) -> Result<(), String> {
     let call = Call::internal("execute", Duration::from_secs(30));
-    db.read(&call, "execute", async |conn| {
-        Ok::<_, Error>(conn.batch_execute(statements).await?)
-    })
-    .await
-    .map_err(|error| std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string))
+    db.read(&call, "execute", async |conn| Ok::<_, Error>(conn.batch_execute(statements).await?))
+        .await
+        .map_err(|error| std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string))
 }
 
 impl EntryRow {

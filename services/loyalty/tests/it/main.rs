@@ -19,16 +19,13 @@ use cqm_proto::loyalty::v1::earn_points_request::Basis;
 use cqm_proto::loyalty::v1::ledger_service_client::LedgerServiceClient;
 use cqm_proto::loyalty::v1::member_service_client::MemberServiceClient;
 use cqm_rpc::{Failure, Role};
-use cqm_testkit::{Kit, request};
+use cqm_testkit::{Kit, persistent, refused, request, violations};
 use prost_types::Timestamp;
 use tonic::transport::Channel;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
-const RULES: Config = Config {
-    points_per_unit: 1,
-    survey_points: 50,
-};
+const RULES: Config = Config { points_per_unit: 1, survey_points: 50 };
 
 /// A loyalty service of the test's own, and what a caller does with it.
 struct Loyalty {
@@ -57,21 +54,12 @@ impl Loyalty {
     }
 
     async fn account(&self, customer: Uuid) -> Result<proto::Account, Status> {
-        let message = proto::GetAccountRequest {
-            customer: name(customer),
-        };
-        self.ledger
-            .clone()
-            .get_account(request(Role::Supervisor, message))
-            .await
-            .map(Response::into_inner)
+        let message = proto::GetAccountRequest { customer: name(customer) };
+        self.ledger.clone().get_account(request(Role::Supervisor, message)).await.map(Response::into_inner)
     }
 
     async fn create(&self, customer: Uuid) -> Result<proto::Member, Status> {
-        let message = proto::CreateMemberRequest {
-            customer: name(customer),
-            request_id: String::new(),
-        };
+        let message = proto::CreateMemberRequest { customer: name(customer), request_id: String::new() };
         self.members
             .clone()
             .create_member(request(Role::CrmSpecialist, message))
@@ -81,14 +69,8 @@ impl Loyalty {
 
     /// Gives points and looks at the events of it, for tests that are about something else.
     async fn given(&mut self, customer: Uuid, points: i64) -> proto::EarnPointsResponse {
-        let answer = self
-            .earn(earning(customer, compensation(points)))
-            .await
-            .expect("points are given");
-        assert_eq!(
-            self.kit.events.next_types().await.last().map(String::as_str),
-            Some("PointsEarned")
-        );
+        let answer = self.earn(earning(customer, compensation(points))).await.expect("points are given");
+        assert_eq!(self.kit.events.next_types().await.last().map(String::as_str), Some("PointsEarned"));
         answer
     }
 }
@@ -97,11 +79,7 @@ async fn earn(
     ledger: &LedgerServiceClient<Channel>,
     message: proto::EarnPointsRequest,
 ) -> Result<proto::EarnPointsResponse, Status> {
-    ledger
-        .clone()
-        .earn_points(request(Role::Coordinator, message))
-        .await
-        .map(Response::into_inner)
+    ledger.clone().earn_points(request(Role::Coordinator, message)).await.map(Response::into_inner)
 }
 
 async fn redeem(
@@ -146,15 +124,8 @@ fn spending(customer: Uuid, points: i64) -> proto::RedeemPointsRequest {
 
 fn purchase(units: i64, nanos: i32, time: DateTime<Utc>) -> Basis {
     Basis::Purchase(proto::PurchaseBasis {
-        amount: Some(Money {
-            currency_code: "USD".into(),
-            units,
-            nanos,
-        }),
-        purchase_time: Some(Timestamp {
-            seconds: time.timestamp(),
-            nanos: 0,
-        }),
+        amount: Some(Money { currency_code: "USD".into(), units, nanos }),
+        purchase_time: Some(Timestamp { seconds: time.timestamp(), nanos: 0 }),
     })
 }
 
@@ -166,21 +137,10 @@ fn adjustment(points: i64) -> Basis {
     Basis::Adjustment(proto::AdjustmentBasis { points })
 }
 
-/// Code, domain, reason: what a program decides by.
-fn refusal(status: &Status) -> (tonic::Code, String, String) {
-    let failure = Failure::of(status);
-    (failure.code, failure.domain, failure.reason)
-}
-
-fn ours(code: tonic::Code, reason: &str) -> (tonic::Code, String, String) {
-    (code, "cqm.loyalty.v1".into(), reason.into())
-}
-
-fn shared(code: tonic::Code, reason: &str) -> (tonic::Code, String, String) {
-    (code, "cqm".into(), reason.into())
-}
-
-/// A fact of a refusal; empty when it has none of that key.
-fn fact(status: &Status, key: &str) -> String {
-    Failure::of(status).facts.get(key).cloned().unwrap_or_default()
+/// What a refused call said; fails when it was answered, or refused by others than this service's rules.
+#[track_caller]
+fn ours<A: std::fmt::Debug>(outcome: Result<A, Status>, code: Code, reason: &str) -> Failure {
+    let failure = refused(outcome, code, reason);
+    assert_eq!(failure.domain, "cqm.loyalty.v1");
+    failure
 }

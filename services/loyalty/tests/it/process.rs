@@ -25,11 +25,7 @@ fn said(output: &Output) -> String {
 async fn migrate_brings_an_empty_database_to_what_the_binary_expects() {
     let database = TestDatabase::empty().await;
     let before = run(&database, "check", &[]);
-    assert!(
-        !before.status.success() && said(&before).contains("20261102000000_ledger"),
-        "{}",
-        said(&before)
-    );
+    assert!(!before.status.success() && said(&before).contains("20261102000000_ledger"), "{}", said(&before));
 
     let migrated = run(&database, "migrate", &[]);
     assert!(migrated.status.success(), "{}", said(&migrated));
@@ -42,16 +38,8 @@ async fn migrate_brings_an_empty_database_to_what_the_binary_expects() {
 async fn rules_that_make_no_sense_keep_the_process_from_starting() {
     let database = TestDatabase::empty().await;
     for (variable, value, complaint) in [
-        (
-            "CQM__SERVICE__POINTS_PER_UNIT",
-            "-1",
-            "service.points_per_unit must be 0 to 1000000",
-        ),
-        (
-            "CQM__SERVICE__SURVEY_POINTS",
-            "1000001",
-            "service.survey_points must be 0 to 1000000",
-        ),
+        ("CQM__SERVICE__POINTS_PER_UNIT", "-1", "service.points_per_unit must be 0 to 1000000"),
+        ("CQM__SERVICE__SURVEY_POINTS", "1000001", "service.survey_points must be 0 to 1000000"),
         ("CQM__SERVICE__POINT_PER_UNIT", "1", "unknown field"),
     ] {
         let refused = run(&database, "migrate", &[(variable, value)]);

@@ -21,36 +21,19 @@ async fn spending_takes_the_oldest_points_and_an_entry_for_each_lot() {
     }
     let answer = loyalty.redeem(spending(customer, 120)).await.unwrap();
 
-    let steps: Vec<_> = answer
-        .entries
-        .iter()
-        .map(|e| (e.lot.clone(), e.points, e.balance_after))
-        .collect();
+    let steps: Vec<_> = answer.entries.iter().map(|e| (e.lot.clone(), e.points, e.balance_after)).collect();
     assert_eq!(steps, [(lots[0].clone(), -100, 80), (lots[1].clone(), -20, 60)]);
     for entry in &answer.entries {
         assert_eq!((entry.kind(), entry.reason()), (Kind::Redeem, Reason::Redemption));
-        assert_eq!(
-            (entry.source.as_str(), entry.actor.as_str()),
-            ("orders/42", "service_representative")
-        );
+        assert_eq!((entry.source.as_str(), entry.actor.as_str()), ("orders/42", "service_representative"));
     }
     let account = answer.account.unwrap();
-    assert_eq!(
-        (
-            account.available,
-            account.lifetime_earned,
-            account.lifetime_redeemed
-        ),
-        (60, 180, 120)
-    );
+    assert_eq!((account.available, account.lifetime_earned, account.lifetime_redeemed), (60, 180, 120));
     assert_eq!((account.entry_count, account.etag.as_str()), (5, "v5"));
     assert_eq!(loyalty.account(customer).await.unwrap(), account);
 
     let (logged, event) = loyalty.kit.events.only::<events::PointsRedeemed>().await;
-    assert_eq!(
-        (logged.aggregate, logged.aggregate_version),
-        (member_name(customer), 5)
-    );
+    assert_eq!((logged.aggregate, logged.aggregate_version), (member_name(customer), 5));
     assert_eq!(
         event,
         events::PointsRedeemed {
@@ -85,50 +68,41 @@ async fn the_points_that_expire_first_are_spent_first_and_expired_ones_never() {
     }
     loyalty.kit.clock.advance(Duration::from_secs(11 * 24 * 60 * 60));
 
-    let too_many = loyalty.redeem(spending(customer, 31)).await.unwrap_err();
-    assert_eq!(fact(&too_many, "available"), "30");
+    let too_many =
+        ours(loyalty.redeem(spending(customer, 31)).await, Code::FailedPrecondition, "INSUFFICIENT_POINTS");
+    assert_eq!(too_many.facts["available"], "30");
 
     // Fifteen and ten: neither takes all there is, so that which lots are read at all is tested too.
-    for (points, taken) in [
-        (15, [(&lots[2], -10), (&lots[1], -5)]),
-        (10, [(&lots[1], -5), (&lots[0], -5)]),
-    ] {
+    for (points, taken) in [(15, [(&lots[2], -10), (&lots[1], -5)]), (10, [(&lots[1], -5), (&lots[0], -5)])] {
         let answer = loyalty.redeem(spending(customer, points)).await.unwrap();
-        let found: Vec<_> = answer
-            .entries
-            .iter()
-            .map(|entry| (&entry.lot, entry.points))
-            .collect();
+        let found: Vec<_> = answer.entries.iter().map(|entry| (&entry.lot, entry.points)).collect();
         assert_eq!(found, taken);
     }
-    assert_eq!(
-        loyalty.kit.events.next_types().await,
-        ["PointsRedeemed", "PointsRedeemed"]
-    );
+    assert_eq!(loyalty.kit.events.next_types().await, ["PointsRedeemed", "PointsRedeemed"]);
 }
 
 #[tokio::test]
 async fn nobody_spends_what_is_not_there() {
     let mut loyalty = Loyalty::start().await;
     let customer = Uuid::now_v7();
-    let status = loyalty.redeem(spending(customer, 1)).await.unwrap_err();
-    assert_eq!(refusal(&status), ours(Code::NotFound, "MEMBER_NOT_FOUND"));
-    assert_eq!(fact(&status, "name"), member_name(customer));
+    let failure = ours(loyalty.redeem(spending(customer, 1)).await, Code::NotFound, "MEMBER_NOT_FOUND");
+    assert_eq!(failure.facts["name"], member_name(customer));
 
     let before = loyalty.given(customer, 99).await.account.unwrap();
     for points in [100, i64::MAX] {
-        let status = loyalty.redeem(spending(customer, points)).await.unwrap_err();
-        assert_eq!(
-            refusal(&status),
-            ours(Code::FailedPrecondition, "INSUFFICIENT_POINTS")
+        let failure = ours(
+            loyalty.redeem(spending(customer, points)).await,
+            Code::FailedPrecondition,
+            "INSUFFICIENT_POINTS",
         );
-        assert_eq!(fact(&status, "available"), "99");
+        assert_eq!(failure.facts["available"], "99");
     }
     assert_eq!(loyalty.account(customer).await.unwrap(), before);
     let all = loyalty.redeem(spending(customer, 99)).await.unwrap();
     assert_eq!(all.account.unwrap().available, 0);
-    let status = loyalty.redeem(spending(customer, 1)).await.unwrap_err();
-    assert_eq!(fact(&status, "available"), "0");
+    let failure =
+        ours(loyalty.redeem(spending(customer, 1)).await, Code::FailedPrecondition, "INSUFFICIENT_POINTS");
+    assert_eq!(failure.facts["available"], "0");
     assert_eq!(loyalty.kit.events.next_types().await, ["PointsRedeemed"]);
     audit(&loyalty.kit.db).await.unwrap();
 }
@@ -140,22 +114,12 @@ async fn a_caller_who_read_an_older_account_is_told_before_points_are_counted() 
     let read = loyalty.given(customer, 10).await.account.unwrap();
     loyalty.given(customer, 10).await;
     // Far too many as well: the version is looked at first.
-    let stale = proto::RedeemPointsRequest {
-        etag: read.etag,
-        ..spending(customer, 1000)
-    };
-    let status = loyalty.redeem(stale).await.unwrap_err();
-    assert_eq!(refusal(&status), shared(Code::Aborted, "ETAG_MISMATCH"));
-    assert_eq!(fact(&status, "name"), member_name(customer));
+    let stale = proto::RedeemPointsRequest { etag: read.etag, ..spending(customer, 1000) };
+    let failure = refused(loyalty.redeem(stale).await, Code::Aborted, "ETAG_MISMATCH");
+    assert_eq!(failure.facts["name"], member_name(customer));
 
     let etag = loyalty.account(customer).await.unwrap().etag;
-    let answer = loyalty
-        .redeem(proto::RedeemPointsRequest {
-            etag,
-            ..spending(customer, 15)
-        })
-        .await
-        .unwrap();
+    let answer = loyalty.redeem(proto::RedeemPointsRequest { etag, ..spending(customer, 15) }).await.unwrap();
     assert_eq!(answer.account.unwrap().available, 5);
     assert_eq!(loyalty.kit.events.next_types().await, ["PointsRedeemed"]);
 }
@@ -175,10 +139,7 @@ async fn a_spend_over_thousands_of_lots_is_a_few_statements() {
     execute(&loyalty.kit.db, made).await.unwrap();
     let answer = loyalty.redeem(spending(customer, 5000)).await.unwrap();
     assert_eq!(answer.entries.len(), 5000);
-    assert_eq!(
-        answer.entries.iter().map(|entry| entry.points).sum::<i64>(),
-        -5000
-    );
+    assert_eq!(answer.entries.iter().map(|entry| entry.points).sum::<i64>(), -5000);
     assert_eq!(answer.account.unwrap().available, 0);
     assert_eq!(loyalty.kit.events.next_types().await, ["PointsRedeemed"]);
 }

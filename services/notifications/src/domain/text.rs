@@ -27,6 +27,9 @@ const KEYWORDS: [&str; 12] =
 /// Values of variables, which may be personal or secret.
 pub type Variables = BTreeMap<String, Personal<String>>;
 
+/// Characters of the longest text.
+pub const MAX_TEXT: usize = 20_000;
+
 /// What is wrong with a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
@@ -36,6 +39,8 @@ pub enum Problem {
     UnknownVariable,
     /// Its conditions are nested too deep.
     TooDeep,
+    /// It has more characters than a text may have.
+    TooLarge,
 }
 
 impl Problem {
@@ -45,6 +50,7 @@ impl Problem {
             Self::Syntax => "SYNTAX",
             Self::UnknownVariable => "UNKNOWN_VARIABLE",
             Self::TooDeep => "TOO_DEEP",
+            Self::TooLarge => "TOO_LARGE",
         }
     }
 }
@@ -77,6 +83,9 @@ pub fn is_variable_name(name: &str) -> bool {
 
 /// Refuses a text that could not be filled in later. `declared` are the variables besides [`CUSTOMER_NAME`].
 pub fn check(source: &str, declared: &[String]) -> Result<(), Fault> {
+    if let Some((beyond, _)) = source.char_indices().nth(MAX_TEXT) {
+        return Err(fault(source, beyond, Problem::TooLarge));
+    }
     let mut depth = 0;
     let mut rest = source;
     while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
@@ -227,6 +236,8 @@ mod tests {
             (&eight, None),
             (&nine, Some((Problem::TooDeep, 1, 81))),
             (&hundreds, Some((Problem::TooDeep, 1, 81))),
+            (&"满".repeat(MAX_TEXT), None),
+            (&format!("\n{}", "满".repeat(MAX_TEXT)), Some((Problem::TooLarge, 2, MAX_TEXT))),
         ] {
             let found = check(source, &declared(&["a", "b"])).err();
             let found = found.map(|fault| (fault.problem, fault.line, fault.column));

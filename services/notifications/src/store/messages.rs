@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use cqm_db::Conn;
+use cqm_db::{Conn, known};
 use cqm_rpc::{Error, Personal, TraceContext};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
@@ -11,7 +11,7 @@ use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{known, templates, unreadable};
+use super::{templates, unreadable};
 use crate::domain::message::{Channel, FailureReason, Message, State};
 use crate::domain::text::Variables;
 use crate::schema::messages;
@@ -66,16 +66,16 @@ impl MessageRow {
     fn read(self) -> Result<Message, Error> {
         let failure = self.failure_reason.as_deref();
         let failure =
-            failure.map(|name| known(FailureReason::find(name), "messages.failure_reason")).transpose()?;
+            failure.map(|name| known("messages.failure_reason", name, FailureReason::find)).transpose()?;
         Ok(Message {
             id: self.id,
             customer_id: self.customer_id,
             template: templates::read_key(&self.template_key)?,
             template_version: self.template_version,
-            channel: known(Channel::find(&self.channel), "messages.channel")?,
+            channel: known("messages.channel", &self.channel, Channel::find)?,
             locale: self.locale,
             about: self.about,
-            state: known(State::find(&self.state), "messages.state")?,
+            state: known("messages.state", &self.state, State::find)?,
             failure,
             attempts: self.attempts,
             in_flight: self.in_flight,

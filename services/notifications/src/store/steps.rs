@@ -1,13 +1,12 @@
 //! The ways of messages: every decision and attempt.
 
 use chrono::{DateTime, Utc};
-use cqm_db::Conn;
+use cqm_db::{Conn, known};
 use cqm_rpc::Error;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::known;
 use crate::domain::delivery::{Decision, Event, Outcome, Step};
 use crate::schema::delivery_steps;
 
@@ -43,10 +42,10 @@ impl StepRow {
     fn read(self) -> Result<Step, Error> {
         let event = match (self.decision, self.attempt, self.outcome) {
             (Some(decision), _, _) => {
-                Event::Decided(known(Decision::find(&decision), "delivery_steps.decision")?)
+                Event::Decided(known("delivery_steps.decision", &decision, Decision::find)?)
             }
             (None, Some(attempt), Some(outcome)) => {
-                Event::Attempted(attempt, known(Outcome::find(&outcome), "delivery_steps.outcome")?)
+                Event::Attempted(attempt, known("delivery_steps.outcome", &outcome, Outcome::find)?)
             }
             _ => {
                 return Err(Error::internal(

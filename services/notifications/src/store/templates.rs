@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, OnConflict};
+use cqm_db::{Conn, OnConflict, known};
 use cqm_rpc::Error;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{known, unreadable};
+use super::unreadable;
 use crate::domain::message::Channel;
 use crate::domain::template::{Content, Contents, Template, TemplateKey};
 use crate::error::{TEMPLATE_EXISTS, TEMPLATE_NOT_FOUND, TEMPLATES_KEY};
@@ -48,7 +48,7 @@ impl TemplateRow {
     }
 
     fn read(self) -> Result<Template, Error> {
-        let channels = self.channels.iter().map(|name| known(Channel::find(name), "templates.channels"));
+        let channels = self.channels.iter().map(|name| known("templates.channels", name, Channel::find));
         Ok(Template {
             key: read_key(&self.key)?,
             contents: read_contents(self.contents)?,

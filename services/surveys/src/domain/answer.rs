@@ -62,16 +62,8 @@ pub fn check(questions: &[Question], given: Vec<Answer>) -> Result<Vec<Answer>, 
     let mut faults = Vec::new();
     let mut placed: HashMap<&str, (usize, Answer)> = HashMap::new();
     for (place, answer) in given.into_iter().enumerate() {
-        let mut fault = |wrong| {
-            faults.push(Fault {
-                place: Some(place),
-                wrong,
-            })
-        };
-        let Some(question) = questions
-            .iter()
-            .find(|question| question.id == answer.question_id)
-        else {
+        let mut fault = |wrong| faults.push(Fault { place: Some(place), wrong });
+        let Some(question) = questions.iter().find(|question| question.id == answer.question_id) else {
             fault(Wrong::Unknown);
             continue;
         };
@@ -90,18 +82,12 @@ pub fn check(questions: &[Question], given: Vec<Answer>) -> Result<Vec<Answer>, 
             Some((_, answer)) if !answer.value.is_blank() => answers.push(answer),
             left_out if question.required => faults.push(Fault {
                 place: left_out.map(|(place, _)| place),
-                wrong: Wrong::Required {
-                    question_id: question.id.clone(),
-                },
+                wrong: Wrong::Required { question_id: question.id.clone() },
             }),
             _ => {}
         }
     }
-    if faults.is_empty() {
-        Ok(answers)
-    } else {
-        Err(faults)
-    }
+    if faults.is_empty() { Ok(answers) } else { Err(faults) }
 }
 
 fn fits(kind: &Kind, value: &Value) -> Result<(), Wrong> {
@@ -110,27 +96,16 @@ fn fits(kind: &Kind, value: &Value) -> Result<(), Wrong> {
             let known = id.is_empty() || choices.iter().any(|choice| choice.id == *id);
             ensure(known, || "one of the question's choices".to_owned())
         }
-        (
-            Kind::MultipleChoice {
-                choices,
-                min_choices,
-                max_choices,
-            },
-            Value::Choices(ids),
-        ) => {
+        (Kind::MultipleChoice { choices, min_choices, max_choices }, Value::Choices(ids)) => {
             if ids.is_empty() {
                 return Ok(());
             }
-            ensure(
-                ids.iter().all(|id| choices.iter().any(|choice| choice.id == *id)),
-                || "some of the question's choices".to_owned(),
-            )?;
-            ensure(
-                ids.iter()
-                    .enumerate()
-                    .all(|(index, id)| !ids[..index].contains(id)),
-                || "choices that differ".to_owned(),
-            )?;
+            ensure(ids.iter().all(|id| choices.iter().any(|choice| choice.id == *id)), || {
+                "some of the question's choices".to_owned()
+            })?;
+            ensure(ids.iter().enumerate().all(|(index, id)| !ids[..index].contains(id)), || {
+                "choices that differ".to_owned()
+            })?;
             ensure((*min_choices..=*max_choices).contains(&ids.len()), || {
                 format!("{min_choices} to {max_choices} choices")
             })
@@ -155,11 +130,7 @@ fn fits(kind: &Kind, value: &Value) -> Result<(), Wrong> {
 }
 
 fn ensure(holds: bool, expected: impl FnOnce() -> String) -> Result<(), Wrong> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Wrong::Value(expected()))
-    }
+    if holds { Ok(()) } else { Err(Wrong::Value(expected())) }
 }
 
 /// Whether the answers call for somebody to get in touch.
@@ -169,31 +140,21 @@ fn ensure(holds: bool, expected: impl FnOnce() -> String) -> Result<(), Wrong> {
 /// just happened, while a likelihood to recommend is about everything.
 pub fn is_dissatisfied(questions: &[Question], answers: &[Answer]) -> bool {
     let kind_of = |answer: &Answer| {
-        questions
-            .iter()
-            .find(|question| question.id == answer.question_id)
-            .map(|question| &question.kind)
+        questions.iter().find(|question| question.id == answer.question_id).map(|question| &question.kind)
     };
     let mut ratings = answers
         .iter()
         .filter_map(|answer| match (kind_of(answer)?, &answer.value) {
-            (
-                Kind::Rating {
-                    scale_max,
-                    positive_from,
-                    ..
-                },
-                Value::Rating(rating),
-            ) => Some(is_poor(*rating, *scale_max, *positive_from)),
+            (Kind::Rating { scale_max, positive_from, .. }, Value::Rating(rating)) => {
+                Some(is_poor(*rating, *scale_max, *positive_from))
+            }
             _ => None,
         })
         .peekable();
     if ratings.peek().is_some() {
         return ratings.any(|poor| poor);
     }
-    answers
-        .iter()
-        .any(|answer| matches!(answer.value, Value::Nps(0..=6)))
+    answers.iter().any(|answer| matches!(answer.value, Value::Nps(0..=6)))
 }
 
 fn is_poor(rating: i32, scale_max: i32, positive_from: i32) -> bool {
@@ -206,21 +167,11 @@ mod tests {
     use crate::domain::questionnaire::{Choice, LocalizedText};
 
     fn question(id: &str, required: bool, kind: Kind) -> Question {
-        Question {
-            id: id.to_owned(),
-            prompt: LocalizedText::default(),
-            required,
-            kind,
-        }
+        Question { id: id.to_owned(), prompt: LocalizedText::default(), required, kind }
     }
 
     fn choices(ids: &[&str]) -> Vec<Choice> {
-        ids.iter()
-            .map(|id| Choice {
-                id: (*id).to_owned(),
-                label: LocalizedText::default(),
-            })
-            .collect()
+        ids.iter().map(|id| Choice { id: (*id).to_owned(), label: LocalizedText::default() }).collect()
     }
 
     fn rating(scale_max: i32, positive_from: i32) -> Kind {
@@ -233,29 +184,16 @@ mod tests {
     }
 
     fn nps() -> Kind {
-        Kind::Nps {
-            low_label: LocalizedText::default(),
-            high_label: LocalizedText::default(),
-        }
+        Kind::Nps { low_label: LocalizedText::default(), high_label: LocalizedText::default() }
     }
 
     fn questions() -> Vec<Question> {
         vec![
-            question(
-                "one",
-                false,
-                Kind::SingleChoice {
-                    choices: choices(&["a", "b"]),
-                },
-            ),
+            question("one", false, Kind::SingleChoice { choices: choices(&["a", "b"]) }),
             question(
                 "some",
                 false,
-                Kind::MultipleChoice {
-                    choices: choices(&["a", "b", "c"]),
-                    min_choices: 2,
-                    max_choices: 2,
-                },
+                Kind::MultipleChoice { choices: choices(&["a", "b", "c"]), min_choices: 2, max_choices: 2 },
             ),
             question("rate", true, rating(5, 4)),
             question("nps", false, nps()),
@@ -272,10 +210,7 @@ mod tests {
     }
 
     fn answer(question_id: &str, value: Value) -> Answer {
-        Answer {
-            question_id: question_id.to_owned(),
-            value,
-        }
+        Answer { question_id: question_id.to_owned(), value }
     }
 
     #[test]
@@ -284,22 +219,14 @@ mod tests {
         let value = |expected: &str| Some(Wrong::Value(expected.to_owned()));
         let table = [
             ("one", Value::Choice("b".into()), None),
-            (
-                "one",
-                Value::Choice("c".into()),
-                value("one of the question's choices"),
-            ),
+            ("one", Value::Choice("c".into()), value("one of the question's choices")),
             ("one", picks(&["a"]), kind("one choice")),
             ("some", picks(&["c", "a"]), None),
             ("some", picks(&[]), None),
             ("some", picks(&["a"]), value("2 to 2 choices")),
             ("some", picks(&["a", "b", "c"]), value("2 to 2 choices")),
             ("some", picks(&["a", "a"]), value("choices that differ")),
-            (
-                "some",
-                picks(&["a", "z"]),
-                value("some of the question's choices"),
-            ),
+            ("some", picks(&["a", "z"]), value("some of the question's choices")),
             ("some", Value::Choice("a".into()), kind("several choices")),
             ("rate", Value::Rating(1), None),
             ("rate", Value::Rating(5), None),
@@ -321,9 +248,7 @@ mod tests {
             if id != "rate" {
                 all.push(answer("rate", Value::Rating(3)));
             }
-            let wrong = check(&questions(), all)
-                .err()
-                .map(|faults| faults[0].wrong.clone());
+            let wrong = check(&questions(), all).err().map(|faults| faults[0].wrong.clone());
             assert_eq!(wrong, expected, "{id} {given:?}");
         }
     }
@@ -340,12 +265,7 @@ mod tests {
         let places: Vec<_> = faults.iter().map(|fault| fault.place).collect();
         assert_eq!(places, [Some(0), Some(1), Some(2), Some(3), None]);
         assert_eq!(faults[2].wrong, Wrong::Repeated);
-        assert_eq!(
-            faults[4].wrong,
-            Wrong::Required {
-                question_id: "rate".into()
-            }
-        );
+        assert_eq!(faults[4].wrong, Wrong::Required { question_id: "rate".into() });
     }
 
     #[test]
@@ -356,11 +276,8 @@ mod tests {
             answer("some", picks(&[])),
             answer("one", Value::Choice("a".into())),
         ];
-        let ids: Vec<_> = check(&questions(), given)
-            .unwrap()
-            .into_iter()
-            .map(|answer| answer.question_id)
-            .collect();
+        let ids: Vec<_> =
+            check(&questions(), given).unwrap().into_iter().map(|answer| answer.question_id).collect();
         assert_eq!(ids, ["one", "rate"]);
     }
 
@@ -370,26 +287,15 @@ mod tests {
         let faults = check(&questions, vec![answer("words", words(""))]).unwrap_err();
         assert_eq!(
             faults,
-            [Fault {
-                place: Some(0),
-                wrong: Wrong::Required {
-                    question_id: "words".into()
-                }
-            }]
+            [Fault { place: Some(0), wrong: Wrong::Required { question_id: "words".into() } }]
         );
     }
 
     #[test]
     fn dissatisfaction_by_scale() {
-        for (scale_max, positive_from, poor) in [
-            (5, 4, 2),
-            (10, 9, 4),
-            (7, 6, 2),
-            (4, 3, 1),
-            (3, 2, 1),
-            (2, 2, 1),
-            (5, 2, 1),
-        ] {
+        for (scale_max, positive_from, poor) in
+            [(5, 4, 2), (10, 9, 4), (7, 6, 2), (4, 3, 1), (3, 2, 1), (2, 2, 1), (5, 2, 1)]
+        {
             let questions = [question("rate", true, rating(scale_max, positive_from))];
             for value in 1..=scale_max {
                 let dissatisfied = is_dissatisfied(&questions, &[answer("rate", Value::Rating(value))]);
@@ -404,10 +310,7 @@ mod tests {
 
     #[test]
     fn a_likelihood_to_recommend_counts_where_nothing_was_rated() {
-        let questions = [
-            question("rate", false, rating(5, 4)),
-            question("nps", false, nps()),
-        ];
+        let questions = [question("rate", false, rating(5, 4)), question("nps", false, nps())];
         let nps = |score| answer("nps", Value::Nps(score));
         let rate = |value| answer("rate", Value::Rating(value));
         for (answers, expected) in [
@@ -423,14 +326,8 @@ mod tests {
 
     #[test]
     fn one_poor_rating_among_good_ones_is_enough() {
-        let questions = [
-            question("a", false, rating(5, 4)),
-            question("b", false, rating(5, 4)),
-        ];
-        assert!(is_dissatisfied(
-            &questions,
-            &[answer("a", Value::Rating(5)), answer("b", Value::Rating(1))]
-        ));
+        let questions = [question("a", false, rating(5, 4)), question("b", false, rating(5, 4))];
+        assert!(is_dissatisfied(&questions, &[answer("a", Value::Rating(5)), answer("b", Value::Rating(1))]));
         assert!(!is_dissatisfied(
             &questions,
             &[answer("a", Value::Rating(5)), answer("b", Value::Rating(3))]

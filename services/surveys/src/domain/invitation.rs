@@ -8,22 +8,11 @@ pub const DEFAULT_TTL: TimeDelta = TimeDelta::days(14);
 pub const MIN_TTL: TimeDelta = TimeDelta::minutes(1);
 pub const MAX_TTL: TimeDelta = TimeDelta::days(366);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    Pending,
-    Answered,
-    Expired,
-}
-
-impl State {
-    pub const ALL: [Self; 3] = [Self::Pending, Self::Answered, Self::Expired];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "PENDING",
-            Self::Answered => "ANSWERED",
-            Self::Expired => "EXPIRED",
-        }
+cqm_rpc::words! {
+    pub enum State {
+        Pending = "PENDING",
+        Answered = "ANSWERED",
+        Expired = "EXPIRED",
     }
 }
 
@@ -128,14 +117,8 @@ mod tests {
 
     /// Expires at 60.
     fn invitation(state: State) -> Invitation {
-        let mut it = Invitation::new(
-            Uuid::nil(),
-            Uuid::nil(),
-            (Uuid::nil(), 1),
-            Subject::default(),
-            MIN_TTL,
-            at(0),
-        );
+        let mut it =
+            Invitation::new(Uuid::nil(), Uuid::nil(), (Uuid::nil(), 1), Subject::default(), MIN_TTL, at(0));
         it.state = state;
         it
     }
@@ -154,11 +137,7 @@ mod tests {
         for (state, second, expected) in table {
             let mut it = invitation(state);
             assert_eq!(it.check_open(at(second)), expected, "{state:?} at {second}");
-            assert_eq!(
-                it.answer(Uuid::max(), at(second)),
-                expected,
-                "{state:?} at {second}"
-            );
+            assert_eq!(it.answer(Uuid::max(), at(second)), expected, "{state:?} at {second}");
             let answered = (State::Answered, Some(Uuid::max()), Some(at(second)), 2);
             let after = (it.state, it.response_id, it.answer_time, it.version);
             assert_eq!(after == answered, expected.is_ok(), "{state:?} at {second}");

@@ -20,52 +20,22 @@ impl LocalizedText {
     }
 }
 
-/// What a questionnaire is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    ComplaintHandling,
-    Satisfaction,
-    Relationship,
-    ReturnVisit,
-    Demand,
-}
-
-impl Purpose {
-    pub const ALL: [Self; 5] = [
-        Self::ComplaintHandling,
-        Self::Satisfaction,
-        Self::Relationship,
-        Self::ReturnVisit,
-        Self::Demand,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ComplaintHandling => "COMPLAINT_HANDLING",
-            Self::Satisfaction => "SATISFACTION",
-            Self::Relationship => "RELATIONSHIP",
-            Self::ReturnVisit => "RETURN_VISIT",
-            Self::Demand => "DEMAND",
-        }
+cqm_rpc::words! {
+    /// What a questionnaire is asked for.
+    pub enum Purpose {
+        ComplaintHandling = "COMPLAINT_HANDLING",
+        Satisfaction = "SATISFACTION",
+        Relationship = "RELATIONSHIP",
+        ReturnVisit = "RETURN_VISIT",
+        Demand = "DEMAND",
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    Draft,
-    Published,
-    Retired,
-}
-
-impl State {
-    pub const ALL: [Self; 3] = [Self::Draft, Self::Published, Self::Retired];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Draft => "DRAFT",
-            Self::Published => "PUBLISHED",
-            Self::Retired => "RETIRED",
-        }
+cqm_rpc::words! {
+    pub enum State {
+        Draft = "DRAFT",
+        Published = "PUBLISHED",
+        Retired = "RETIRED",
     }
 }
 
@@ -232,19 +202,13 @@ impl Questionnaire {
     pub fn check_invitable(&self) -> Result<(), Refused> {
         match self.state {
             State::Published => Ok(()),
-            state => Err(Refused::State {
-                state,
-                action: "invite",
-            }),
+            state => Err(Refused::State { state, action: "invite" }),
         }
     }
 
     fn unless_retired(&self, action: &'static str) -> Result<(), Refused> {
         match self.state {
-            State::Retired => Err(Refused::State {
-                state: self.state,
-                action,
-            }),
+            State::Retired => Err(Refused::State { state: self.state, action }),
             State::Draft | State::Published => Ok(()),
         }
     }
@@ -287,14 +251,8 @@ mod tests {
     fn every_action_in_every_state() {
         type Action = fn(&mut Questionnaire) -> Result<(), Refused>;
         let update: Action = |it| {
-            it.update(
-                &Changes {
-                    incentive: Some(true),
-                    ..Changes::default()
-                },
-                at(1),
-            )
-            .map(|changed| assert!(changed))
+            it.update(&Changes { incentive: Some(true), ..Changes::default() }, at(1))
+                .map(|changed| assert!(changed))
         };
         let publish: Action = |it| it.publish(at(1)).map(drop);
         let retire: Action = |it| it.retire(at(1));
@@ -328,21 +286,11 @@ mod tests {
     fn versions_are_numbered_from_one_and_keep_what_was_published() {
         let mut it = questionnaire(State::Draft, 2);
         let first = it.publish(at(1)).unwrap();
-        it.update(
-            &Changes {
-                questions: Some(content(3).questions),
-                ..Changes::default()
-            },
-            at(2),
-        )
-        .unwrap();
+        it.update(&Changes { questions: Some(content(3).questions), ..Changes::default() }, at(2)).unwrap();
         let second = it.publish(at(3)).unwrap();
         assert_eq!((first.number, first.content.questions.len()), (1, 2));
         assert_eq!((second.number, second.content.questions.len()), (2, 3));
-        assert_eq!(
-            (it.latest_version, it.publish_time, it.version),
-            (2, Some(at(3)), 4)
-        );
+        assert_eq!((it.latest_version, it.publish_time, it.version), (2, Some(at(3)), 4));
     }
 
     #[test]
@@ -353,16 +301,7 @@ mod tests {
     #[test]
     fn an_update_that_changes_nothing_leaves_the_version() {
         let mut it = questionnaire(State::Draft, 1);
-        assert_eq!(
-            it.update(
-                &Changes {
-                    incentive: Some(false),
-                    ..Changes::default()
-                },
-                at(1)
-            ),
-            Ok(false)
-        );
+        assert_eq!(it.update(&Changes { incentive: Some(false), ..Changes::default() }, at(1)), Ok(false));
         assert_eq!(it.version, 1);
     }
 

@@ -10,23 +10,12 @@ use super::questionnaire::Question;
 /// The version that a response has for good.
 pub const VERSION: i64 = 1;
 
-/// How a response was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    Online,
-    Phone,
-    FaceToFace,
-}
-
-impl Mode {
-    pub const ALL: [Self; 3] = [Self::Online, Self::Phone, Self::FaceToFace];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Online => "ONLINE",
-            Self::Phone => "PHONE",
-            Self::FaceToFace => "FACE_TO_FACE",
-        }
+cqm_rpc::words! {
+    /// How a response was taken.
+    pub enum Mode {
+        Online = "ONLINE",
+        Phone = "PHONE",
+        FaceToFace = "FACE_TO_FACE",
     }
 }
 

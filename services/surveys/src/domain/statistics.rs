@@ -72,10 +72,7 @@ impl Recommendation {
         let difference = promoters - detractors;
         let variance = promoters + detractors - difference * difference;
         // Rounding can leave a variance of nought a little below it.
-        Some(Net {
-            difference,
-            error: (variance.max(0.0) / n).sqrt(),
-        })
+        Some(Net { difference, error: (variance.max(0.0) / n).sqrt() })
     }
 }
 
@@ -101,11 +98,7 @@ pub fn satisfaction(positive: i64, n: i64) -> Option<Score> {
     let centre = (share + z2 / (2.0 * count)) / (1.0 + z2 / count);
     let half = Z95 * (share * (1.0 - share) / count + z2 / (4.0 * count * count)).sqrt() / (1.0 + z2 / count);
     let ends = |value: f64| points(value.clamp(0.0, 1.0));
-    Some(Score {
-        score: points(share),
-        low: ends(centre - half),
-        high: ends(centre + half),
-    })
+    Some(Score { score: points(share), low: ends(centre - half), high: ends(centre + half) })
 }
 
 fn points(share: f64) -> i32 {
@@ -118,19 +111,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn counts(promoters: i64, passives: i64, detractors: i64) -> Recommendation {
-        Recommendation {
-            promoters,
-            passives,
-            detractors,
-        }
+        Recommendation { promoters, passives, detractors }
     }
 
     #[test]
     fn known_net_promoter_scores() {
-        for (counts, score, error, margin) in [
-            (counts(50, 33, 17), 33.0, 7.4907, 14.6814),
-            (counts(192, 128, 65), 32.987, 3.8095, 7.466),
-        ] {
+        for (counts, score, error, margin) in
+            [(counts(50, 33, 17), 33.0, 7.4907, 14.6814), (counts(192, 128, 65), 32.987, 3.8095, 7.466)]
+        {
             let net = counts.net(0.0).unwrap();
             assert!((100.0 * net.difference - score).abs() < 5e-4, "{counts:?}");
             assert!((100.0 * net.error - error).abs() < 5e-5, "{counts:?}");
@@ -144,10 +132,7 @@ mod tests {
 
     #[test]
     fn two_waves_differ_significantly() {
-        let (first, second) = (
-            counts(120, 80, 100).net(0.0).unwrap(),
-            counts(150, 90, 60).net(0.0).unwrap(),
-        );
+        let (first, second) = (counts(120, 80, 100).net(0.0).unwrap(), counts(150, 90, 60).net(0.0).unwrap());
         let difference = second.difference - first.difference;
         let z = difference / (first.error * first.error + second.error * second.error).sqrt();
         assert!((100.0 * difference - 23.333).abs() < 5e-4);
@@ -162,22 +147,8 @@ mod tests {
         assert!((100.0 * adjusted.difference - 76.9).abs() < 0.05);
         assert!((100.0 * adjusted.margin() - 29.4).abs() < 0.05);
         // 76.92 - 29.42, and the end of the scale.
-        assert_eq!(
-            all.score(),
-            Some(Score {
-                score: 10_000,
-                low: 4750,
-                high: 10_000
-            })
-        );
-        assert_eq!(
-            counts(0, 0, 10).score(),
-            Some(Score {
-                score: -10_000,
-                low: -10_000,
-                high: -4750
-            })
-        );
+        assert_eq!(all.score(), Some(Score { score: 10_000, low: 4750, high: 10_000 }));
+        assert_eq!(counts(0, 0, 10).score(), Some(Score { score: -10_000, low: -10_000, high: -4750 }));
     }
 
     #[test]
@@ -191,11 +162,9 @@ mod tests {
 
     #[test]
     fn known_shares_of_the_satisfied() {
-        for (positive, n, expected) in [
-            (150, 250, (6000, 5382, 6588)),
-            (10, 10, (10_000, 7225, 10_000)),
-            (0, 10, (0, 0, 2775)),
-        ] {
+        for (positive, n, expected) in
+            [(150, 250, (6000, 5382, 6588)), (10, 10, (10_000, 7225, 10_000)), (0, 10, (0, 0, 2775))]
+        {
             let Score { score, low, high } = satisfaction(positive, n).unwrap();
             assert_eq!((score, low, high), expected, "{positive}/{n}");
         }

@@ -62,11 +62,7 @@ pub fn summarize(questions: &[Question], tally: &Tally) -> Vec<QuestionSummary> 
                 Kind::SingleChoice { choices } | Kind::MultipleChoice { choices, .. } => {
                     by_choice(choices, answers)
                 }
-                Kind::Rating {
-                    scale_max,
-                    positive_from,
-                    ..
-                } => {
+                Kind::Rating { scale_max, positive_from, .. } => {
                     csat = self::csat(*positive_from, answers);
                     by_score(1..=*scale_max, answers)
                 }
@@ -91,24 +87,12 @@ pub fn summarize(questions: &[Question], tally: &Tally) -> Vec<QuestionSummary> 
 fn by_choice(choices: &[Choice], answers: &Answers) -> Vec<(String, i64)> {
     choices
         .iter()
-        .map(|choice| {
-            (
-                choice.id.clone(),
-                answers.choices.get(&choice.id).copied().unwrap_or(0),
-            )
-        })
+        .map(|choice| (choice.id.clone(), answers.choices.get(&choice.id).copied().unwrap_or(0)))
         .collect()
 }
 
 fn by_score(scale: std::ops::RangeInclusive<i32>, answers: &Answers) -> Vec<(String, i64)> {
-    scale
-        .map(|score| {
-            (
-                score.to_string(),
-                answers.scores.get(&score).copied().unwrap_or(0),
-            )
-        })
-        .collect()
+    scale.map(|score| (score.to_string(), answers.scores.get(&score).copied().unwrap_or(0))).collect()
 }
 
 fn nps(answers: &Answers) -> Option<Nps> {
@@ -116,26 +100,14 @@ fn nps(answers: &Answers) -> Option<Nps> {
     for (score, count) in &answers.scores {
         counts.add(*score, *count);
     }
-    Some(Nps {
-        counts,
-        score: counts.score()?,
-        margin: counts.margin()?,
-    })
+    Some(Nps { counts, score: counts.score()?, margin: counts.margin()? })
 }
 
 fn csat(positive_from: i32, answers: &Answers) -> Option<Csat> {
     let n: i64 = answers.scores.values().sum();
-    let positive = answers
-        .scores
-        .iter()
-        .filter(|(score, _)| **score >= positive_from)
-        .map(|(_, count)| count)
-        .sum();
-    let total: i64 = answers
-        .scores
-        .iter()
-        .map(|(score, count)| i64::from(*score) * count)
-        .sum();
+    let positive =
+        answers.scores.iter().filter(|(score, _)| **score >= positive_from).map(|(_, count)| count).sum();
+    let total: i64 = answers.scores.iter().map(|(score, count)| i64::from(*score) * count).sum();
     let score = satisfaction(positive, n)?;
     Some(Csat {
         n,
@@ -152,31 +124,15 @@ mod tests {
     use crate::domain::questionnaire::LocalizedText;
 
     fn question(id: &str, kind: Kind) -> Question {
-        Question {
-            id: id.to_owned(),
-            prompt: LocalizedText::default(),
-            required: false,
-            kind,
-        }
+        Question { id: id.to_owned(), prompt: LocalizedText::default(), required: false, kind }
     }
 
     fn questions() -> Vec<Question> {
-        let choices = ["a", "b"]
-            .map(|id| Choice {
-                id: id.to_owned(),
-                label: LocalizedText::default(),
-            })
-            .to_vec();
+        let choices =
+            ["a", "b"].map(|id| Choice { id: id.to_owned(), label: LocalizedText::default() }).to_vec();
         let (low_label, high_label) = (LocalizedText::default(), LocalizedText::default());
         vec![
-            question(
-                "pick",
-                Kind::MultipleChoice {
-                    choices,
-                    min_choices: 0,
-                    max_choices: 2,
-                },
-            ),
+            question("pick", Kind::MultipleChoice { choices, min_choices: 0, max_choices: 2 }),
             question(
                 "rate",
                 Kind::Rating {
@@ -186,13 +142,7 @@ mod tests {
                     high_label: high_label.clone(),
                 },
             ),
-            question(
-                "nps",
-                Kind::Nps {
-                    low_label,
-                    high_label,
-                },
-            ),
+            question("nps", Kind::Nps { low_label, high_label }),
             question("words", Kind::FreeText { max_length: 10 }),
         ]
     }
@@ -201,10 +151,7 @@ mod tests {
         Answers {
             answered,
             scores: scores.iter().copied().collect(),
-            choices: choices
-                .iter()
-                .map(|(id, count)| ((*id).to_owned(), *count))
-                .collect(),
+            choices: choices.iter().map(|(id, count)| ((*id).to_owned(), *count)).collect(),
         }
     }
 
@@ -221,34 +168,20 @@ mod tests {
             ]),
         };
         let summaries = summarize(&questions(), &tally);
-        let numbers: Vec<_> = summaries
-            .iter()
-            .map(|it| (it.question_id.as_str(), it.answered, it.omitted))
-            .collect();
-        assert_eq!(
-            numbers,
-            [("pick", 3, 1), ("rate", 4, 0), ("nps", 2, 2), ("words", 1, 3)]
-        );
+        let numbers: Vec<_> =
+            summaries.iter().map(|it| (it.question_id.as_str(), it.answered, it.omitted)).collect();
+        assert_eq!(numbers, [("pick", 3, 1), ("rate", 4, 0), ("nps", 2, 2), ("words", 1, 3)]);
         assert_eq!(summaries[0].counts, [("a".to_owned(), 1), ("b".to_owned(), 3)]);
         let counts: Vec<_> = summaries[1].counts.iter().map(|(_, count)| *count).collect();
         assert_eq!(counts, [0, 1, 0, 1, 2]);
         let csat = summaries[1].csat.unwrap();
         assert_eq!(
-            (
-                csat.n,
-                csat.positive,
-                csat.positive_from,
-                csat.score.score,
-                csat.mean_milli
-            ),
+            (csat.n, csat.positive, csat.positive_from, csat.score.score, csat.mean_milli),
             (4, 3, 4, 7500, 4000)
         );
         assert_eq!(summaries[2].counts.len(), 11);
         let nps = summaries[2].nps.unwrap();
-        assert_eq!(
-            (nps.counts.promoters, nps.counts.detractors, nps.score.score),
-            (1, 1, 0)
-        );
+        assert_eq!((nps.counts.promoters, nps.counts.detractors, nps.score.score), (1, 1, 0));
         assert!(summaries[3].counts.is_empty() && summaries[3].nps.is_none() && summaries[3].csat.is_none());
     }
 

@@ -37,9 +37,7 @@ impl TokenKeys {
 
     pub fn sign(&self, invitation: &Invitation) -> String {
         let key = self.0.first().expect("there is at least one key, see new");
-        let signature = mac(key, invitation.id, invitation.expire_time)
-            .finalize()
-            .into_bytes();
+        let signature = mac(key, invitation.id, invitation.expire_time).finalize().into_bytes();
         URL_SAFE_NO_PAD.encode([invitation.id.as_bytes().as_slice(), &signature].concat())
     }
 
@@ -47,9 +45,7 @@ impl TokenKeys {
     pub fn verify(&self, claim: &Claim, invitation: &Invitation) -> bool {
         claim.id == invitation.id
             && self.0.iter().any(|key| {
-                mac(key, invitation.id, invitation.expire_time)
-                    .verify_slice(&claim.signature)
-                    .is_ok()
+                mac(key, invitation.id, invitation.expire_time).verify_slice(&claim.signature).is_ok()
             })
     }
 }
@@ -59,10 +55,7 @@ impl Claim {
     pub fn read(token: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (id, signature) = bytes.split_at_checked(ID)?;
-        Some(Self {
-            id: Uuid::from_slice(id).ok()?,
-            signature: signature.try_into().ok()?,
-        })
+        Some(Self { id: Uuid::from_slice(id).ok()?, signature: signature.try_into().ok()? })
     }
 }
 
@@ -87,14 +80,7 @@ mod tests {
     fn invitation() -> Invitation {
         let id = Uuid::parse_str("019b76da-a800-7000-8000-0000000000aa").unwrap();
         let now = DateTime::from_timestamp(1_767_225_600, 123_456_000).unwrap();
-        Invitation::new(
-            id,
-            Uuid::nil(),
-            (Uuid::nil(), 1),
-            Subject::default(),
-            DEFAULT_TTL,
-            now,
-        )
+        Invitation::new(id, Uuid::nil(), (Uuid::nil(), 1), Subject::default(), DEFAULT_TTL, now)
     }
 
     fn opens(keys: &TokenKeys, token: &str, invitation: &Invitation) -> bool {
@@ -125,44 +111,20 @@ mod tests {
         let (first, invitation) = (keys(&["first"]), invitation());
         let token = first.sign(&invitation);
         assert!(!opens(&keys(&["second"]), &token, &invitation));
-        assert!(!opens(
-            &first,
-            &token,
-            &Invitation {
-                id: Uuid::nil(),
-                ..invitation.clone()
-            }
-        ));
+        assert!(!opens(&first, &token, &Invitation { id: Uuid::nil(), ..invitation.clone() }));
         let later = invitation.expire_time + TimeDelta::microseconds(1);
-        assert!(!opens(
-            &first,
-            &token,
-            &Invitation {
-                expire_time: later,
-                ..invitation.clone()
-            }
-        ));
+        assert!(!opens(&first, &token, &Invitation { expire_time: later, ..invitation.clone() }));
         let mut bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
         for index in 0..bytes.len() {
             bytes[index] ^= 1;
-            assert!(
-                !opens(&first, &URL_SAFE_NO_PAD.encode(&bytes), &invitation),
-                "byte {index}"
-            );
+            assert!(!opens(&first, &URL_SAFE_NO_PAD.encode(&bytes), &invitation), "byte {index}");
             bytes[index] ^= 1;
         }
     }
 
     #[test]
     fn what_is_no_token_is_not_read() {
-        for text in [
-            "",
-            "a",
-            "not base64!",
-            &"A".repeat(63),
-            &"A".repeat(68),
-            &"A".repeat(21),
-        ] {
+        for text in ["", "a", "not base64!", &"A".repeat(63), &"A".repeat(68), &"A".repeat(21)] {
             assert!(Claim::read(text).is_none(), "{text:?}");
         }
     }

@@ -2,9 +2,9 @@
 
 use cqm_db::log::NewEvent;
 use cqm_proto::events::v1 as proto;
-use cqm_rpc::ResourceName;
+use cqm_rpc::{ResourceName, time};
 
-use super::convert::{timestamp, version_name};
+use super::convert::version_name;
 use crate::domain::invitation::Invitation;
 use crate::domain::questionnaire::{Questionnaire, Version};
 use crate::domain::response::{self, Response};
@@ -26,7 +26,7 @@ pub(super) fn invitation_created(invitation: &Invitation) -> NewEvent {
         customer: ResourceName::new(CUSTOMERS, invitation.customer_id).to_string(),
         subject: invitation.subject.name.clone(),
         subject_version: invitation.subject.version,
-        expire_time: Some(timestamp(invitation.expire_time)),
+        expire_time: Some(time::wire(invitation.expire_time)),
     };
     NewEvent::new(name, invitation.version, invitation.update_time, &payload)
 }

@@ -2,11 +2,11 @@
 
 use cqm_db::Conn;
 use cqm_proto::surveys::v1 as proto;
-use cqm_rpc::{Call, Error, Refusal, ResourceName};
+use cqm_rpc::{Call, Error, Refusal, ResourceName, time};
 use uuid::Uuid;
 
 use super::convert::invitation::{self as convert, Invite, Target};
-use super::convert::{questionnaire, timestamp};
+use super::convert::questionnaire;
 use super::events;
 use crate::domain::invitation::Invitation;
 use crate::domain::questionnaire::Questionnaire;
@@ -64,9 +64,7 @@ async fn target(tx: &mut Conn, target: Target) -> Result<Questionnaire, Error> {
         Target::Purpose(purpose) => {
             let newest = questionnaires::find_newest_published(tx, purpose).await?;
             newest.ok_or_else(|| {
-                Refusal::new(NO_PUBLISHED_QUESTIONNAIRE)
-                    .fact("purpose", purpose.name())
-                    .into()
+                Refusal::new(NO_PUBLISHED_QUESTIONNAIRE).fact("purpose", purpose.name()).into()
             })
         }
     }
@@ -87,14 +85,13 @@ pub(super) async fn list(
     message: proto::ListInvitationsRequest,
 ) -> Result<proto::ListInvitationsResponse, Error> {
     let (page, filter) = convert::list(&message)?;
-    let after = page.after_uuid()?;
     let found = app
         .db
         .read(&call, "list_invitations", async |conn| {
-            invitations::list(conn, &filter, after, page.limit()).await
+            invitations::list(conn, &filter, page.after, page.limit()).await
         })
         .await?;
-    let page = page.page(found, |invitation| invitation.id.as_bytes().to_vec());
+    let page = page.page(found, |invitation| invitation.id);
     Ok(proto::ListInvitationsResponse {
         invitations: page.items.iter().map(convert::answer).collect(),
         next_page_token: page.next_page_token,
@@ -113,7 +110,7 @@ pub(super) async fn get_link(
     Ok(proto::GetInvitationLinkResponse {
         url: format!("{}{token}", app.public_url),
         token,
-        expire_time: Some(timestamp(invitation.expire_time)),
+        expire_time: Some(time::wire(invitation.expire_time)),
     })
 }
 
@@ -140,16 +137,12 @@ pub(super) async fn open(
         .await?;
     Ok(proto::OpenInvitationResponse {
         questionnaire_version: Some(questionnaire::version(&version)),
-        expire_time: Some(timestamp(invitation.expire_time)),
+        expire_time: Some(time::wire(invitation.expire_time)),
     })
 }
 
 async fn find(app: &App, call: &Call, name: ResourceName) -> Result<Invitation, Error> {
-    let found = app
-        .db
-        .read(call, "get_invitation", async |conn| {
-            invitations::find(conn, name.id()).await
-        })
-        .await?;
-    found.ok_or_else(|| error::not_found(INVITATION_NOT_FOUND, ResourceName::new(INVITATIONS, name.id())))
+    let found =
+        app.db.read(call, "get_invitation", async |conn| invitations::find(conn, name.id()).await).await?;
+    found.ok_or_else(|| Error::not_found(INVITATION_NOT_FOUND, ResourceName::new(INVITATIONS, name.id())))
 }

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::convert::questionnaire as convert;
 use super::convert::version_name;
-use super::{events, pages};
+use super::events;
 use crate::App;
 use crate::domain::questionnaire::Questionnaire;
-use crate::error::{QUESTIONNAIRE_VERSION_NOT_FOUND, not_found};
+use crate::error::QUESTIONNAIRE_VERSION_NOT_FOUND;
 use crate::store::questionnaires;
 
 pub(super) async fn create(
@@ -35,9 +35,7 @@ pub(super) async fn get(
     let name = convert::name(&message.name)?;
     let found = app
         .db
-        .read(&call, "get_questionnaire", async |conn| {
-            questionnaires::get(conn, name.id()).await
-        })
+        .read(&call, "get_questionnaire", async |conn| questionnaires::get(conn, name.id()).await)
         .await?;
     Ok(convert::answer(&found))
 }
@@ -48,20 +46,16 @@ pub(super) async fn list(
     message: proto::ListQuestionnairesRequest,
 ) -> Result<proto::ListQuestionnairesResponse, Error> {
     let (mut page, filter) = convert::list(&message)?;
-    let after = page.after_uuid()?;
-    let limit = page.limit();
     let found = app
         .db
         .read(&call, "list_questionnaires", async |conn| {
-            questionnaires::list(conn, filter, after, limit).await
+            questionnaires::list(conn, filter, page.after, page.limit()).await
         })
         .await?;
     let keys: Vec<_> = found.iter().map(|questionnaire| questionnaire.id).collect();
     let items: Vec<_> = found.iter().map(convert::answer).collect();
-    pages::shorten(&mut page, &items);
-    let page = page.page(items.into_iter().zip(keys).collect(), |(_, key)| {
-        key.as_bytes().to_vec()
-    });
+    page.shorten(&items);
+    let page = page.page(items.into_iter().zip(keys).collect(), |(_, key)| *key);
     Ok(proto::ListQuestionnairesResponse {
         questionnaires: page.items.into_iter().map(|(item, _)| item).collect(),
         next_page_token: page.next_page_token,
@@ -91,7 +85,7 @@ pub(super) async fn publish(
     call: Call,
     message: proto::PublishQuestionnaireRequest,
 ) -> Result<proto::Questionnaire, Error> {
-    let (name, etag) = convert::existing(&message.name, &message.etag)?;
+    let (name, etag) = convert::existing(&message.name, &message.etag, &message.request_id)?;
     app.db
         .mutate(&call, "publish_questionnaire", &message, async |tx| {
             let mut questionnaire = questionnaires::lock(tx, name.id()).await?;
@@ -111,7 +105,7 @@ pub(super) async fn retire(
     call: Call,
     message: proto::RetireQuestionnaireRequest,
 ) -> Result<proto::Questionnaire, Error> {
-    let (name, etag) = convert::existing(&message.name, &message.etag)?;
+    let (name, etag) = convert::existing(&message.name, &message.etag, &message.request_id)?;
     app.db
         .mutate(&call, "retire_questionnaire", &message, async |tx| {
             let mut questionnaire = questionnaires::lock(tx, name.id()).await?;
@@ -136,6 +130,6 @@ pub(super) async fn get_version(
         })
         .await?;
     let version =
-        found.ok_or_else(|| not_found(QUESTIONNAIRE_VERSION_NOT_FOUND, version_name(id, number)))?;
+        found.ok_or_else(|| Error::not_found(QUESTIONNAIRE_VERSION_NOT_FOUND, version_name(id, number)))?;
     Ok(convert::version(&version))
 }

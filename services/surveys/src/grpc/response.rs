@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::convert::response::{self as convert, Submission};
 use super::convert::version_name;
-use super::{events, pages};
+use super::events;
 use crate::App;
 use crate::domain::answer;
 use crate::domain::invitation::{Closed, Invitation, State};
@@ -48,7 +48,7 @@ pub(super) async fn record(
         .mutate(&call, "record_response", &message, async |tx| {
             let invitation = invitations::lock(tx, name.id())
                 .await?
-                .ok_or_else(|| error::not_found(INVITATION_NOT_FOUND, name))?;
+                .ok_or_else(|| Error::not_found(INVITATION_NOT_FOUND, name))?;
             let response = take(app, tx, &call, invitation, &submission).await?;
             Ok(convert::answer(&response))
         })
@@ -75,14 +75,7 @@ async fn take(
     let now = app.clock.now();
     invitation.check_open(now)?;
     let answers = checked.map_err(|faults| convert::faults(&submission.answers, faults))?;
-    let response = Response::new(
-        Uuid::now_v7(),
-        &invitation,
-        questions,
-        answers,
-        submission.mode,
-        now,
-    );
+    let response = Response::new(Uuid::now_v7(), &invitation, questions, answers, submission.mode, now);
     invitation.answer(response.id, now)?;
     responses::insert(tx, &response).await?;
     invitations::update(tx, &invitation).await?;
@@ -101,11 +94,7 @@ async fn repeat(
         None => None,
     };
     let first = first.ok_or_else(|| Error::internal("an invitation was answered without a response"))?;
-    if answers.as_ref() == Some(&first.answers) {
-        Ok(first)
-    } else {
-        Err(Closed::Answered.into())
-    }
+    if answers.as_ref() == Some(&first.answers) { Ok(first) } else { Err(Closed::Answered.into()) }
 }
 
 pub(super) async fn get(
@@ -114,15 +103,9 @@ pub(super) async fn get(
     message: proto::GetResponseRequest,
 ) -> Result<proto::Response, Error> {
     let name = convert::name(&message.name)?;
-    let found = app
-        .db
-        .read(&call, "get_response", async |conn| {
-            responses::find(conn, name.id()).await
-        })
-        .await?;
-    Ok(convert::answer(
-        &found.ok_or_else(|| error::not_found(RESPONSE_NOT_FOUND, name))?,
-    ))
+    let found =
+        app.db.read(&call, "get_response", async |conn| responses::find(conn, name.id()).await).await?;
+    Ok(convert::answer(&found.ok_or_else(|| Error::not_found(RESPONSE_NOT_FOUND, name))?))
 }
 
 pub(super) async fn list(
@@ -131,20 +114,16 @@ pub(super) async fn list(
     message: proto::ListResponsesRequest,
 ) -> Result<proto::ListResponsesResponse, Error> {
     let (mut page, filter) = convert::list(&message)?;
-    let after = page.after_uuid()?;
-    let limit = page.limit();
     let found = app
         .db
         .read(&call, "list_responses", async |conn| {
-            responses::list(conn, &filter, after, limit).await
+            responses::list(conn, &filter, page.after, page.limit()).await
         })
         .await?;
     let keys: Vec<_> = found.iter().map(|response| response.id).collect();
     let items: Vec<_> = found.iter().map(convert::answer).collect();
-    pages::shorten(&mut page, &items);
-    let page = page.page(items.into_iter().zip(keys).collect(), |(_, key)| {
-        key.as_bytes().to_vec()
-    });
+    page.shorten(&items);
+    let page = page.page(items.into_iter().zip(keys).collect(), |(_, key)| *key);
     Ok(proto::ListResponsesResponse {
         responses: page.items.into_iter().map(|(item, _)| item).collect(),
         next_page_token: page.next_page_token,
@@ -160,13 +139,11 @@ pub(super) async fn summarize(
     let (version, tally) = app
         .db
         .read(&call, "summarize_responses", async |conn| {
-            let latest = questionnaires::get(conn, query.questionnaire_id)
-                .await?
-                .latest_version;
+            let latest = questionnaires::get(conn, query.questionnaire_id).await?.latest_version;
             let number = query.number.unwrap_or(latest);
             let version = questionnaires::find_version(conn, query.questionnaire_id, number).await?;
             let version = version.ok_or_else(|| {
-                error::not_found(
+                Error::not_found(
                     QUESTIONNAIRE_VERSION_NOT_FOUND,
                     version_name(query.questionnaire_id, number),
                 )

@@ -1,13 +1,12 @@
 //! Invitations.
 
 use chrono::{DateTime, Utc};
-use cqm_db::Conn;
+use cqm_db::{Conn, known};
 use cqm_rpc::Error;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::named;
 use crate::domain::invitation::{Invitation, State, Subject};
 use crate::schema::invitations;
 
@@ -54,11 +53,8 @@ impl InvitationRow {
             customer_id: self.customer_id,
             questionnaire_id: self.questionnaire_id,
             number: self.number,
-            subject: Subject {
-                name: self.subject,
-                version: self.subject_version,
-            },
-            state: named(&State::ALL, State::name, &self.state)?,
+            subject: Subject { name: self.subject, version: self.subject_version },
+            state: known("invitations.state", &self.state, State::find)?,
             expire_time: self.expire_time,
             response_id: self.response_id,
             answer_time: self.answer_time,
@@ -166,11 +162,7 @@ pub async fn list(
     if let Some(after) = after {
         query = query.filter(invitations::id.lt(after));
     }
-    let rows = query
-        .order(invitations::id.desc())
-        .limit(limit)
-        .load(conn)
-        .await?;
+    let rows = query.order(invitations::id.desc()).limit(limit).load(conn).await?;
     rows.into_iter().map(InvitationRow::read).collect()
 }
 

@@ -1,17 +1,16 @@
 //! Questionnaires and their published versions.
 
 use chrono::{DateTime, Utc};
-use cqm_db::Conn;
+use cqm_db::{Conn, known};
 use cqm_rpc::{Error, ResourceName};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::named;
 use crate::QUESTIONNAIRES;
 use crate::domain::questionnaire::{Content, Purpose, Questionnaire, State, Version};
-use crate::error::{self, QUESTIONNAIRE_NOT_FOUND};
+use crate::error::QUESTIONNAIRE_NOT_FOUND;
 use crate::schema::{questionnaire_versions, questionnaires};
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
@@ -46,8 +45,8 @@ impl QuestionnaireRow {
     fn read(self) -> Result<Questionnaire, Error> {
         Ok(Questionnaire {
             id: self.id,
-            purpose: named(&Purpose::ALL, Purpose::name, &self.purpose)?,
-            state: named(&State::ALL, State::name, &self.state)?,
+            purpose: known("questionnaires.purpose", &self.purpose, Purpose::find)?,
+            state: known("questionnaires.state", &self.state, State::find)?,
             content: read(self.content)?,
             latest_version: self.latest_version,
             publish_time: self.publish_time,
@@ -73,7 +72,7 @@ impl VersionRow {
         Ok(Version {
             questionnaire_id: self.questionnaire_id,
             number: self.number,
-            purpose: named(&Purpose::ALL, Purpose::name, &self.purpose)?,
+            purpose: known("questionnaires.purpose", &self.purpose, Purpose::find)?,
             content: read(self.content)?,
             create_time: self.create_time,
         })
@@ -106,12 +105,8 @@ pub async fn update(tx: &mut Conn, questionnaire: &Questionnaire) -> Result<(), 
 
 /// `QUESTIONNAIRE_NOT_FOUND` when there is none.
 pub async fn get(conn: &mut Conn, id: Uuid) -> Result<Questionnaire, Error> {
-    let row = questionnaires::table
-        .find(id)
-        .select(QuestionnaireRow::as_select())
-        .first(conn)
-        .await
-        .optional()?;
+    let row =
+        questionnaires::table.find(id).select(QuestionnaireRow::as_select()).first(conn).await.optional()?;
     row.ok_or_else(|| not_found(id))?.read()
 }
 
@@ -128,7 +123,7 @@ pub async fn lock(tx: &mut Conn, id: Uuid) -> Result<Questionnaire, Error> {
 }
 
 fn not_found(id: Uuid) -> Error {
-    error::not_found(QUESTIONNAIRE_NOT_FOUND, ResourceName::new(QUESTIONNAIRES, id))
+    Error::not_found(QUESTIONNAIRE_NOT_FOUND, ResourceName::new(QUESTIONNAIRES, id))
 }
 
 /// The published questionnaire with the purpose whose latest version is the newest.
@@ -163,9 +158,7 @@ pub async fn list(
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Questionnaire>, Error> {
-    let mut query = questionnaires::table
-        .select(QuestionnaireRow::as_select())
-        .into_boxed();
+    let mut query = questionnaires::table.select(QuestionnaireRow::as_select()).into_boxed();
     if let Some(purpose) = filter.purpose {
         query = query.filter(questionnaires::purpose.eq(purpose.name()));
     }
@@ -175,11 +168,7 @@ pub async fn list(
     if let Some(after) = after {
         query = query.filter(questionnaires::id.lt(after));
     }
-    let rows = query
-        .order(questionnaires::id.desc())
-        .limit(limit)
-        .load(conn)
-        .await?;
+    let rows = query.order(questionnaires::id.desc()).limit(limit).load(conn).await?;
     rows.into_iter().map(QuestionnaireRow::read).collect()
 }
 
@@ -191,10 +180,7 @@ pub async fn insert_version(tx: &mut Conn, version: &Version) -> Result<(), Erro
         content: write(&version.content)?,
         create_time: version.create_time,
     };
-    diesel::insert_into(questionnaire_versions::table)
-        .values(row)
-        .execute(tx)
-        .await?;
+    diesel::insert_into(questionnaire_versions::table).values(row).execute(tx).await?;
     Ok(())
 }
 

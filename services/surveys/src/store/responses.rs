@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, OnConflict};
+use cqm_db::{Conn, OnConflict, known};
 use cqm_rpc::{Error, Personal};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::named;
 use crate::domain::answer::{Answer, Value};
 use crate::domain::invitation::{Closed, Subject};
 use crate::domain::questionnaire::{Kind, Question};
@@ -83,10 +82,8 @@ struct AnswerRow {
 impl AnswerRow {
     /// What the columns hold is told by the question that was asked.
     fn read(self, questions: &[Question]) -> Result<Answer, Error> {
-        let kind = questions
-            .iter()
-            .find(|question| question.id == self.question_id)
-            .map(|question| &question.kind);
+        let kind =
+            questions.iter().find(|question| question.id == self.question_id).map(|question| &question.kind);
         let value = match (kind, self.score, self.choices, self.words) {
             (Some(Kind::SingleChoice { .. }), None, Some(ids), None) => {
                 ids.into_iter().next().map(Value::Choice)
@@ -101,10 +98,7 @@ impl AnswerRow {
         };
         let value =
             value.ok_or_else(|| Error::internal("an answer does not fit the question that was asked"))?;
-        Ok(Answer {
-            question_id: self.question_id,
-            value,
-        })
+        Ok(Answer { question_id: self.question_id, value })
     }
 }
 
@@ -127,28 +121,17 @@ pub async fn insert(tx: &mut Conn, response: &Response) -> Result<(), Error> {
         .execute(tx)
         .await
         .on_conflict(RESPONSES_ONCE, || Closed::Answered.into())?;
-    let rows = response
-        .answers
-        .iter()
-        .enumerate()
-        .map(|(place, answer)| NewAnswer::of(response, answer, place));
+    let rows =
+        response.answers.iter().enumerate().map(|(place, answer)| NewAnswer::of(response, answer, place));
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     if !rows.is_empty() {
-        diesel::insert_into(answers::table)
-            .values(&rows)
-            .execute(tx)
-            .await?;
+        diesel::insert_into(answers::table).values(&rows).execute(tx).await?;
     }
     Ok(())
 }
 
 pub async fn find(conn: &mut Conn, id: Uuid) -> Result<Option<Response>, Error> {
-    let row = responses::table
-        .find(id)
-        .select(ResponseRow::as_select())
-        .first(conn)
-        .await
-        .optional()?;
+    let row = responses::table.find(id).select(ResponseRow::as_select()).first(conn).await.optional()?;
     let mut found = with_answers(conn, row.into_iter().collect()).await?;
     Ok(found.pop())
 }
@@ -203,9 +186,7 @@ async fn with_answers(conn: &mut Conn, rows: Vec<ResponseRow>) -> Result<Vec<Res
     }
     let questions = asked(conn, &rows).await?;
     let response = |row: ResponseRow| {
-        let questions = questions
-            .get(&(row.questionnaire_id, row.number))
-            .map_or(&[][..], Vec::as_slice);
+        let questions = questions.get(&(row.questionnaire_id, row.number)).map_or(&[][..], Vec::as_slice);
         let answers = by_response.remove(&row.id).unwrap_or_default();
         Ok(Response {
             id: row.id,
@@ -213,16 +194,13 @@ async fn with_answers(conn: &mut Conn, rows: Vec<ResponseRow>) -> Result<Vec<Res
             questionnaire_id: row.questionnaire_id,
             number: row.number,
             customer_id: row.customer_id,
-            subject: Subject {
-                name: row.subject,
-                version: row.subject_version,
-            },
+            subject: Subject { name: row.subject, version: row.subject_version },
             answers: answers
                 .into_iter()
                 .map(|answer| answer.read(questions))
                 .collect::<Result<_, Error>>()?,
             dissatisfied: row.dissatisfied,
-            mode: named(&Mode::ALL, Mode::name, &row.mode)?,
+            mode: known("responses.mode", &row.mode, Mode::find)?,
             create_time: row.create_time,
         })
     };
@@ -230,10 +208,7 @@ async fn with_answers(conn: &mut Conn, rows: Vec<ResponseRow>) -> Result<Vec<Res
 }
 
 async fn asked(conn: &mut Conn, rows: &[ResponseRow]) -> Result<HashMap<(Uuid, i32), Vec<Question>>, Error> {
-    let mut keys: Vec<(Uuid, i32)> = rows
-        .iter()
-        .map(|row| (row.questionnaire_id, row.number))
-        .collect();
+    let mut keys: Vec<(Uuid, i32)> = rows.iter().map(|row| (row.questionnaire_id, row.number)).collect();
     keys.sort_unstable();
     keys.dedup();
     let (ids, numbers): (Vec<Uuid>, Vec<i32>) = keys.iter().copied().unzip();

@@ -68,14 +68,7 @@ pub async fn count(conn: &mut Conn, scope: &Scope<'_>) -> Result<Tally, Error> {
         .load(conn)
         .await?;
     let mut tally = Tally::default();
-    for Count {
-        what,
-        question_id,
-        score,
-        choice,
-        n,
-    } in counts
-    {
+    for Count { what, question_id, score, choice, n } in counts {
         match (what.as_str(), question_id) {
             ("response", _) => {
                 tally.responses += n;

@@ -5,19 +5,13 @@ use crate::panel::*;
 
 fn localized(texts: &[(&str, &str)]) -> Option<LocalizedText> {
     Some(LocalizedText {
-        texts: texts
-            .iter()
-            .map(|(tag, text)| ((*tag).to_owned(), (*text).to_owned()))
-            .collect(),
+        texts: texts.iter().map(|(tag, text)| ((*tag).to_owned(), (*text).to_owned())).collect(),
     })
 }
 
 /// A questionnaire with one question of this kind.
 fn of(kind: question::Kind) -> Questionnaire {
-    Questionnaire {
-        questions: vec![question("q", false, kind)],
-        ..every_kind()
-    }
+    Questionnaire { questions: vec![question("q", false, kind)], ..every_kind() }
 }
 
 #[tokio::test]
@@ -25,29 +19,18 @@ async fn everything_that_is_wrong_with_a_draft_is_told_by_its_path() {
     use question::Kind;
     let panel = Panel::open().await;
     let scale = |scale_max, positive_from| {
-        of(Kind::Rating(Rating {
-            scale_max,
-            positive_from,
-            ..Default::default()
-        }))
+        of(Kind::Rating(Rating { scale_max, positive_from, ..Default::default() }))
     };
     let single = |choices| of(Kind::SingleChoice(SingleChoice { choices }));
     let multiple = |min_choices, max_choices| {
-        of(Kind::MultipleChoice(MultipleChoice {
-            choices: choices(&["a", "b"]),
-            min_choices,
-            max_choices,
-        }))
+        of(Kind::MultipleChoice(MultipleChoice { choices: choices(&["a", "b"]), min_choices, max_choices }))
     };
     let words = |max_length| of(Kind::FreeText(FreeText { max_length }));
     let with_id = |id: &str| Questionnaire {
         questions: vec![question(id, false, Kind::Nps(Nps::default()))],
         ..every_kind()
     };
-    let titled = |title| Questionnaire {
-        title,
-        ..every_kind()
-    };
+    let titled = |title| Questionnaire { title, ..every_kind() };
     const Q: &str = "questionnaire.questions[0]";
     let table: Vec<(Questionnaire, Vec<(String, &str)>)> = vec![
         (
@@ -58,20 +41,11 @@ async fn everything_that_is_wrong_with_a_draft_is_told_by_its_path() {
             ],
         ),
         (
-            Questionnaire {
-                purpose: 99,
-                ..every_kind()
-            },
+            Questionnaire { purpose: 99, ..every_kind() },
             vec![("questionnaire.purpose".into(), "ENUM_UNKNOWN")],
         ),
-        (
-            titled(localized(&[])),
-            vec![("questionnaire.title".into(), "FIELD_REQUIRED")],
-        ),
-        (
-            titled(localized(&[("fr", "Titre")])),
-            vec![("questionnaire.title".into(), "FIELD_FORMAT")],
-        ),
+        (titled(localized(&[])), vec![("questionnaire.title".into(), "FIELD_REQUIRED")]),
+        (titled(localized(&[("fr", "Titre")])), vec![("questionnaire.title".into(), "FIELD_FORMAT")]),
         (
             titled(localized(&[("en", " ")])),
             vec![("questionnaire.title.texts[\"en\"]".into(), "FIELD_REQUIRED")],
@@ -88,24 +62,15 @@ async fn everything_that_is_wrong_with_a_draft_is_told_by_its_path() {
             ],
         ),
         (
-            Questionnaire {
-                questions: vec![every_kind().questions[0].clone(); 51],
-                ..every_kind()
-            },
+            Questionnaire { questions: vec![every_kind().questions[0].clone(); 51], ..every_kind() },
             vec![("questionnaire.questions".into(), "FIELD_TOO_LONG")],
         ),
         (
-            Questionnaire {
-                questions: vec![every_kind().questions[0].clone(); 2],
-                ..every_kind()
-            },
+            Questionnaire { questions: vec![every_kind().questions[0].clone(); 2], ..every_kind() },
             vec![("questionnaire.questions[1].id".into(), "FIELD_FORMAT")],
         ),
         (
-            Questionnaire {
-                questions: vec![Question::default()],
-                ..every_kind()
-            },
+            Questionnaire { questions: vec![Question::default()], ..every_kind() },
             vec![
                 (format!("{Q}.id"), "FIELD_REQUIRED"),
                 (format!("{Q}.prompt"), "FIELD_REQUIRED"),
@@ -113,39 +78,18 @@ async fn everything_that_is_wrong_with_a_draft_is_told_by_its_path() {
             ],
         ),
         (with_id("Über uns"), vec![(format!("{Q}.id"), "FIELD_FORMAT")]),
+        (with_id(&"x".repeat(65)), vec![(format!("{Q}.id"), "FIELD_TOO_LONG")]),
+        (single(choices(&["a"])), vec![(format!("{Q}.single_choice.choices"), "FIELD_RANGE")]),
+        (single(choices(&["a"; 51])), vec![(format!("{Q}.single_choice.choices"), "FIELD_RANGE")]),
+        (single(choices(&["a", "a"])), vec![(format!("{Q}.single_choice.choices[1].id"), "FIELD_FORMAT")]),
         (
-            with_id(&"x".repeat(65)),
-            vec![(format!("{Q}.id"), "FIELD_TOO_LONG")],
-        ),
-        (
-            single(choices(&["a"])),
-            vec![(format!("{Q}.single_choice.choices"), "FIELD_RANGE")],
-        ),
-        (
-            single(choices(&["a"; 51])),
-            vec![(format!("{Q}.single_choice.choices"), "FIELD_RANGE")],
-        ),
-        (
-            single(choices(&["a", "a"])),
-            vec![(format!("{Q}.single_choice.choices[1].id"), "FIELD_FORMAT")],
-        ),
-        (
-            single(vec![
-                Choice::default(),
-                Choice {
-                    id: "b".into(),
-                    label: text("b"),
-                },
-            ]),
+            single(vec![Choice::default(), Choice { id: "b".into(), label: text("b") }]),
             vec![
                 (format!("{Q}.single_choice.choices[0].id"), "FIELD_REQUIRED"),
                 (format!("{Q}.single_choice.choices[0].label"), "FIELD_REQUIRED"),
             ],
         ),
-        (
-            multiple(2, 1),
-            vec![(format!("{Q}.multiple_choice.min_choices"), "FIELD_ORDER")],
-        ),
+        (multiple(2, 1), vec![(format!("{Q}.multiple_choice.min_choices"), "FIELD_ORDER")]),
         (
             multiple(-1, 3),
             vec![
@@ -153,78 +97,33 @@ async fn everything_that_is_wrong_with_a_draft_is_told_by_its_path() {
                 (format!("{Q}.multiple_choice.max_choices"), "FIELD_RANGE"),
             ],
         ),
+        (scale(1, 0), vec![(format!("{Q}.rating.scale_max"), "FIELD_RANGE")]),
+        (scale(11, 0), vec![(format!("{Q}.rating.scale_max"), "FIELD_RANGE")]),
+        (scale(i32::MIN, 0), vec![(format!("{Q}.rating.scale_max"), "FIELD_RANGE")]),
+        (scale(5, 6), vec![(format!("{Q}.rating.positive_from"), "FIELD_RANGE")]),
+        (scale(5, 1), vec![(format!("{Q}.rating.positive_from"), "FIELD_RANGE")]),
         (
-            scale(1, 0),
-            vec![(format!("{Q}.rating.scale_max"), "FIELD_RANGE")],
-        ),
-        (
-            scale(11, 0),
-            vec![(format!("{Q}.rating.scale_max"), "FIELD_RANGE")],
-        ),
-        (
-            scale(i32::MIN, 0),
-            vec![(format!("{Q}.rating.scale_max"), "FIELD_RANGE")],
-        ),
-        (
-            scale(5, 6),
-            vec![(format!("{Q}.rating.positive_from"), "FIELD_RANGE")],
-        ),
-        (
-            scale(5, 1),
-            vec![(format!("{Q}.rating.positive_from"), "FIELD_RANGE")],
-        ),
-        (
-            of(Kind::Nps(Nps {
-                low_label: localized(&[("en", &"x".repeat(201))]),
-                high_label: None,
-            })),
+            of(Kind::Nps(Nps { low_label: localized(&[("en", &"x".repeat(201))]), high_label: None })),
             vec![(format!("{Q}.nps.low_label.texts[\"en\"]"), "FIELD_TOO_LONG")],
         ),
-        (
-            words(-1),
-            vec![(format!("{Q}.free_text.max_length"), "FIELD_RANGE")],
-        ),
-        (
-            words(5001),
-            vec![(format!("{Q}.free_text.max_length"), "FIELD_RANGE")],
-        ),
+        (words(-1), vec![(format!("{Q}.free_text.max_length"), "FIELD_RANGE")]),
+        (words(5001), vec![(format!("{Q}.free_text.max_length"), "FIELD_RANGE")]),
     ];
     for (questionnaire, wrong) in table {
-        let outcome = panel
-            .questionnaires
-            .clone()
-            .create_questionnaire(manager(create(questionnaire)))
-            .await;
-        let wrong: Vec<_> = wrong
-            .into_iter()
-            .map(|(field, reason)| (field, reason.to_owned()))
-            .collect();
+        let outcome = panel.questionnaires.clone().create_questionnaire(manager(create(questionnaire))).await;
+        let wrong: Vec<_> = wrong.into_iter().map(|(field, reason)| format!("{field} {reason}")).collect();
         assert_eq!(violations(outcome), wrong);
     }
-    let outcome = panel
-        .questionnaires
-        .clone()
-        .create_questionnaire(manager(Default::default()))
-        .await;
-    assert_eq!(
-        violations(outcome),
-        expected(&[("questionnaire", "FIELD_REQUIRED")])
-    );
-    assert_eq!(panel.count("questionnaires").await, 1);
+    let outcome = panel.questionnaires.clone().create_questionnaire(manager(Default::default())).await;
+    assert_eq!(violations(outcome), ["questionnaire FIELD_REQUIRED"]);
+    assert_eq!(panel.kit.count("questionnaires").await, 1);
 }
 
 #[tokio::test]
 async fn no_more_than_sixteen_of_many_violations_are_told() {
     let panel = Panel::open().await;
-    let many = Questionnaire {
-        questions: vec![Question::default(); 50],
-        ..every_kind()
-    };
-    let outcome = panel
-        .questionnaires
-        .clone()
-        .create_questionnaire(manager(create(many)))
-        .await;
+    let many = Questionnaire { questions: vec![Question::default(); 50], ..every_kind() };
+    let outcome = panel.questionnaires.clone().create_questionnaire(manager(create(many))).await;
     let told = violations(outcome).len();
     assert!((4..=16).contains(&told), "{told}");
 }
@@ -235,27 +134,15 @@ async fn a_mask_of_unknown_and_unchangeable_paths_is_refused_by_name() {
     let draft = panel.drafted(every_kind()).await;
     let paths = ["title", "purpose", "nonsense"].map(str::to_owned).to_vec();
     let message = UpdateQuestionnaireRequest {
-        questionnaire: Some(Questionnaire {
-            name: draft.name.clone(),
-            ..every_kind()
-        }),
+        questionnaire: Some(Questionnaire { name: draft.name.clone(), ..every_kind() }),
         update_mask: Some(FieldMask { paths }),
         etag: "x".to_owned(),
         ..Default::default()
     };
-    let wrong = expected(&[
-        ("etag", "FIELD_FORMAT"),
-        ("update_mask.purpose", "FIELD_FORMAT"),
-        ("update_mask.nonsense", "FIELD_FORMAT"),
-    ]);
-    assert_eq!(
-        violations(panel.questionnaires.update_questionnaire(manager(message)).await),
-        wrong
-    );
+    let wrong =
+        ["etag FIELD_FORMAT", "update_mask.purpose FIELD_FORMAT", "update_mask.nonsense FIELD_FORMAT"];
+    assert_eq!(violations(panel.questionnaires.update_questionnaire(manager(message)).await), wrong);
     let nothing = UpdateQuestionnaireRequest::default();
     let outcome = panel.questionnaires.update_questionnaire(manager(nothing)).await;
-    assert_eq!(
-        violations(outcome),
-        expected(&[("questionnaire", "FIELD_REQUIRED")])
-    );
+    assert_eq!(violations(outcome), ["questionnaire FIELD_REQUIRED"]);
 }

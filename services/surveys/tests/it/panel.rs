@@ -1,20 +1,20 @@
 //! A served surveys service, its authors and the customers who are asked.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cqm_proto::events::v1 as events;
 use cqm_proto::surveys::v1::invitation_service_client::InvitationServiceClient;
 use cqm_proto::surveys::v1::questionnaire_service_client::QuestionnaireServiceClient;
 use cqm_proto::surveys::v1::response_service_client::ResponseServiceClient;
 use cqm_proto::surveys::v1::*;
-use cqm_rpc::{Call, Failure, Role};
+use cqm_rpc::Role;
 use cqm_surveys::{App, Config};
-use cqm_testkit::{Kit, request};
-use diesel::sql_types::Text;
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use cqm_testkit::{Kit, request, until};
+pub use cqm_testkit::{manager, persistent, refused, violations};
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 use secrecy::ExposeSecret;
+use tonic::Request;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response as Answered, Status};
 use uuid::Uuid;
 
 pub const CUSTOMER: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8058";
@@ -59,25 +59,14 @@ impl Panel {
 
     /// A draft.
     pub async fn drafted(&self, content: Questionnaire) -> Questionnaire {
-        let message = CreateQuestionnaireRequest {
-            questionnaire: Some(content),
-            ..Default::default()
-        };
-        self.questionnaires
-            .clone()
-            .create_questionnaire(manager(message))
-            .await
-            .unwrap()
-            .into_inner()
+        let message = CreateQuestionnaireRequest { questionnaire: Some(content), ..Default::default() };
+        self.questionnaires.clone().create_questionnaire(manager(message)).await.unwrap().into_inner()
     }
 
     /// A published questionnaire; its event has been looked at.
     pub async fn published(&mut self, content: Questionnaire) -> Questionnaire {
         let draft = self.drafted(content).await;
-        let answer = self
-            .questionnaires
-            .publish_questionnaire(manager(publish(&draft.name)))
-            .await;
+        let answer = self.questionnaires.publish_questionnaire(manager(publish(&draft.name))).await;
         self.kit.events.only::<events::QuestionnairePublished>().await;
         answer.unwrap().into_inner()
     }
@@ -91,22 +80,12 @@ impl Panel {
 
     /// A customer nobody has asked yet is invited to answer the questionnaire.
     pub async fn invited_to(&mut self, questionnaire: &str) -> Invitation {
-        self.invited(CreateInvitationRequest {
-            customer: any_customer(),
-            ..invite_to(questionnaire)
-        })
-        .await
+        self.invited(CreateInvitationRequest { customer: any_customer(), ..invite_to(questionnaire) }).await
     }
 
     pub async fn token(&self, invitation: &str) -> String {
-        let message = GetInvitationLinkRequest {
-            name: invitation.to_owned(),
-        };
-        let answer = self
-            .invitations
-            .clone()
-            .get_invitation_link(request(Role::Coordinator, message))
-            .await;
+        let message = GetInvitationLinkRequest { name: invitation.to_owned() };
+        let answer = self.invitations.clone().get_invitation_link(request(Role::Coordinator, message)).await;
         answer.unwrap().into_inner().token
     }
 
@@ -117,112 +96,40 @@ impl Panel {
         answers: Vec<Answer>,
     ) -> (SubmitResponseResponse, events::ResponseAccepted) {
         let message = submit(&self.token(invitation).await, answers);
-        let answer = self
-            .responses
-            .submit_response(customer(message))
-            .await
-            .unwrap()
-            .into_inner();
+        let answer = self.responses.submit_response(customer(message)).await.unwrap().into_inner();
         let (event, payload) = self.kit.events.only::<events::ResponseAccepted>().await;
-        assert_eq!(
-            (event.aggregate.as_str(), event.aggregate_version),
-            (answer.response.as_str(), 1)
-        );
+        assert_eq!((event.aggregate.as_str(), event.aggregate_version), (answer.response.as_str(), 1));
         (answer, payload)
     }
 
     pub async fn invitation(&self, name: &str) -> Invitation {
-        let message = GetInvitationRequest {
-            name: name.to_owned(),
-        };
-        self.invitations
-            .clone()
-            .get_invitation(manager(message))
-            .await
-            .unwrap()
-            .into_inner()
+        let message = GetInvitationRequest { name: name.to_owned() };
+        self.invitations.clone().get_invitation(manager(message)).await.unwrap().into_inner()
     }
 
     pub async fn response(&self, name: &str) -> Response {
-        let message = GetResponseRequest {
-            name: name.to_owned(),
-        };
-        self.responses
-            .clone()
-            .get_response(manager(message))
-            .await
-            .unwrap()
-            .into_inner()
-    }
-
-    /// The rows of a query with one column `row`, as JSON.
-    pub async fn rows(&self, query: &str) -> Vec<serde_json::Value> {
-        #[derive(diesel::QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = Text)]
-            row: String,
-        }
-        let call = Call::internal("test", Duration::from_secs(30));
-        let rows: Result<Vec<Row>, cqm_rpc::Error> = self
-            .kit
-            .db
-            .read(&call, "rows", async |conn| {
-                Ok(diesel::sql_query(query).load(conn).await?)
-            })
-            .await;
-        rows.unwrap()
-            .iter()
-            .map(|row| serde_json::from_str(&row.row).unwrap())
-            .collect()
+        let message = GetResponseRequest { name: name.to_owned() };
+        self.responses.clone().get_response(manager(message)).await.unwrap().into_inner()
     }
 
     /// The row of a resource in its table.
     pub async fn row(&self, name: &str) -> serde_json::Value {
-        let (table, id) = name.split_once('/').unwrap();
-        let mut rows = self
-            .rows(&format!(
-                "SELECT to_jsonb({table})::text AS row FROM {table} WHERE id = '{id}'"
-            ))
-            .await;
-        assert_eq!(rows.len(), 1);
-        rows.remove(0)
+        let (table, _) = name.split_once('/').unwrap();
+        self.kit.row(table, name).await
     }
 
     /// A connection past the service.
     pub async fn connection(&self) -> AsyncPgConnection {
-        AsyncPgConnection::establish(self.kit.database().url.expose_secret())
-            .await
-            .unwrap()
-    }
-
-    /// How many rows a table has.
-    pub async fn count(&self, table: &str) -> i64 {
-        self.rows(&format!("SELECT count(*)::text AS row FROM {table}"))
-            .await[0]
-            .as_i64()
-            .unwrap()
+        AsyncPgConnection::establish(self.kit.database().url.expose_secret()).await.unwrap()
     }
 
     /// Waits until the invitation is in the state.
     pub async fn until(&self, name: &str, state: invitation::State) -> Invitation {
-        let give_up = Instant::now() + Duration::from_secs(30);
-        loop {
-            let found = self.invitation(name).await;
-            if found.state() == state {
-                return found;
-            }
-            assert!(
-                Instant::now() < give_up,
-                "the invitation stays {:?}",
-                found.state()
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until(&format!("{name} is {}", state.as_str_name()), async || {
+            Some(self.invitation(name).await).filter(|found| found.state() == state)
+        })
+        .await
     }
-}
-
-pub fn manager<M>(message: M) -> Request<M> {
-    request(Role::ServiceManager, message)
 }
 
 /// Whoever has the link.
@@ -239,27 +146,15 @@ pub fn any_customer() -> String {
 }
 
 pub fn text(words: &str) -> Option<LocalizedText> {
-    Some(LocalizedText {
-        texts: [("en".to_owned(), words.to_owned())].into(),
-    })
+    Some(LocalizedText { texts: [("en".to_owned(), words.to_owned())].into() })
 }
 
 pub fn question(id: &str, required: bool, kind: question::Kind) -> Question {
-    Question {
-        id: id.to_owned(),
-        prompt: text("What do you say?"),
-        required,
-        kind: Some(kind),
-    }
+    Question { id: id.to_owned(), prompt: text("What do you say?"), required, kind: Some(kind) }
 }
 
 pub fn choices(ids: &[&str]) -> Vec<Choice> {
-    ids.iter()
-        .map(|id| Choice {
-            id: (*id).to_owned(),
-            label: text(id),
-        })
-        .collect()
+    ids.iter().map(|id| Choice { id: (*id).to_owned(), label: text(id) }).collect()
 }
 
 /// One question of each kind, the rating required.
@@ -271,9 +166,7 @@ pub fn every_kind() -> Questionnaire {
             question(
                 "one",
                 false,
-                question::Kind::SingleChoice(SingleChoice {
-                    choices: choices(&["a", "b"]),
-                }),
+                question::Kind::SingleChoice(SingleChoice { choices: choices(&["a", "b"]) }),
             ),
             question(
                 "some",
@@ -284,45 +177,26 @@ pub fn every_kind() -> Questionnaire {
                     ..Default::default()
                 }),
             ),
-            question(
-                "rate",
-                true,
-                question::Kind::Rating(Rating {
-                    scale_max: 5,
-                    ..Default::default()
-                }),
-            ),
+            question("rate", true, question::Kind::Rating(Rating { scale_max: 5, ..Default::default() })),
             question("nps", false, question::Kind::Nps(Nps::default())),
-            question(
-                "words",
-                false,
-                question::Kind::FreeText(FreeText { max_length: 10 }),
-            ),
+            question("words", false, question::Kind::FreeText(FreeText { max_length: 10 })),
         ],
         ..Default::default()
     }
 }
 
 pub fn create(questionnaire: Questionnaire) -> CreateQuestionnaireRequest {
-    CreateQuestionnaireRequest {
-        questionnaire: Some(questionnaire),
-        ..Default::default()
-    }
+    CreateQuestionnaireRequest { questionnaire: Some(questionnaire), ..Default::default() }
 }
 
 pub fn publish(name: &str) -> PublishQuestionnaireRequest {
-    PublishQuestionnaireRequest {
-        name: name.to_owned(),
-        ..Default::default()
-    }
+    PublishQuestionnaireRequest { name: name.to_owned(), ..Default::default() }
 }
 
 pub fn invite_to(questionnaire: &str) -> CreateInvitationRequest {
     CreateInvitationRequest {
         customer: CUSTOMER.to_owned(),
-        target: Some(create_invitation_request::Target::Questionnaire(
-            questionnaire.to_owned(),
-        )),
+        target: Some(create_invitation_request::Target::Questionnaire(questionnaire.to_owned())),
         ..Default::default()
     }
 }
@@ -331,9 +205,7 @@ pub fn invite_to(questionnaire: &str) -> CreateInvitationRequest {
 pub fn invite_about_complaint() -> CreateInvitationRequest {
     CreateInvitationRequest {
         customer: CUSTOMER.to_owned(),
-        target: Some(create_invitation_request::Target::Purpose(
-            Purpose::ComplaintHandling.into(),
-        )),
+        target: Some(create_invitation_request::Target::Purpose(Purpose::ComplaintHandling.into())),
         subject: COMPLAINT.to_owned(),
         subject_version: 2,
         ..Default::default()
@@ -341,10 +213,7 @@ pub fn invite_about_complaint() -> CreateInvitationRequest {
 }
 
 pub fn answer(question_id: &str, value: answer::Value) -> Answer {
-    Answer {
-        question_id: question_id.to_owned(),
-        value: Some(value),
-    }
+    Answer { question_id: question_id.to_owned(), value: Some(value) }
 }
 
 pub fn rating(question_id: &str, value: i32) -> Answer {
@@ -357,50 +226,5 @@ pub fn picks(question_id: &str, ids: &[&str]) -> Answer {
 }
 
 pub fn submit(token: &str, answers: Vec<Answer>) -> SubmitResponseRequest {
-    SubmitResponseRequest {
-        token: token.to_owned(),
-        answers,
-        ..Default::default()
-    }
-}
-
-/// Calls until the answer is final, as a client does that is told to repeat: on a slow machine a call may give up
-/// waiting for another one's lock.
-pub async fn until_final<T>(
-    mut call: impl AsyncFnMut() -> Result<Answered<T>, Status>,
-) -> Result<Answered<T>, Status> {
-    loop {
-        match call().await {
-            Err(status) if Failure::of(&status).is_transient() => {}
-            outcome => return outcome,
-        }
-    }
-}
-
-/// What a refused call said; fails when it was answered or refused for another reason.
-pub fn refused<T: std::fmt::Debug>(
-    outcome: Result<Answered<T>, Status>,
-    code: Code,
-    reason: &str,
-) -> Failure {
-    let failure = Failure::of(&outcome.expect_err("the call is refused"));
-    assert_eq!(
-        (failure.code, failure.reason.as_str()),
-        (code, reason),
-        "{failure}"
-    );
-    failure
-}
-
-/// The violations of a message, in order: each field with its reason.
-pub fn violations<T: std::fmt::Debug>(outcome: Result<Answered<T>, Status>) -> Vec<(String, String)> {
-    let failure = Failure::of(&outcome.expect_err("the call is refused"));
-    assert_eq!(failure.code, Code::InvalidArgument, "{failure}");
-    failure.violations
-}
-
-pub fn expected(list: &[(&str, &str)]) -> Vec<(String, String)> {
-    list.iter()
-        .map(|(field, reason)| ((*field).to_owned(), (*reason).to_owned()))
-        .collect()
+    SubmitResponseRequest { token: token.to_owned(), answers, ..Default::default() }
 }

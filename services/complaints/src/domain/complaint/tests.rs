@@ -11,10 +11,7 @@ use crate::domain::TimelineEntry;
 const LIFECYCLE: &[(State, &[(Action, State)])] = &[
     (
         State::Registered,
-        &[
-            (Action::Acknowledged, State::Acknowledged),
-            (Action::Assigned, State::Registered),
-        ],
+        &[(Action::Acknowledged, State::Acknowledged), (Action::Assigned, State::Registered)],
     ),
     (
         State::Acknowledged,
@@ -65,12 +62,7 @@ fn registered() -> Complaint {
 }
 
 fn reopening(about: Option<i64>) -> Reopening {
-    Reopening {
-        reason: ReopenReason::NotSolved,
-        note: Personal::default(),
-        cause: String::new(),
-        about,
-    }
+    Reopening { reason: ReopenReason::NotSolved, note: Personal::default(), cause: String::new(), about }
 }
 
 fn act(complaint: &mut Complaint, action: Action, now: DateTime<Utc>) -> Result<Event, IllegalMove> {
@@ -96,10 +88,7 @@ fn act(complaint: &mut Complaint, action: Action, now: DateTime<Utc>) -> Result<
 }
 
 fn moves() -> impl Iterator<Item = Action> {
-    Action::ALL
-        .iter()
-        .copied()
-        .filter(|action| *action != Action::Registered)
+    Action::ALL.iter().copied().filter(|action| *action != Action::Registered)
 }
 
 /// A complaint in the given state, by the shortest way there.
@@ -133,18 +122,11 @@ fn every_state_allows_exactly_what_the_lifecycle_says() {
                     let event = outcome.unwrap_or_else(|refusal| panic!("{refusal:?}"));
                     assert_eq!((event.from, event.to), (Some(*state), *to), "{action:?}");
                     assert_eq!((after.state, after.update_time), (*to, later), "{action:?}");
-                    assert_eq!(
-                        (event.version, after.version),
-                        (before.version + 1, before.version + 1)
-                    );
+                    assert_eq!((event.version, after.version), (before.version + 1, before.version + 1));
                     assert_eq!(event.what.action(), action);
                 }
                 None => {
-                    let refusal = IllegalMove {
-                        complaint: before.name(),
-                        state: *state,
-                        action,
-                    };
+                    let refusal = IllegalMove { complaint: before.name(), state: *state, action };
                     assert_eq!(outcome, Err(refusal));
                     assert_eq!(after, before, "a refused {action:?} left a trace");
                 }
@@ -155,11 +137,7 @@ fn every_state_allows_exactly_what_the_lifecycle_says() {
 
 #[test]
 fn nothing_registers_a_complaint_twice() {
-    assert!(
-        State::ALL
-            .iter()
-            .all(|state| state.after(Action::Registered).is_none())
-    );
+    assert!(State::ALL.iter().all(|state| state.after(Action::Registered).is_none()));
 }
 
 #[test]
@@ -197,21 +175,12 @@ fn a_reopening_is_outdated_unless_it_is_about_the_resolution_that_stands() {
 fn a_reopened_complaint_keeps_its_resolution_and_gets_the_next_one() {
     let mut complaint = in_state(State::Closed);
     act(&mut complaint, Action::Reopened, noon()).unwrap();
-    assert_eq!(
-        (complaint.state, complaint.reopen_count),
-        (State::Investigating, 1)
-    );
+    assert_eq!((complaint.state, complaint.reopen_count), (State::Investigating, 1));
     assert_eq!((complaint.resolve_time(), complaint.close_time), (None, None));
-    assert_eq!(
-        complaint.resolution.as_ref().map(|resolution| resolution.version),
-        Some(1)
-    );
+    assert_eq!(complaint.resolution.as_ref().map(|resolution| resolution.version), Some(1));
     let later = noon() + Duration::days(1);
     act(&mut complaint, Action::Resolved, later).unwrap();
-    assert_eq!(
-        complaint.resolution.as_ref().map(|resolution| resolution.version),
-        Some(2)
-    );
+    assert_eq!(complaint.resolution.as_ref().map(|resolution| resolution.version), Some(2));
     assert_eq!(complaint.resolve_time(), Some(later));
 }
 
@@ -220,10 +189,7 @@ fn what_people_write_is_not_printed() {
     let mut complaint = in_state(State::Investigating);
     let event = act(&mut complaint, Action::RootCauseRecorded, noon()).unwrap();
     let printed = format!("{complaint:?} {event:?} {:?}", event.entry("agent"));
-    assert!(
-        !printed.contains("parcel") && !printed.contains("finding"),
-        "{printed}"
-    );
+    assert!(!printed.contains("parcel") && !printed.contains("finding"), "{printed}");
 }
 
 /// What the timeline alone tells of a complaint.
@@ -244,10 +210,7 @@ struct Replayed {
 fn replay(timeline: &[TimelineEntry]) -> Replayed {
     let mut replayed = Replayed::default();
     for entry in timeline {
-        assert_eq!(
-            entry.from, replayed.state,
-            "an entry begins where the one before ended"
-        );
+        assert_eq!(entry.from, replayed.state, "an entry begins where the one before ended");
         assert_eq!(entry.version, replayed.version + 1, "a version has one entry");
         replayed.state = Some(entry.to);
         replayed.version = entry.version;
@@ -260,11 +223,8 @@ fn replay(timeline: &[TimelineEntry]) -> Replayed {
             Action::RootCauseRecorded => replayed.department = Some(fact("responsible_department")),
             Action::Resolved => {
                 let number = |key: &str| fact(key).parse().unwrap();
-                replayed.resolution = Some((
-                    number("resolution_version"),
-                    number("compensation_points"),
-                    entry.note.clone(),
-                ));
+                replayed.resolution =
+                    Some((number("resolution_version"), number("compensation_points"), entry.note.clone()));
                 replayed.resolve_time = Some(entry.time);
             }
             Action::Closed => replayed.close_time = Some(entry.time),
@@ -283,16 +243,9 @@ fn told_by_itself(complaint: &Complaint) -> Replayed {
         state: Some(complaint.state),
         version: complaint.version,
         assignee: complaint.assignee.clone(),
-        department: complaint
-            .root_cause
-            .as_ref()
-            .map(|cause| cause.responsible_department.clone()),
+        department: complaint.root_cause.as_ref().map(|cause| cause.responsible_department.clone()),
         resolution: complaint.resolution.as_ref().map(|resolution| {
-            (
-                resolution.version,
-                resolution.compensation_points,
-                resolution.summary.clone(),
-            )
+            (resolution.version, resolution.compensation_points, resolution.summary.clone())
         }),
         reopen_count: complaint.reopen_count,
         resolve_time: complaint.resolve_time(),

@@ -1,9 +1,7 @@
 //! The domain to messages.
 
-use chrono::{DateTime, Utc};
 use cqm_proto::complaints::v1 as wire;
-use cqm_rpc::Etag;
-use prost_types::Timestamp;
+use cqm_rpc::{Etag, time};
 
 use crate::domain::{Complaint, TimelineEntry};
 
@@ -33,35 +31,28 @@ pub fn complaint(complaint: &Complaint) -> wire::Complaint {
         resolution: complaint.resolution.as_ref().map(|resolution| wire::Resolution {
             summary: resolution.summary.expose().clone(),
             compensation_points: resolution.compensation_points,
-            resolve_time: Some(timestamp(resolution.resolve_time)),
+            resolve_time: Some(time::wire(resolution.resolve_time)),
             version: resolution.version,
         }),
         reopen_count: complaint.reopen_count,
-        acknowledge_time: complaint.acknowledge_time.map(timestamp),
-        resolve_time: complaint.resolve_time().map(timestamp),
-        close_time: complaint.close_time.map(timestamp),
-        create_time: Some(timestamp(complaint.create_time)),
-        update_time: Some(timestamp(complaint.update_time)),
+        acknowledge_time: complaint.acknowledge_time.map(time::wire),
+        resolve_time: complaint.resolve_time().map(time::wire),
+        close_time: complaint.close_time.map(time::wire),
+        create_time: Some(time::wire(complaint.create_time)),
+        update_time: Some(time::wire(complaint.update_time)),
         etag: Etag::of(complaint.version).to_string(),
     }
 }
 
 pub fn timeline_entry(entry: &TimelineEntry) -> wire::TimelineEntry {
     wire::TimelineEntry {
-        time: Some(timestamp(entry.time)),
+        time: Some(time::wire(entry.time)),
         action: entry.action.code().into(),
         from_state: entry.from.map_or(0, |state| state.code().into()),
         to_state: entry.to.code().into(),
         actor: entry.actor.clone(),
         facts: entry.facts.clone(),
         note: entry.note.expose().clone(),
-    }
-}
-
-fn timestamp(at: DateTime<Utc>) -> Timestamp {
-    Timestamp {
-        seconds: at.timestamp(),
-        nanos: at.timestamp_subsec_nanos().cast_signed(),
     }
 }
 

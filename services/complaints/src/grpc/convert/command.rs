@@ -1,7 +1,7 @@
 //! Messages to commands: every violation at once, each with its field's path.
 
 use cqm_proto::complaints::v1 as wire;
-use cqm_rpc::{Error, Etag, Personal, ResourceName, Violations, reason, text};
+use cqm_rpc::{Error, Etag, Personal, ResourceName, Violations, text};
 use uuid::Uuid;
 
 use crate::domain::{COLLECTION, Matter, Reopening, RootCause, Severity};
@@ -23,12 +23,11 @@ pub struct Target {
 }
 
 impl Target {
-    fn parse(name: &str, etag: &str, violations: &mut Violations) -> Option<Self> {
+    fn parse(name: &str, etag: &str, request_id: &str, violations: &mut Violations) -> Option<Self> {
         let etag = Etag::parse("etag", etag, violations);
-        Some(Self {
-            name: ResourceName::parse(COLLECTION, "name", name, violations)?,
-            etag,
-        })
+        let name = ResourceName::parse(COLLECTION, "name", name, violations);
+        violations.optional_request_id(request_id);
+        Some(Self { name: name?, etag })
     }
 }
 
@@ -40,37 +39,22 @@ pub struct Register {
 impl Register {
     pub fn parse(message: &wire::RegisterComplaintRequest) -> Result<Self, Error> {
         let mut violations = Violations::default();
+        violations.optional_request_id(&message.request_id);
         let Some(complaint) = &message.complaint else {
-            return Err(Error::invalid("complaint", reason::FIELD_REQUIRED, "is required"));
+            violations.required("complaint");
+            return Err(Error::Invalid(violations));
         };
-        let customer = ResourceName::parse(
-            "customers",
-            "complaint.customer",
-            &complaint.customer,
-            &mut violations,
-        );
+        let customer =
+            ResourceName::parse("customers", "complaint.customer", &complaint.customer, &mut violations);
         let channel = violations.choice("complaint.channel", complaint.channel);
         let category = violations.choice("complaint.category", complaint.category);
         let severity = violations.optional_choice("complaint.severity", complaint.severity);
-        let subject = text::required(
-            "complaint.subject",
-            &complaint.subject,
-            SUBJECT_LIMIT,
-            &mut violations,
-        );
-        let description = text::block(
-            "complaint.description",
-            &complaint.description,
-            TEXT_LIMIT,
-            &mut violations,
-        );
+        let subject = text::required("complaint.subject", &complaint.subject, SUBJECT_LIMIT, &mut violations);
+        let description =
+            text::block("complaint.description", &complaint.description, TEXT_LIMIT, &mut violations);
         let remedy_sought = violations.optional_choice("complaint.remedy_sought", complaint.remedy_sought);
-        let remedy_note = text::block(
-            "complaint.remedy_note",
-            &complaint.remedy_note,
-            NOTE_LIMIT,
-            &mut violations,
-        );
+        let remedy_note =
+            text::block("complaint.remedy_note", &complaint.remedy_note, NOTE_LIMIT, &mut violations);
         violations.finish()?;
         Ok(Self {
             matter: Matter {
@@ -97,9 +81,7 @@ impl Get {
         let mut violations = Violations::default();
         let name = ResourceName::parse(COLLECTION, "name", &message.name, &mut violations);
         violations.finish()?;
-        Ok(Self {
-            name: name.expect(COMPLETE),
-        })
+        Ok(Self { name: name.expect(COMPLETE) })
     }
 }
 
@@ -115,7 +97,7 @@ macro_rules! bare_verbs {
             impl $verb {
                 pub fn parse(message: &wire::$message) -> Result<Self, Error> {
                     let mut violations = Violations::default();
-                    let target = Target::parse(&message.name, &message.etag, &mut violations);
+                    let target = Target::parse(&message.name, &message.etag, &message.request_id, &mut violations);
                     violations.finish()?;
                     Ok(Self { target: target.expect(COMPLETE) })
                 }
@@ -139,16 +121,13 @@ pub struct Assign {
 impl Assign {
     pub fn parse(message: &wire::AssignComplaintRequest) -> Result<Self, Error> {
         let mut violations = Violations::default();
-        let target = Target::parse(&message.name, &message.etag, &mut violations);
+        let target = Target::parse(&message.name, &message.etag, &message.request_id, &mut violations);
         if message.assignee.is_empty() {
             violations.required("assignee");
         }
         let assignee = subject("assignee", &message.assignee, &mut violations);
         violations.finish()?;
-        Ok(Self {
-            target: target.expect(COMPLETE),
-            assignee,
-        })
+        Ok(Self { target: target.expect(COMPLETE), assignee })
     }
 }
 
@@ -161,7 +140,7 @@ pub struct RecordRootCause {
 impl RecordRootCause {
     pub fn parse(message: &wire::RecordRootCauseRequest) -> Result<Self, Error> {
         let mut violations = Violations::default();
-        let target = Target::parse(&message.name, &message.etag, &mut violations);
+        let target = Target::parse(&message.name, &message.etag, &message.request_id, &mut violations);
         let (category, explanation) = match &message.root_cause {
             Some(cause) => (
                 violations.choice("root_cause.category", cause.category),
@@ -176,11 +155,7 @@ impl RecordRootCause {
         violations.finish()?;
         Ok(Self {
             target: target.expect(COMPLETE),
-            found: RootCause {
-                category: category.expect(COMPLETE),
-                explanation,
-                responsible_department,
-            },
+            found: RootCause { category: category.expect(COMPLETE), explanation, responsible_department },
         })
     }
 }
@@ -195,7 +170,7 @@ pub struct Resolve {
 impl Resolve {
     pub fn parse(message: &wire::ResolveComplaintRequest) -> Result<Self, Error> {
         let mut violations = Violations::default();
-        let target = Target::parse(&message.name, &message.etag, &mut violations);
+        let target = Target::parse(&message.name, &message.etag, &message.request_id, &mut violations);
         let summary = required_block("summary", &message.summary, &mut violations);
         if !(0..=MAX_COMPENSATION).contains(&message.compensation_points) {
             violations.range("compensation_points", "from 0 to 1000000");
@@ -218,7 +193,7 @@ pub struct Reopen {
 impl Reopen {
     pub fn parse(message: &wire::ReopenComplaintRequest) -> Result<Self, Error> {
         let mut violations = Violations::default();
-        let target = Target::parse(&message.name, &message.etag, &mut violations);
+        let target = Target::parse(&message.name, &message.etag, &message.request_id, &mut violations);
         let reason = violations.choice("reason", message.reason);
         let note = text::block("note", &message.note, NOTE_LIMIT, &mut violations);
         if message.caused_by_version < 0 {
@@ -257,10 +232,7 @@ fn department(key: &str, violations: &mut Violations) -> String {
     if key.chars().count() > DEPARTMENT_LIMIT {
         violations.too_long(FIELD, DEPARTMENT_LIMIT);
     }
-    if !key
-        .bytes()
-        .all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
-    {
+    if !key.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_')) {
         violations.format(FIELD, "a key of a-z, 0-9, \"-\" and \"_\"");
     }
     key.to_owned()

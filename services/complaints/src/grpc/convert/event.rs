@@ -24,36 +24,17 @@ pub fn event(complaint: &Complaint, event: &Event) -> NewEvent {
             };
             record(complaint, event, &payload)
         }
-        What::Acknowledged => record(
-            complaint,
-            event,
-            &wire::ComplaintAcknowledged {
-                complaint: name,
-                reference,
-                customer,
-            },
-        ),
+        What::Acknowledged => {
+            record(complaint, event, &wire::ComplaintAcknowledged { complaint: name, reference, customer })
+        }
         What::Assigned { assignee } => {
-            let payload = wire::ComplaintAssigned {
-                complaint: name,
-                customer,
-                assignee: assignee.clone(),
-            };
+            let payload = wire::ComplaintAssigned { complaint: name, customer, assignee: assignee.clone() };
             record(complaint, event, &payload)
         }
-        What::InvestigationStarted => record(
-            complaint,
-            event,
-            &wire::ComplaintInvestigationStarted {
-                complaint: name,
-                customer,
-            },
-        ),
-        What::RootCauseRecorded {
-            cause,
-            responsible_department,
-            explanation: _,
-        } => {
+        What::InvestigationStarted => {
+            record(complaint, event, &wire::ComplaintInvestigationStarted { complaint: name, customer })
+        }
+        What::RootCauseRecorded { cause, responsible_department, explanation: _ } => {
             let payload = wire::ComplaintRootCauseRecorded {
                 complaint: name,
                 customer,
@@ -62,11 +43,7 @@ pub fn event(complaint: &Complaint, event: &Event) -> NewEvent {
             };
             record(complaint, event, &payload)
         }
-        What::Resolved {
-            resolution_version,
-            compensation_points,
-            summary: _,
-        } => {
+        What::Resolved { resolution_version, compensation_points, summary: _ } => {
             let payload = wire::ComplaintResolved {
                 complaint: name,
                 reference,
@@ -76,20 +53,10 @@ pub fn event(complaint: &Complaint, event: &Event) -> NewEvent {
             };
             record(complaint, event, &payload)
         }
-        What::Closed => record(
-            complaint,
-            event,
-            &wire::ComplaintClosed {
-                complaint: name,
-                reference,
-                customer,
-            },
-        ),
-        What::Reopened {
-            reason,
-            cause,
-            note: _,
-        } => {
+        What::Closed => {
+            record(complaint, event, &wire::ComplaintClosed { complaint: name, reference, customer })
+        }
+        What::Reopened { reason, cause, note: _ } => {
             let payload = wire::ComplaintReopened {
                 complaint: name,
                 reference,

@@ -1,17 +1,16 @@
 //! Messages that ask for lists: filters, orders and page tokens.
 
 use cqm_proto::complaints::v1 as wire;
-use cqm_rpc::{Error, PageRequest, ResourceName, Violations, reason};
-use uuid::Uuid;
+use cqm_rpc::{Error, PageRequest, ResourceName, Violations};
 
 use super::command::{COMPLETE, subject};
-use crate::domain::{COLLECTION, Severity};
+use crate::domain::COLLECTION;
 use crate::store::list::{Filter, Key, Order, Query};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
     pub query: Query,
-    pub page: PageRequest,
+    pub page: PageRequest<Key>,
 }
 
 impl List {
@@ -49,54 +48,16 @@ impl List {
             &shape.each_ref().map(String::as_str),
             &mut violations,
         );
-        let after = page
-            .after
-            .as_deref()
-            .and_then(|bytes| open_key(bytes, &mut violations));
         violations.finish()?;
-        Ok(Self {
-            query: Query {
-                filter,
-                order,
-                after,
-                limit: page.limit(),
-            },
-            page,
-        })
+        Ok(Self { query: Query { filter, order, after: page.after, limit: page.limit() }, page })
     }
-
-    /// The key of a row in a page token; the inverse of what `parse` reads.
-    pub fn key(severity: Severity, id: Uuid) -> Vec<u8> {
-        let mut bytes = severity.code().to_be_bytes().to_vec();
-        bytes.extend_from_slice(id.as_bytes());
-        bytes
-    }
-}
-
-fn open_key(bytes: &[u8], violations: &mut Violations) -> Option<Key> {
-    let key = bytes.split_first_chunk::<2>().and_then(|(severity, id)| {
-        let severity = i32::from(i16::from_be_bytes(*severity)).try_into().ok()?;
-        Some(Key {
-            severity,
-            id: Uuid::from_slice(id).ok()?,
-        })
-    });
-    if key.is_none() {
-        violations.add(
-            "page_token",
-            reason::PAGE_TOKEN_INVALID,
-            "is not a token of this list",
-        );
-    }
-    key
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListTimeline {
     pub complaint: ResourceName,
-    /// The version of the last entry of the page before; 0 = from the start.
-    pub after: i64,
-    pub page: PageRequest,
+    /// After the version of the page before's last entry.
+    pub page: PageRequest<i64>,
 }
 
 impl ListTimeline {
@@ -110,12 +71,7 @@ impl ListTimeline {
             &mut violations,
         );
         violations.finish()?;
-        let after = page.after_number()?.unwrap_or(0);
-        Ok(Self {
-            complaint: complaint.expect(COMPLETE),
-            after,
-            page,
-        })
+        Ok(Self { complaint: complaint.expect(COMPLETE), page })
     }
 }
 
@@ -124,7 +80,10 @@ mod tests {
     use cqm_rpc::reason::{ENUM_UNKNOWN, FIELD_FORMAT, FIELD_RANGE, PAGE_TOKEN_INVALID};
 
     use super::super::command::tests::{CUSTOMER, NAME, expected, violations};
+    use uuid::Uuid;
+
     use super::*;
+    use crate::domain::Severity;
 
     #[test]
     fn a_list_says_everything_that_is_wrong_with_its_filters() {
@@ -155,88 +114,37 @@ mod tests {
 
     #[test]
     fn a_page_token_leads_on_in_its_own_list_only() {
-        let first = wire::ListComplaintsRequest {
-            page_size: 1,
-            ..Default::default()
-        };
-        let rows = [
-            (Severity::High, Uuid::from_u128(9)),
-            (Severity::Low, Uuid::from_u128(8)),
-        ];
+        let first = wire::ListComplaintsRequest { page_size: 1, ..Default::default() };
+        let rows = [(Severity::High, Uuid::from_u128(9)), (Severity::Low, Uuid::from_u128(8))];
         let page = List::parse(&first)
             .unwrap()
             .page
-            .page(rows.to_vec(), |(severity, id)| List::key(*severity, *id));
-        let next = wire::ListComplaintsRequest {
-            page_token: page.next_page_token,
-            ..first
-        };
+            .page(rows.to_vec(), |(severity, id)| Key { severity: *severity, id: *id });
+        let next = wire::ListComplaintsRequest { page_token: page.next_page_token, ..first };
         let query = List::parse(&next).unwrap().query;
-        assert_eq!(
-            query.after,
-            Some(Key {
-                severity: Severity::High,
-                id: Uuid::from_u128(9)
-            })
-        );
+        assert_eq!(query.after, Some(Key { severity: Severity::High, id: Uuid::from_u128(9) }));
         assert_eq!((query.limit, query.order), (2, Order::Newest));
 
         for other in [
-            wire::ListComplaintsRequest {
-                customer: CUSTOMER.to_owned(),
-                ..next.clone()
-            },
-            wire::ListComplaintsRequest {
-                state: 1,
-                ..next.clone()
-            },
-            wire::ListComplaintsRequest {
-                category: 1,
-                ..next.clone()
-            },
-            wire::ListComplaintsRequest {
-                severity: 1,
-                ..next.clone()
-            },
-            wire::ListComplaintsRequest {
-                assignee: "agent".to_owned(),
-                ..next.clone()
-            },
-            wire::ListComplaintsRequest {
-                order_by: 2,
-                ..next.clone()
-            },
+            wire::ListComplaintsRequest { customer: CUSTOMER.to_owned(), ..next.clone() },
+            wire::ListComplaintsRequest { state: 1, ..next.clone() },
+            wire::ListComplaintsRequest { category: 1, ..next.clone() },
+            wire::ListComplaintsRequest { severity: 1, ..next.clone() },
+            wire::ListComplaintsRequest { assignee: "agent".to_owned(), ..next.clone() },
+            wire::ListComplaintsRequest { order_by: 2, ..next.clone() },
         ] {
-            assert_eq!(
-                violations(List::parse(&other)),
-                expected(&[("page_token", PAGE_TOKEN_INVALID)])
-            );
+            assert_eq!(violations(List::parse(&other)), expected(&[("page_token", PAGE_TOKEN_INVALID)]));
         }
     }
 
     #[test]
     fn a_page_token_of_a_timeline_belongs_to_its_complaint() {
-        let first = wire::ListTimelineRequest {
-            complaint: NAME.to_owned(),
-            page_size: 1,
-            ..Default::default()
-        };
-        let page = ListTimeline::parse(&first)
-            .unwrap()
-            .page
-            .page(vec![1_i64, 2], |version| version.to_be_bytes().to_vec());
-        let next = wire::ListTimelineRequest {
-            page_token: page.next_page_token,
-            ..first
-        };
-        assert_eq!(ListTimeline::parse(&next).unwrap().after, 1);
-        let other = wire::ListTimelineRequest {
-            complaint: NAME.replace("8057", "8058"),
-            ..next
-        };
-        assert_eq!(
-            violations(ListTimeline::parse(&other)),
-            expected(&[("page_token", PAGE_TOKEN_INVALID)])
-        );
+        let first =
+            wire::ListTimelineRequest { complaint: NAME.to_owned(), page_size: 1, ..Default::default() };
+        let page = ListTimeline::parse(&first).unwrap().page.page(vec![1, 2], |version| *version);
+        let next = wire::ListTimelineRequest { page_token: page.next_page_token, ..first };
+        assert_eq!(ListTimeline::parse(&next).unwrap().page.after, Some(1));
+        let other = wire::ListTimelineRequest { complaint: NAME.replace("8057", "8058"), ..next };
+        assert_eq!(violations(ListTimeline::parse(&other)), expected(&[("page_token", PAGE_TOKEN_INVALID)]));
     }
 }

@@ -45,19 +45,10 @@ async fn an_index_gives_the_rows_and_the_order_of_every_list() {
     let database = TestDatabase::migrated(crate::MIGRATIONS).await;
     let db = Db::new(database.config(), EventsConfig::default(), Clock::system()).unwrap();
     let call = Call::internal("test", Duration::from_secs(60));
-    let plans = db
-        .tx(&call, "plans", async |conn| plans(conn).await)
-        .await
-        .unwrap();
+    let plans = db.tx(&call, "plans", async |conn| plans(conn).await).await.unwrap();
     assert_eq!(plans.len(), 32 * 3 * 2);
     for (query, plan) in plans {
-        let Filter {
-            customer,
-            state,
-            category,
-            severity,
-            assignee,
-        } = &query.filter;
+        let Filter { customer, state, category, severity, assignee } = &query.filter;
         let told = format!("{query:?}\n{plan}");
         assert!(!plan.contains("Seq Scan"), "{told}");
         if customer.is_some() || assignee.is_some() {
@@ -66,10 +57,7 @@ async fn an_index_gives_the_rows_and_the_order_of_every_list() {
             continue;
         }
         assert!(!plan.contains("Filter:"), "rows are read and thrown away: {told}");
-        assert!(
-            !plan.contains("Sort"),
-            "the whole match is read for one page: {told}"
-        );
+        assert!(!plan.contains("Sort"), "the whole match is read for one page: {told}");
         let by_severity = severity.is_some() || query.order == Order::MostSevere;
         let parts = [
             state.is_some().then_some("state"),
@@ -88,10 +76,7 @@ async fn an_index_gives_the_rows_and_the_order_of_every_list() {
 
 async fn plans(conn: &mut Conn) -> Result<Vec<(Query, String)>, Error> {
     conn.batch_execute(STOCK).await?;
-    let middle = Key {
-        severity: Severity::Medium,
-        id: Uuid::from_u128(u128::MAX / 2),
-    };
+    let middle = Key { severity: Severity::Medium, id: Uuid::from_u128(u128::MAX / 2) };
     let mut plans = Vec::new();
     for combination in 0..32 {
         let on = |bit: u32| combination >> bit & 1 == 1;
@@ -105,12 +90,7 @@ async fn plans(conn: &mut Conn) -> Result<Vec<(Query, String)>, Error> {
         };
         for order in [Order::Newest, Order::Oldest, Order::MostSevere] {
             for after in [None, Some(middle)] {
-                let query = Query {
-                    filter: filter.clone(),
-                    order,
-                    after,
-                    limit: 51,
-                };
+                let query = Query { filter: filter.clone(), order, after, limit: 51 };
                 let lines: Vec<String> = Explain(statement(&query)).load(conn).await?;
                 plans.push((query, lines.join("\n")));
             }

@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use cqm_proto::customers::v1 as proto;
 use cqm_proto::customers::v1::customer::State;
-use cqm_rpc::{Error, Etag, Mask, PageRequest, ResourceName, Violations, text};
+use cqm_rpc::{Error, Etag, Mask, PageRequest, ResourceName, Violations, text, time};
 use uuid::Uuid;
 
+use super::profile;
 use super::words::Wire;
-use super::{profile, time};
 use crate::domain::contact::DialRegion;
 use crate::domain::customer::{COLLECTION, Customer};
 use crate::domain::profile::{FIELDS, Profile, SourceChannel, tag};
@@ -37,7 +37,8 @@ pub struct Delete {
 #[derive(Debug)]
 pub struct List {
     pub filter: Filter,
-    pub page: PageRequest,
+    /// By id, the newest first.
+    pub page: PageRequest<Uuid>,
 }
 
 impl Get {
@@ -46,16 +47,14 @@ impl Get {
         let id = read_name("name", &message.name, &mut violations);
         let minimum = Etag::parse("minimum_etag", &message.minimum_etag, &mut violations);
         violations.finish()?;
-        Ok(Self {
-            id,
-            minimum_version: minimum.map(Etag::version),
-        })
+        Ok(Self { id, minimum_version: minimum.map(Etag::version) })
     }
 }
 
 /// Reads the profile of a new customer.
 pub fn parse_create(message: &proto::CreateCustomerRequest, now: DateTime<Utc>) -> Result<Profile, Error> {
     let mut violations = Violations::default();
+    violations.optional_request_id(&message.request_id);
     let region = profile::read_region(&message.default_region, &mut violations);
     let profile = read_new(message.customer.as_ref(), region, now, &mut violations);
     violations.finish()?;
@@ -67,11 +66,7 @@ pub fn parse_import(message: &proto::ImportCustomersRequest, now: DateTime<Utc>)
     let mut violations = Violations::default();
     let region = profile::read_region(&message.default_region, &mut violations);
     let profile = read_new(message.customer.as_ref(), region, now, &mut violations);
-    if message
-        .customer
-        .as_ref()
-        .is_some_and(|customer| customer.external_reference.trim().is_empty())
-    {
+    if message.customer.as_ref().is_some_and(|customer| customer.external_reference.trim().is_empty()) {
         violations.required("customer.external_reference");
     }
     violations.finish()?;
@@ -81,6 +76,7 @@ pub fn parse_import(message: &proto::ImportCustomersRequest, now: DateTime<Utc>)
 impl Update {
     pub fn parse(message: &proto::UpdateCustomerRequest, now: DateTime<Utc>) -> Result<Self, Error> {
         let mut violations = Violations::default();
+        violations.optional_request_id(&message.request_id);
         let region = profile::read_region(&message.default_region, &mut violations);
         let etag = Etag::parse("etag", &message.etag, &mut violations);
         let Some(customer) = &message.customer else {
@@ -93,12 +89,7 @@ impl Update {
         let mask = Mask::parse(paths, FIELDS, populated, &mut violations);
         let profile = profile::read(customer, region, now, |field| mask.has(field), &mut violations);
         violations.finish()?;
-        Ok(Self {
-            id,
-            etag,
-            profile,
-            mask,
-        })
+        Ok(Self { id, etag, profile, mask })
     }
 }
 
@@ -107,6 +98,7 @@ impl Delete {
         let mut violations = Violations::default();
         let id = read_name("name", &message.name, &mut violations);
         let etag = Etag::parse("etag", &message.etag, &mut violations);
+        violations.optional_request_id(&message.request_id);
         violations.finish()?;
         Ok(Self { id, etag })
     }
@@ -117,15 +109,13 @@ impl List {
         let mut violations = Violations::default();
         let channel =
             violations.optional_choice::<proto::SourceChannel>("source_channel", message.source_channel);
-        let known_tag = Some(message.tag.as_str())
-            .filter(|tag| !tag.is_empty())
-            .and_then(|text| {
-                let tag = tag(text);
-                if tag.is_none() {
-                    violations.format("tag", "a tag that a customer can have");
-                }
-                tag
-            });
+        let known_tag = Some(message.tag.as_str()).filter(|tag| !tag.is_empty()).and_then(|text| {
+            let tag = tag(text);
+            if tag.is_none() {
+                violations.format("tag", "a tag that a customer can have");
+            }
+            tag
+        });
         let reference = text::line(
             "external_reference",
             &message.external_reference,
@@ -133,12 +123,7 @@ impl List {
             &mut violations,
         );
         let channel_number = message.source_channel.to_string();
-        let query = [
-            "customers",
-            known_tag.as_deref().unwrap_or_default(),
-            &channel_number,
-            &reference,
-        ];
+        let query = ["customers", known_tag.as_deref().unwrap_or_default(), &channel_number, &reference];
         let page = PageRequest::parse(message.page_size, &message.page_token, &query, &mut violations);
         violations.finish()?;
         let filter = Filter {
@@ -172,16 +157,12 @@ fn read_new(
 
 /// The resource as callers see it.
 pub fn write(customer: &Customer) -> proto::Customer {
-    let state = if customer.delete_time.is_some() {
-        State::Deleted
-    } else {
-        State::Active
-    };
+    let state = if customer.delete_time.is_some() { State::Deleted } else { State::Active };
     proto::Customer {
         name: customer.name().to_string(),
         state: state.into(),
-        create_time: time::wire(customer.create_time),
-        update_time: time::wire(customer.update_time),
+        create_time: Some(time::wire(customer.create_time)),
+        update_time: Some(time::wire(customer.update_time)),
         etag: Etag::of(customer.version).to_string(),
         ..profile::write(&customer.profile)
     }

@@ -4,9 +4,9 @@ use cqm_db::log::NewEvent;
 use cqm_proto::events::v1::{
     CustomerCreated, CustomerDeleted, CustomerUpdated, InteractionRecorded, PurchaseRecorded,
 };
-use cqm_rpc::ResourceName;
+use cqm_rpc::{ResourceName, time};
 
-use super::{purchase, time};
+use super::purchase;
 use crate::domain::customer::{COLLECTION, Customer, CustomerEvent};
 use crate::domain::interaction::Interaction;
 use crate::domain::purchase::Purchase;
@@ -37,7 +37,7 @@ pub fn of_purchase(recorded: &Purchase) -> NewEvent {
         purchase: recorded.name(),
         amount: Some(purchase::money(&recorded.facts.amount)),
         quantity: recorded.facts.quantity,
-        purchase_time: time::wire(recorded.facts.purchase_time),
+        purchase_time: Some(time::wire(recorded.facts.purchase_time)),
     };
     NewEvent::new(recorded.name(), ONLY_VERSION, recorded.create_time, &payload)
 }
@@ -46,13 +46,8 @@ pub fn of_interaction(interaction: &Interaction) -> NewEvent {
     let payload = InteractionRecorded {
         customer: ResourceName::new(COLLECTION, interaction.customer_id).to_string(),
         interaction: interaction.name(),
-        kind: interaction.kind.word().to_owned(),
+        kind: interaction.kind.name().to_owned(),
         subject: interaction.subject.clone(),
     };
-    NewEvent::new(
-        interaction.name(),
-        ONLY_VERSION,
-        interaction.create_time,
-        &payload,
-    )
+    NewEvent::new(interaction.name(), ONLY_VERSION, interaction.create_time, &payload)
 }

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use cqm_proto::customers::v1 as proto;
-use cqm_rpc::{Error, PageRequest, Personal, ResourceName, Violations, text};
+use cqm_rpc::{Error, PageRequest, Personal, ResourceName, Violations, text, time};
 use uuid::Uuid;
 
+use super::customer;
 use super::words::Wire;
-use super::{customer, time};
 use crate::domain::interaction::{Interaction, InteractionChannel, InteractionKind};
 
 const MAX_SUMMARY: usize = 2000;
@@ -26,12 +26,14 @@ pub struct Record {
 #[derive(Debug)]
 pub struct List {
     pub customer_id: Uuid,
-    pub page: PageRequest,
+    /// By time, the latest first.
+    pub page: PageRequest<(DateTime<Utc>, Uuid)>,
 }
 
 impl Record {
     pub fn parse(message: &proto::RecordInteractionRequest, now: DateTime<Utc>) -> Result<Self, Error> {
         let mut violations = Violations::default();
+        violations.optional_request_id(&message.request_id);
         let customer_id = customer::read_name("customer", &message.customer, &mut violations);
         let Some(interaction) = &message.interaction else {
             violations.required("interaction");
@@ -40,24 +42,10 @@ impl Record {
         let kind = violations.choice::<proto::interaction::Kind>("interaction.kind", interaction.kind);
         let channel =
             violations.choice::<proto::interaction::Channel>("interaction.channel", interaction.channel);
-        let occur_time = time::past(
-            "interaction.occur_time",
-            interaction.occur_time.as_ref(),
-            now,
-            &mut violations,
-        );
-        let summary = text::block(
-            "interaction.summary",
-            &interaction.summary,
-            MAX_SUMMARY,
-            &mut violations,
-        );
-        let subject = text::line(
-            "interaction.subject",
-            &interaction.subject,
-            MAX_SUBJECT,
-            &mut violations,
-        );
+        let occur_time =
+            time::past("interaction.occur_time", interaction.occur_time.as_ref(), now, &mut violations);
+        let summary = text::block("interaction.summary", &interaction.summary, MAX_SUMMARY, &mut violations);
+        let subject = text::line("interaction.subject", &interaction.subject, MAX_SUBJECT, &mut violations);
         if !subject.is_empty() && !is_resource_name(&subject) {
             violations.format("interaction.subject", "a resource name such as complaints/{uuid}");
         }
@@ -66,14 +54,7 @@ impl Record {
             .and_then(InteractionKind::of)
             .zip(channel.and_then(InteractionChannel::of))
             .ok_or_else(|| Error::internal("an enum passed the violations without a counterpart"))?;
-        Ok(Self {
-            customer_id,
-            kind,
-            channel,
-            occur_time,
-            summary: summary.into(),
-            subject,
-        })
+        Ok(Self { customer_id, kind, channel, occur_time, summary: summary.into(), subject })
     }
 
     pub fn interaction(&self, id: Uuid, now: DateTime<Utc>) -> Interaction {
@@ -117,10 +98,10 @@ pub fn write(interaction: &Interaction) -> proto::Interaction {
         name: interaction.name(),
         kind: interaction.kind.number(),
         channel: interaction.channel.number(),
-        occur_time: time::wire(interaction.occur_time),
+        occur_time: Some(time::wire(interaction.occur_time)),
         summary: interaction.summary.expose().clone(),
         subject: interaction.subject.clone(),
-        create_time: time::wire(interaction.create_time),
+        create_time: Some(time::wire(interaction.create_time)),
     }
 }
 

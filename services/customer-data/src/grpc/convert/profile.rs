@@ -33,12 +33,7 @@ pub(super) fn read(
 ) -> Profile {
     let mut profile = Profile::default();
     if wanted("display_name") {
-        let name = text::required(
-            "customer.display_name",
-            &message.display_name,
-            MAX_NAME,
-            violations,
-        );
+        let name = text::required("customer.display_name", &message.display_name, MAX_NAME, violations);
         profile.display_name = collapse_white_space(&name).into();
     }
     if wanted("phones") {
@@ -49,18 +44,14 @@ pub(super) fn read(
     }
     if wanted("addresses") {
         let field = "customer.addresses";
-        let addresses = bounded(field, &message.addresses, MAX_CONTACTS, violations)
-            .iter()
-            .enumerate();
+        let addresses = bounded(field, &message.addresses, MAX_CONTACTS, violations).iter().enumerate();
         profile.addresses = addresses
             .map(|(index, address)| read_address(&format!("{field}[{index}]"), address, violations))
             .collect();
     }
     if wanted("birthday") {
         let date = message.birthday.as_ref();
-        profile.birthday = date
-            .and_then(|date| read_birthday(date, now, violations))
-            .map(Personal::new);
+        profile.birthday = date.and_then(|date| read_birthday(date, now, violations)).map(Personal::new);
     }
     if wanted("gender") {
         profile.gender = choice::<Gender>("customer.gender", message.gender, violations).map(Personal::new);
@@ -118,30 +109,20 @@ pub(super) fn read_region(code: &str, violations: &mut Violations) -> DialRegion
 fn read_phones(phones: &[proto::Phone], region: DialRegion, violations: &mut Violations) -> Vec<Phone> {
     let field = "customer.phones";
     let mut read: Vec<Phone> = Vec::new();
-    for (index, phone) in bounded(field, phones, MAX_CONTACTS, violations)
-        .iter()
-        .enumerate()
-    {
+    for (index, phone) in bounded(field, phones, MAX_CONTACTS, violations).iter().enumerate() {
         let label = choice::<PhoneLabel>(&format!("{field}[{index}].label"), phone.label, violations);
         let field = format!("{field}[{index}].number");
         let Some(typed) = clean(&field, &phone.number, MAX_NUMBER, violations) else {
             continue;
         };
         let Some(number) = e164(&typed, region) else {
-            violations.format(
-                &field,
-                "a telephone number that can be dialled, without an extension",
-            );
+            violations.format(&field, "a telephone number that can be dialled, without an extension");
             continue;
         };
         if read.iter().any(|other| *other.number.expose() == number) {
             violations.format(&field, "another number than those before it");
         }
-        read.push(Phone {
-            number: number.into(),
-            label,
-            primary: phone.primary,
-        });
+        read.push(Phone { number: number.into(), label, primary: phone.primary });
     }
     if !settle_primary(&mut read, |phone| &mut phone.primary) {
         violations.format(field, "a list with at most one primary number");
@@ -152,10 +133,7 @@ fn read_phones(phones: &[proto::Phone], region: DialRegion, violations: &mut Vio
 fn read_emails(emails: &[proto::Email], violations: &mut Violations) -> Vec<Email> {
     let field = "customer.emails";
     let mut read: Vec<Email> = Vec::new();
-    for (index, message) in bounded(field, emails, MAX_CONTACTS, violations)
-        .iter()
-        .enumerate()
-    {
+    for (index, message) in bounded(field, emails, MAX_CONTACTS, violations).iter().enumerate() {
         let field = format!("{field}[{index}].address");
         let Some(typed) = clean(&field, &message.address, MAX_EMAIL, violations) else {
             continue;
@@ -167,10 +145,7 @@ fn read_emails(emails: &[proto::Email], violations: &mut Violations) -> Vec<Emai
         if read.iter().any(|other| *other.address.expose() == address) {
             violations.format(&field, "another address than those before it");
         }
-        read.push(Email {
-            address: address.into(),
-            primary: message.primary,
-        });
+        read.push(Email { address: address.into(), primary: message.primary });
     }
     if !settle_primary(&mut read, |email| &mut email.primary) {
         violations.format(field, "a list with at most one primary address");
@@ -179,19 +154,12 @@ fn read_emails(emails: &[proto::Email], violations: &mut Violations) -> Vec<Emai
 }
 
 fn read_address(field: &str, message: &proto::Address, violations: &mut Violations) -> PostalAddress {
-    let country = text::required(
-        &format!("{field}.country_code"),
-        &message.country_code,
-        2,
-        violations,
-    );
+    let country = text::required(&format!("{field}.country_code"), &message.country_code, 2, violations);
     let country_code = country.to_ascii_uppercase();
     let is_code = country_code.len() == 2 && country_code.bytes().all(|letter| letter.is_ascii_uppercase());
     if country.chars().count() <= 2 && !country.is_empty() && !is_code {
-        violations.format(
-            &format!("{field}.country_code"),
-            "a country code of ISO 3166-1 alpha-2 such as CN",
-        );
+        violations
+            .format(&format!("{field}.country_code"), "a country code of ISO 3166-1 alpha-2 such as CN");
     }
     let mut part = |name: &str, text: &str, limit| {
         Personal::new(text::line(&format!("{field}.{name}"), text, limit, violations))
@@ -200,34 +168,19 @@ fn read_address(field: &str, message: &proto::Address, violations: &mut Violatio
     let city = part("city", &message.city, MAX_PLACE);
     let postal_code = part("postal_code", &message.postal_code, MAX_POSTAL_CODE);
     let field = format!("{field}.lines");
-    let lines = bounded(&field, &message.lines, MAX_LINES, violations)
-        .iter()
-        .enumerate();
+    let lines = bounded(&field, &message.lines, MAX_LINES, violations).iter().enumerate();
     let lines = lines
         .map(|(index, line)| text::required(&format!("{field}[{index}]"), line, MAX_LINE, violations).into())
         .collect();
-    PostalAddress {
-        country_code,
-        region,
-        city,
-        lines,
-        postal_code,
-    }
+    PostalAddress { country_code, region, city, lines, postal_code }
 }
 
 fn read_birthday(date: &Date, now: DateTime<Utc>, violations: &mut Violations) -> Option<Birthday> {
     let field = "customer.birthday";
     let part = |part: i32| u32::try_from(part).unwrap_or(0);
-    let birthday = Birthday::new(
-        Some(date.year).filter(|year| *year != 0),
-        part(date.month),
-        part(date.day),
-    );
+    let birthday = Birthday::new(Some(date.year).filter(|year| *year != 0), part(date.month), part(date.day));
     match birthday {
-        None => violations.format(
-            field,
-            "a real day with a month and a day; year 0 = the year is not known",
-        ),
+        None => violations.format(field, "a real day with a month and a day; year 0 = the year is not known"),
         Some(day) if day.is_future(now) => violations.range(field, "a day that has come"),
         Some(_) => {}
     }
@@ -238,10 +191,7 @@ fn read_locale(text: &str, violations: &mut Violations) -> Locale {
     if text.is_empty() {
         return Locale::ZhCn;
     }
-    let known = Locale::ALL
-        .iter()
-        .copied()
-        .find(|locale| locale.word().eq_ignore_ascii_case(text));
+    let known = Locale::ALL.iter().copied().find(|locale| locale.name().eq_ignore_ascii_case(text));
     known.unwrap_or_else(|| {
         violations.format("customer.locale", "zh-CN or en");
         Locale::ZhCn
@@ -275,20 +225,14 @@ fn clean(field: &str, text: &str, limit: usize, violations: &mut Violations) -> 
 /// The part of a list that is looked at; what goes beyond the limit is one violation.
 fn bounded<'a, T>(field: &str, list: &'a [T], limit: usize, violations: &mut Violations) -> &'a [T] {
     if list.len() > limit {
-        violations.add(
-            field,
-            reason::FIELD_TOO_LONG,
-            format!("has more than {limit} entries"),
-        );
+        violations.add(field, reason::FIELD_TOO_LONG, format!("has more than {limit} entries"));
     }
     &list[..list.len().min(limit)]
 }
 
 /// An enum that may be left out.
 fn choice<W: Wire>(field: &str, number: i32, violations: &mut Violations) -> Option<W> {
-    violations
-        .optional_choice::<W::Message>(field, number)
-        .and_then(W::of)
+    violations.optional_choice::<W::Message>(field, number).and_then(W::of)
 }
 
 pub(super) fn write(profile: &Profile) -> proto::Customer {
@@ -306,10 +250,7 @@ pub(super) fn write(profile: &Profile) -> proto::Customer {
         emails: profile
             .emails
             .iter()
-            .map(|email| proto::Email {
-                address: email.address.expose().clone(),
-                primary: email.primary,
-            })
+            .map(|email| proto::Email { address: email.address.expose().clone(), primary: email.primary })
             .collect(),
         addresses: profile
             .addresses
@@ -325,14 +266,10 @@ pub(super) fn write(profile: &Profile) -> proto::Customer {
         birthday: profile.birthday.as_ref().map(|birthday| {
             let day = birthday.expose();
             let part = |part: u32| i32::try_from(part).unwrap_or_default();
-            Date {
-                year: day.year().unwrap_or(0),
-                month: part(day.month()),
-                day: part(day.day()),
-            }
+            Date { year: day.year().unwrap_or(0), month: part(day.month()), day: part(day.day()) }
         }),
         gender: number(profile.gender.as_ref().map(|gender| *gender.expose())),
-        locale: profile.locale.word().to_owned(),
+        locale: profile.locale.name().to_owned(),
         source_channel: number(profile.source_channel),
         tags: profile.tags.clone(),
         external_reference: profile.external_reference.clone().unwrap_or_default(),

@@ -4,11 +4,11 @@ use chrono::{DateTime, Utc};
 use cqm_proto::customers::v1 as proto;
 use cqm_proto::customers::v1::record_purchases_request::Owner as OwnerMessage;
 use cqm_proto::google::r#type::Money;
-use cqm_rpc::{Error, PageRequest, Violations, text};
+use cqm_rpc::{Error, PageRequest, Violations, text, time};
 use uuid::Uuid;
 
+use super::customer;
 use super::profile::MAX_EXTERNAL_REFERENCE;
-use super::{customer, time};
 use crate::domain::purchase::{Amount, Purchase, PurchaseFacts};
 
 const MAX_REFERENCE: usize = 128;
@@ -31,7 +31,8 @@ pub struct Row {
 #[derive(Debug)]
 pub struct List {
     pub customer_id: Uuid,
-    pub page: PageRequest,
+    /// By time, the latest first.
+    pub page: PageRequest<(DateTime<Utc>, Uuid)>,
 }
 
 impl Row {
@@ -55,21 +56,12 @@ impl Row {
                 Owner::Id(Uuid::nil())
             }
         };
-        let reference = text::required(
-            "purchase_reference",
-            &message.purchase_reference,
-            MAX_REFERENCE,
-            &mut violations,
-        );
+        let reference =
+            text::required("purchase_reference", &message.purchase_reference, MAX_REFERENCE, &mut violations);
         if message.purchase_time.is_none() {
             violations.required("purchase_time");
         }
-        let purchase_time = time::past(
-            "purchase_time",
-            message.purchase_time.as_ref(),
-            now,
-            &mut violations,
-        );
+        let purchase_time = time::past("purchase_time", message.purchase_time.as_ref(), now, &mut violations);
         let amount = read_amount(message.amount.as_ref(), &mut violations);
         if message.quantity < 1 {
             violations.range("quantity", "1 or more");
@@ -90,11 +82,7 @@ impl Row {
 fn read_amount(money: Option<&Money>, violations: &mut Violations) -> Amount {
     let Some(money) = money else {
         violations.required("amount");
-        return Amount {
-            currency_code: String::new(),
-            units: 0,
-            nanos: 0,
-        };
+        return Amount { currency_code: String::new(), units: 0, nanos: 0 };
     };
     if money.currency_code.is_empty() {
         violations.required("amount.currency_code");
@@ -107,11 +95,7 @@ fn read_amount(money: Option<&Money>, violations: &mut Violations) -> Amount {
     if !(0..1_000_000_000).contains(&money.nanos) {
         violations.range("amount.nanos", "0 to 999,999,999");
     }
-    Amount {
-        currency_code: money.currency_code.clone(),
-        units: money.units,
-        nanos: money.nanos,
-    }
+    Amount { currency_code: money.currency_code.clone(), units: money.units, nanos: money.nanos }
 }
 
 impl List {
@@ -126,11 +110,7 @@ impl List {
 }
 
 pub(super) fn money(amount: &Amount) -> Money {
-    Money {
-        currency_code: amount.currency_code.clone(),
-        units: amount.units,
-        nanos: amount.nanos,
-    }
+    Money { currency_code: amount.currency_code.clone(), units: amount.units, nanos: amount.nanos }
 }
 
 pub fn write(purchase: &Purchase) -> proto::Purchase {
@@ -138,10 +118,10 @@ pub fn write(purchase: &Purchase) -> proto::Purchase {
     proto::Purchase {
         name: purchase.name(),
         purchase_reference: facts.reference.clone(),
-        purchase_time: time::wire(facts.purchase_time),
+        purchase_time: Some(time::wire(facts.purchase_time)),
         amount: Some(money(&facts.amount)),
         quantity: facts.quantity,
         product: facts.product.clone(),
-        create_time: time::wire(purchase.create_time),
+        create_time: Some(time::wire(purchase.create_time)),
     }
 }

@@ -33,7 +33,7 @@ macro_rules! wire {
             }
 
             fn number(self) -> i32 {
-                let name = format!(concat!($prefix, "{}"), self.word());
+                let name = format!(concat!($prefix, "{}"), self.name());
                 <$message>::from_str_name(&name).map_or(0, |message| message as i32)
             }
         })+
@@ -54,17 +54,12 @@ mod tests {
 
     fn every_value_has_its_counterpart<W: Wire + PartialEq + std::fmt::Debug>(all: &[W]) {
         for value in all {
-            let message = W::Message::try_from(value.number())
-                .ok()
-                .expect("a value of the contract");
+            let message = W::Message::try_from(value.number()).ok().expect("a value of the contract");
             assert_eq!(W::of(message), Some(*value));
         }
         // The contract numbers its values from 0 without gaps: one more would be one that the domain lacks.
         let next = i32::try_from(all.len()).unwrap() + 1;
-        assert!(
-            W::Message::try_from(next).is_err(),
-            "the contract has a value beyond {all:?}"
-        );
+        assert!(W::Message::try_from(next).is_err(), "the contract has a value beyond {all:?}");
         assert!(W::Message::try_from(0).ok().and_then(W::of).is_none());
     }
 

@@ -35,37 +35,24 @@ impl Ledger {
     fn new() -> Self {
         let (account, enrolled) = Account::open(CUSTOMER, at(0));
         let (lots, entries, postings) = Default::default();
-        Self {
-            account,
-            lots,
-            entries,
-            postings,
-            versions: vec![enrolled.version],
-            ids: 0,
-        }
+        Self { account, lots, entries, postings, versions: vec![enrolled.version], ids: 0 }
     }
 
     fn earn(&mut self, points: i64, second: u64) -> Result<Change, Refusal> {
         let (time, ids) = (at(second), &mut self.ids);
-        let change = self
-            .account
-            .earn(points, time, &cause(Reason::Purchase, time), || next(ids));
+        let change = self.account.earn(points, time, &cause(Reason::Purchase, time), || next(ids));
         self.keep(change)
     }
 
     fn redeem(&mut self, points: i64, second: u64) -> Result<Change, Refusal> {
         let (time, ids) = (at(second), &mut self.ids);
-        let change = self
-            .account
-            .redeem(points, &self.lots, &cause(Reason::Redemption, time), || next(ids));
+        let change = self.account.redeem(points, &self.lots, &cause(Reason::Redemption, time), || next(ids));
         self.keep(change)
     }
 
     fn deduct(&mut self, points: i64, second: u64) -> Result<Change, Refusal> {
         let (time, ids) = (at(second), &mut self.ids);
-        let change = self
-            .account
-            .deduct(points, &self.lots, &cause(Reason::Adjustment, time), || next(ids));
+        let change = self.account.deduct(points, &self.lots, &cause(Reason::Adjustment, time), || next(ids));
         self.keep(change)
     }
 
@@ -73,11 +60,8 @@ impl Ledger {
         if let Ok(change) = &change {
             self.lots.extend(change.lot.clone());
             for take in &change.takes {
-                let lot = self
-                    .lots
-                    .iter_mut()
-                    .find(|lot| lot.id == take.lot)
-                    .expect("points come out of a lot");
+                let lot =
+                    self.lots.iter_mut().find(|lot| lot.id == take.lot).expect("points come out of a lot");
                 lot.remaining -= take.points;
             }
             self.entries.extend(change.entries.clone());
@@ -95,57 +79,23 @@ impl Ledger {
     fn check(&self) {
         let available = self.balance(Book::Available);
         assert!(available >= 0);
-        assert_eq!(
-            self.lots.iter().map(|lot| lot.remaining).sum::<i64>(),
-            available,
-            "the lots"
-        );
-        assert!(
-            self.lots
-                .iter()
-                .all(|lot| (0..=lot.amount).contains(&lot.remaining))
-        );
-        assert_eq!(
-            self.entries.iter().map(|entry| entry.points).sum::<i64>(),
-            available,
-            "the entries"
-        );
-        assert_eq!(
-            Book::ALL.iter().map(|book| self.balance(*book)).sum::<i64>(),
-            0,
-            "all accounts"
-        );
+        assert_eq!(self.lots.iter().map(|lot| lot.remaining).sum::<i64>(), available, "the lots");
+        assert!(self.lots.iter().all(|lot| (0..=lot.amount).contains(&lot.remaining)));
+        assert_eq!(self.entries.iter().map(|entry| entry.points).sum::<i64>(), available, "the entries");
+        assert_eq!(Book::ALL.iter().map(|book| self.balance(*book)).sum::<i64>(), 0, "all accounts");
         for book in Book::ALL {
-            let postings: Vec<_> = self
-                .postings
-                .iter()
-                .filter(|posting| posting.book == *book)
-                .collect();
+            let postings: Vec<_> = self.postings.iter().filter(|posting| posting.book == *book).collect();
             let sum: i64 = postings.iter().map(|posting| posting.amount).sum();
             assert_eq!(self.balance(*book), sum, "{}", book.name());
             let chain = postings.iter().map(|posting| {
-                let entry = self
-                    .entries
-                    .iter()
-                    .find(|entry| entry.sequence == posting.entry_sequence);
+                let entry = self.entries.iter().find(|entry| entry.sequence == posting.entry_sequence);
                 (*posting, entry.expect("a posting has its entry"))
             });
-            assert_eq!(
-                chain::verify(chain),
-                Ok(self.account.books.head(*book).hash),
-                "{}",
-                book.name()
-            );
+            assert_eq!(chain::verify(chain), Ok(self.account.books.head(*book).hash), "{}", book.name());
         }
         let sequences: Vec<i64> = self.entries.iter().map(|entry| entry.sequence).collect();
-        assert_eq!(
-            sequences,
-            (1..=self.account.member.entry_count).collect::<Vec<_>>()
-        );
-        assert_eq!(
-            self.versions,
-            (1..=self.account.member.version).collect::<Vec<_>>()
-        );
+        assert_eq!(sequences, (1..=self.account.member.entry_count).collect::<Vec<_>>());
+        assert_eq!(self.versions, (1..=self.account.member.version).collect::<Vec<_>>());
     }
 }
 
@@ -160,36 +110,16 @@ fn an_earn_is_a_lot_an_entry_two_postings_and_an_event() {
     let change = ledger.earn(120, 5).unwrap();
     ledger.check();
 
-    let [entry] = change.entries.as_slice() else {
-        panic!("one entry")
-    };
+    let [entry] = change.entries.as_slice() else { panic!("one entry") };
     let lot = change.lot.unwrap();
-    assert_eq!(
-        (lot.amount, lot.remaining, lot.available_at, lot.expires_at),
-        (120, 120, at(5), None)
-    );
-    assert_eq!(
-        (entry.kind, entry.points, entry.balance_after, entry.lot),
-        (Kind::Earn, 120, 120, lot.id)
-    );
-    let sides: Vec<_> = change
-        .postings
-        .iter()
-        .map(|p| (p.book, p.amount, p.balance_after, p.sequence))
-        .collect();
-    assert_eq!(
-        sides,
-        [(Book::Available, 120, 120, 1), (Book::Issued, -120, -120, 1)]
-    );
+    assert_eq!((lot.amount, lot.remaining, lot.available_at, lot.expires_at), (120, 120, at(5), None));
+    assert_eq!((entry.kind, entry.points, entry.balance_after, entry.lot), (Kind::Earn, 120, 120, lot.id));
+    let sides: Vec<_> =
+        change.postings.iter().map(|p| (p.book, p.amount, p.balance_after, p.sequence)).collect();
+    assert_eq!(sides, [(Book::Available, 120, 120, 1), (Book::Issued, -120, -120, 1)]);
     assert_eq!(change.event.version, 2);
     let (entry, source) = (entry.id, "purchases/1".to_owned());
-    let fact = Fact::Earned {
-        entry,
-        points: 120,
-        reason: Reason::Purchase,
-        source,
-        balance: 120,
-    };
+    let fact = Fact::Earned { entry, points: 120, reason: Reason::Purchase, source, balance: 120 };
     assert_eq!(change.event.fact, fact);
 }
 
@@ -202,22 +132,13 @@ fn a_spend_takes_lot_by_lot_and_its_event_names_the_last_entry() {
     let change = ledger.redeem(120, 3).unwrap();
     ledger.check();
 
-    let steps: Vec<_> = change
-        .entries
-        .iter()
-        .map(|e| (e.kind, e.points, e.balance_after))
-        .collect();
+    let steps: Vec<_> = change.entries.iter().map(|e| (e.kind, e.points, e.balance_after)).collect();
     assert_eq!(steps, [(Kind::Redeem, -100, 50), (Kind::Redeem, -20, 30)]);
     assert_eq!(change.entries[0].transaction, change.entries[1].transaction);
     let entry = change.entries[1].id;
     assert_eq!(
         change.event.fact,
-        Fact::Redeemed {
-            entry,
-            points: 120,
-            source: "purchases/1".into(),
-            balance: 30
-        },
+        Fact::Redeemed { entry, points: 120, source: "purchases/1".into(), balance: 30 },
     );
     assert_eq!(ledger.balance(Book::Redeemed), 120);
 }
@@ -229,18 +150,8 @@ fn a_correction_takes_points_back_as_if_they_had_never_been_issued() {
     let change = ledger.deduct(40, 2).unwrap();
     ledger.check();
     assert_eq!(change.entries[0].kind, Kind::Adjust);
-    assert_eq!(
-        (ledger.balance(Book::Issued), ledger.balance(Book::Redeemed)),
-        (-60, 0)
-    );
-    assert!(matches!(
-        change.event.fact,
-        Fact::Deducted {
-            points: 40,
-            balance: 60,
-            ..
-        }
-    ));
+    assert_eq!((ledger.balance(Book::Issued), ledger.balance(Book::Redeemed)), (-60, 0));
+    assert!(matches!(change.event.fact, Fact::Deducted { points: 40, balance: 60, .. }));
 }
 
 #[test]
@@ -262,18 +173,8 @@ fn a_refusal_changes_nothing() {
     let before = ledger.account.clone();
     for refused in [
         (ledger.earn(11, 2), Refusal::Overflow),
-        (
-            ledger.redeem(i64::MAX, 2),
-            Refusal::Insufficient {
-                available: i64::MAX - 10,
-            },
-        ),
-        (
-            ledger.deduct(i64::MAX, 2),
-            Refusal::Insufficient {
-                available: i64::MAX - 10,
-            },
-        ),
+        (ledger.redeem(i64::MAX, 2), Refusal::Insufficient { available: i64::MAX - 10 }),
+        (ledger.deduct(i64::MAX, 2), Refusal::Insufficient { available: i64::MAX - 10 }),
     ] {
         assert_eq!(refused.0, Err(refused.1));
         assert_eq!(ledger.account, before);

@@ -20,59 +20,19 @@ pub fn logged(event: &Event) -> NewEvent {
         Fact::Enrolled => new(event, &proto::MemberEnrolled { member, customer }),
         Fact::Frozen => new(event, &proto::MemberFrozen { member, customer }),
         Fact::Unfrozen => new(event, &proto::MemberUnfrozen { member, customer }),
-        Fact::Earned {
-            entry: id,
-            points,
-            reason,
-            source,
-            balance,
-        } => {
+        Fact::Earned { entry: id, points, reason, source, balance } => {
             let reason = reason.name().to_owned();
             new(
                 event,
-                &proto::PointsEarned {
-                    member,
-                    entry: entry(id),
-                    customer,
-                    points,
-                    reason,
-                    source,
-                    balance,
-                },
+                &proto::PointsEarned { member, entry: entry(id), customer, points, reason, source, balance },
             )
         }
-        Fact::Deducted {
-            entry: id,
-            points,
-            source,
-            balance,
-        } => new(
-            event,
-            &proto::PointsDeducted {
-                member,
-                entry: entry(id),
-                customer,
-                points,
-                source,
-                balance,
-            },
-        ),
-        Fact::Redeemed {
-            entry: id,
-            points,
-            source,
-            balance,
-        } => new(
-            event,
-            &proto::PointsRedeemed {
-                member,
-                entry: entry(id),
-                customer,
-                points,
-                source,
-                balance,
-            },
-        ),
+        Fact::Deducted { entry: id, points, source, balance } => {
+            new(event, &proto::PointsDeducted { member, entry: entry(id), customer, points, source, balance })
+        }
+        Fact::Redeemed { entry: id, points, source, balance } => {
+            new(event, &proto::PointsRedeemed { member, entry: entry(id), customer, points, source, balance })
+        }
     }
 }
 

@@ -4,15 +4,14 @@ use chrono::{DateTime, Utc};
 use cqm_proto::google::r#type::Money;
 use cqm_proto::loyalty::v1 as proto;
 use cqm_proto::loyalty::v1::earn_points_request::Basis as WireBasis;
-use cqm_rpc::{Error, Etag, PageRequest, Violations};
+use cqm_rpc::{Error, Etag, PageRequest, Violations, time};
 use uuid::Uuid;
 
 use super::member::name;
-use super::{request_id, source, time, timestamp};
+use super::source;
 use crate::domain::Refusal;
 use crate::domain::book::Book;
 use crate::domain::earning::Basis;
-
 use crate::domain::ledger::{Account, Entry, Kind, Reason};
 use crate::store::TrialBalance;
 
@@ -35,7 +34,7 @@ impl Earn {
         let customer = super::customer(&message.customer, &mut violations);
         let basis = basis(message.basis.as_ref(), &mut violations);
         let source = source(&message.source, &mut violations);
-        let request_id = request_id(&message.request_id, &mut violations);
+        let request_id = violations.request_id(&message.request_id);
         violations.finish()?;
         Ok(Self {
             customer: customer.expect("no violations, so there is a customer"),
@@ -54,15 +53,8 @@ fn basis(basis: Option<&WireBasis>, violations: &mut Violations) -> Option<Basis
         }
         Some(WireBasis::Purchase(purchase)) => {
             let units = whole_units("purchase.amount", purchase.amount.as_ref(), violations);
-            let time = time(
-                "purchase.purchase_time",
-                purchase.purchase_time.as_ref(),
-                violations,
-            );
-            Some(Basis::Purchase {
-                units: units?,
-                time: time?,
-            })
+            let time = time::required("purchase.purchase_time", purchase.purchase_time.as_ref(), violations);
+            Some(Basis::Purchase { units: units?, time: time? })
         }
         Some(WireBasis::Survey(_)) => Some(Basis::Survey),
         Some(WireBasis::Compensation(compensation)) => {
@@ -75,10 +67,7 @@ fn basis(basis: Option<&WireBasis>, violations: &mut Violations) -> Option<Basis
         Some(WireBasis::Adjustment(adjustment)) => {
             let points = adjustment.points;
             if points == 0 || !(-MOST_STATED..=MOST_STATED).contains(&points) {
-                violations.range(
-                    "adjustment.points",
-                    &format!("-{MOST_STATED} to {MOST_STATED} and not 0"),
-                );
+                violations.range("adjustment.points", &format!("-{MOST_STATED} to {MOST_STATED} and not 0"));
             }
             Some(Basis::Adjustment { points })
         }
@@ -124,7 +113,7 @@ impl Redeem {
             violations.range("points", "1 or more");
         }
         let source = source(&message.source, &mut violations);
-        let request_id = request_id(&message.request_id, &mut violations);
+        let request_id = violations.request_id(&message.request_id);
         let etag = Etag::parse("etag", &message.etag, &mut violations);
         violations.finish()?;
         Ok(Self {
@@ -149,8 +138,8 @@ pub fn get_account(message: &proto::GetAccountRequest) -> Result<Uuid, Error> {
 #[derive(Clone, Debug)]
 pub struct ListEntries {
     pub customer: Uuid,
-    pub before: Option<i64>,
-    pub page: PageRequest,
+    /// By sequence, the last first.
+    pub page: PageRequest<i64>,
 }
 
 impl ListEntries {
@@ -160,18 +149,11 @@ impl ListEntries {
         let query = ["entries", &message.customer];
         let page = PageRequest::parse(message.page_size, &message.page_token, &query, &mut violations);
         violations.finish()?;
-        let before = page.after_number()?;
-        Ok(Self {
-            customer: customer.expect("no violations, so there is a customer"),
-            before,
-            page,
-        })
+        Ok(Self { customer: customer.expect("no violations, so there is a customer"), page })
     }
 
     pub fn answer(&self, entries: Vec<Entry>) -> proto::ListEntriesResponse {
-        let page = self
-            .page
-            .page(entries, |entry| entry.sequence.to_be_bytes().to_vec());
+        let page = self.page.page(entries, |entry| entry.sequence);
         proto::ListEntriesResponse {
             entries: page.items.iter().map(entry).collect(),
             next_page_token: page.next_page_token,
@@ -189,10 +171,7 @@ pub fn earned(earned: Option<&Entry>, to: &Account) -> proto::EarnPointsResponse
 }
 
 pub fn redeemed(entries: &[Entry], from: &Account) -> proto::RedeemPointsResponse {
-    proto::RedeemPointsResponse {
-        entries: entries.iter().map(entry).collect(),
-        account: Some(account(from)),
-    }
+    proto::RedeemPointsResponse { entries: entries.iter().map(entry).collect(), account: Some(account(from)) }
 }
 
 pub fn account(account: &Account) -> proto::Account {
@@ -237,7 +216,7 @@ fn entry(entry: &Entry) -> proto::Entry {
         source: entry.source.clone(),
         lot: entry.lot.as_hyphenated().to_string(),
         actor: entry.actor.clone(),
-        create_time: Some(timestamp(entry.create_time)),
+        create_time: Some(time::wire(entry.create_time)),
     }
 }
 
@@ -262,7 +241,7 @@ pub fn trial_balance(
         difference: fit(difference)?,
         members: balance.members,
         entries: fit(balance.entries)?,
-        read_time: Some(timestamp(read_time)),
+        read_time: Some(time::wire(read_time)),
     })
 }
 

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use cqm_proto::loyalty::v1 as proto;
-use cqm_rpc::{Error, Etag, PageRequest, ResourceName, Violations, reason};
+use cqm_rpc::{Error, Etag, PageRequest, ResourceName, Violations, time};
 use uuid::Uuid;
 
-use super::{CUSTOMERS, MEMBERS, timestamp};
+use super::{CUSTOMERS, MEMBERS};
 use crate::domain::member::{Member, State};
 
 /// A customer is to become a member.
@@ -18,10 +18,9 @@ impl Create {
     pub fn parse(message: &proto::CreateMemberRequest) -> Result<Self, Error> {
         let mut violations = Violations::default();
         let customer = super::customer(&message.customer, &mut violations);
+        violations.optional_request_id(&message.request_id);
         violations.finish()?;
-        Ok(Self {
-            customer: customer.expect("no violations, so there is a customer"),
-        })
+        Ok(Self { customer: customer.expect("no violations, so there is a customer") })
     }
 }
 
@@ -42,22 +41,20 @@ pub struct Turn {
 
 impl Turn {
     pub fn freeze(message: &proto::FreezeMemberRequest) -> Result<Self, Error> {
-        Self::parse(&message.name, &message.etag)
+        Self::parse(&message.name, &message.etag, &message.request_id)
     }
 
     pub fn unfreeze(message: &proto::UnfreezeMemberRequest) -> Result<Self, Error> {
-        Self::parse(&message.name, &message.etag)
+        Self::parse(&message.name, &message.etag, &message.request_id)
     }
 
-    fn parse(name: &str, etag: &str) -> Result<Self, Error> {
+    fn parse(name: &str, etag: &str, request_id: &str) -> Result<Self, Error> {
         let mut violations = Violations::default();
         let name = ResourceName::parse(MEMBERS, "name", name, &mut violations);
         let etag = Etag::parse("etag", etag, &mut violations);
+        violations.optional_request_id(request_id);
         violations.finish()?;
-        Ok(Self {
-            customer: name.expect("no violations, so there is a name").id(),
-            etag,
-        })
+        Ok(Self { customer: name.expect("no violations, so there is a name").id(), etag })
     }
 }
 
@@ -65,59 +62,31 @@ impl Turn {
 #[derive(Clone, Debug)]
 pub struct List {
     pub state: Option<State>,
-    pub after: Option<(DateTime<Utc>, Uuid)>,
-    pub page: PageRequest,
+    /// By time of joining, the newest first.
+    pub page: PageRequest<(DateTime<Utc>, Uuid)>,
 }
 
 impl List {
     pub fn parse(message: &proto::ListMembersRequest) -> Result<Self, Error> {
         let mut violations = Violations::default();
-        let state = violations
-            .optional_choice("state", message.state)
-            .map(|state| match state {
-                proto::member::State::Frozen => State::Frozen,
-                // Unspecified is no choice.
-                proto::member::State::Active | proto::member::State::Unspecified => State::Active,
-            });
+        let state = violations.optional_choice("state", message.state).map(|state| match state {
+            proto::member::State::Frozen => State::Frozen,
+            // Unspecified is no choice.
+            proto::member::State::Active | proto::member::State::Unspecified => State::Active,
+        });
         let query = ["members", state.map_or("", State::name)];
         let page = PageRequest::parse(message.page_size, &message.page_token, &query, &mut violations);
-        let after = match page.after.as_deref().map(read_key) {
-            Some(None) => {
-                violations.add(
-                    "page_token",
-                    reason::PAGE_TOKEN_INVALID,
-                    "is not a token of this list",
-                );
-                None
-            }
-            after => after.flatten(),
-        };
         violations.finish()?;
-        Ok(Self { state, after, page })
+        Ok(Self { state, page })
     }
 
     pub fn answer(&self, members: Vec<Member>) -> proto::ListMembersResponse {
-        let page = self.page.page(members, key);
+        let page = self.page.page(members, |member| (member.create_time, member.customer));
         proto::ListMembersResponse {
             members: page.items.iter().map(member).collect(),
             next_page_token: page.next_page_token,
         }
     }
-}
-
-/// Microseconds since 1970, then the customer: the order of the list.
-fn key(member: &Member) -> Vec<u8> {
-    let mut key = member.create_time.timestamp_micros().to_be_bytes().to_vec();
-    key.extend_from_slice(member.customer.as_bytes());
-    key
-}
-
-fn read_key(key: &[u8]) -> Option<(DateTime<Utc>, Uuid)> {
-    let (micros, customer) = key.split_first_chunk::<8>()?;
-    Some((
-        DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?,
-        Uuid::from_slice(customer).ok()?,
-    ))
 }
 
 /// The member of a customer: the same id.
@@ -134,8 +103,8 @@ pub fn member(member: &Member) -> proto::Member {
         name: name(member.customer).to_string(),
         customer: ResourceName::new(CUSTOMERS, member.customer).to_string(),
         state: state.into(),
-        create_time: Some(timestamp(member.create_time)),
-        update_time: Some(timestamp(member.update_time)),
+        create_time: Some(time::wire(member.create_time)),
+        update_time: Some(time::wire(member.update_time)),
         etag: Etag::of(member.version).to_string(),
     }
 }

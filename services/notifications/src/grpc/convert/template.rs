@@ -14,7 +14,6 @@ use crate::domain::template::{Content, Contents, DEFAULT_LOCALE, LOCALES, Templa
 use crate::domain::text::{CUSTOMER_NAME, is_variable_name};
 
 const MAX_SUBJECT: usize = 200;
-const MAX_BODY: usize = 20_000;
 const MAX_VARIABLES: usize = 50;
 const MUTABLE: [&str; 3] = ["contents", "variables", "channels"];
 
@@ -174,7 +173,8 @@ fn contents(given: &BTreeMap<String, proto::template::Content>, violations: &mut
             continue;
         }
         let subject = text::required(&format!("{field}.subject"), &content.subject, MAX_SUBJECT, violations);
-        let body = text::block(&format!("{field}.body"), &content.body, MAX_BODY, violations);
+        // Whether it is too large is told with its position, as everything that is wrong with a template's text.
+        let body = text::block(&format!("{field}.body"), &content.body, usize::MAX, violations);
         if body.is_empty() {
             violations.required(&format!("{field}.body"));
         }

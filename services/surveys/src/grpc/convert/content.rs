@@ -29,37 +29,18 @@ pub(super) fn title(given: &proto::Questionnaire, violations: &mut Violations) -
 pub(super) fn questions(given: &proto::Questionnaire, violations: &mut Violations) -> Vec<Question> {
     const FIELD: &str = "questionnaire.questions";
     if given.questions.len() > MAX_QUESTIONS {
-        violations.add(
-            FIELD,
-            reason::FIELD_TOO_LONG,
-            format!("has more than {MAX_QUESTIONS} questions"),
-        );
+        violations.add(FIELD, reason::FIELD_TOO_LONG, format!("has more than {MAX_QUESTIONS} questions"));
         return Vec::new();
     }
     let mut seen = HashSet::new();
     let mut read = Vec::new();
     for (index, question) in given.questions.iter().enumerate() {
         let field = format!("{FIELD}[{index}]");
-        identifier(
-            &field,
-            &question.id,
-            &mut seen,
-            "unique in the questionnaire",
-            violations,
-        );
-        let prompt = required_text(
-            &format!("{field}.prompt"),
-            question.prompt.as_ref(),
-            MAX_PROMPT,
-            violations,
-        );
+        identifier(&field, &question.id, &mut seen, "unique in the questionnaire", violations);
+        let prompt =
+            required_text(&format!("{field}.prompt"), question.prompt.as_ref(), MAX_PROMPT, violations);
         if let Some(kind) = kind(&field, question.kind.as_ref(), violations) {
-            read.push(Question {
-                id: question.id.clone(),
-                prompt,
-                required: question.required,
-                kind,
-            });
+            read.push(Question { id: question.id.clone(), prompt, required: question.required, kind });
         }
     }
     read
@@ -73,11 +54,7 @@ fn kind(field: &str, given: Option<&proto::question::Kind>, violations: &mut Vio
     };
     Some(match given {
         Given::SingleChoice(given) => Kind::SingleChoice {
-            choices: choices(
-                &format!("{field}.single_choice.choices"),
-                &given.choices,
-                violations,
-            ),
+            choices: choices(&format!("{field}.single_choice.choices"), &given.choices, violations),
         },
         Given::MultipleChoice(given) => {
             multiple_choice(&format!("{field}.multiple_choice"), given, violations)
@@ -90,10 +67,7 @@ fn kind(field: &str, given: Option<&proto::question::Kind>, violations: &mut Vio
                 given.high_label.as_ref(),
                 violations,
             );
-            Kind::Nps {
-                low_label,
-                high_label,
-            }
+            Kind::Nps { low_label, high_label }
         }
         Given::FreeText(given) => Kind::FreeText {
             max_length: match usize::try_from(given.max_length) {
@@ -126,11 +100,7 @@ fn multiple_choice(field: &str, given: &proto::MultipleChoice, violations: &mut 
     if min_choices > max_choices {
         violations.order(&format!("{field}.min_choices"), "no more than max_choices");
     }
-    Kind::MultipleChoice {
-        choices,
-        min_choices,
-        max_choices,
-    }
+    Kind::MultipleChoice { choices, min_choices, max_choices }
 }
 
 fn rating(field: &str, given: &proto::Rating, violations: &mut Violations) -> Kind {
@@ -146,18 +116,9 @@ fn rating(field: &str, given: &proto::Rating, violations: &mut Violations) -> Ki
     if given.positive_from != 0 && !(2..=scale_max.max(2)).contains(&positive_from) {
         violations.range(&format!("{field}.positive_from"), "2 to scale_max");
     }
-    let (low_label, high_label) = labels(
-        field,
-        given.low_label.as_ref(),
-        given.high_label.as_ref(),
-        violations,
-    );
-    Kind::Rating {
-        scale_max,
-        positive_from,
-        low_label,
-        high_label,
-    }
+    let (low_label, high_label) =
+        labels(field, given.low_label.as_ref(), given.high_label.as_ref(), violations);
+    Kind::Rating { scale_max, positive_from, low_label, high_label }
 }
 
 fn labels(
@@ -167,15 +128,8 @@ fn labels(
     violations: &mut Violations,
 ) -> (LocalizedText, LocalizedText) {
     let mut label = |name: &str, given: Option<&proto::LocalizedText>| {
-        let texts = given.map(|given| {
-            localized(
-                &format!("{field}.{name}"),
-                given,
-                MAX_LABEL,
-                text::line,
-                violations,
-            )
-        });
+        let texts = given
+            .map(|given| localized(&format!("{field}.{name}"), given, MAX_LABEL, text::line, violations));
         texts.unwrap_or_default()
     };
     (label("low_label", low), label("high_label", high))
@@ -192,23 +146,10 @@ fn choices(field: &str, given: &[proto::Choice], violations: &mut Violations) ->
         .enumerate()
         .map(|(index, choice)| {
             let field = format!("{field}[{index}]");
-            identifier(
-                &field,
-                &choice.id,
-                &mut seen,
-                "unique in the question",
-                violations,
-            );
-            let label = required_text(
-                &format!("{field}.label"),
-                choice.label.as_ref(),
-                MAX_LABEL,
-                violations,
-            );
-            Choice {
-                id: choice.id.clone(),
-                label,
-            }
+            identifier(&field, &choice.id, &mut seen, "unique in the question", violations);
+            let label =
+                required_text(&format!("{field}.label"), choice.label.as_ref(), MAX_LABEL, violations);
+            Choice { id: choice.id.clone(), label }
         })
         .collect()
 }
@@ -246,10 +187,7 @@ fn required_text(
         violations.required(field);
         return LocalizedText::default();
     };
-    if !LANGUAGES
-        .iter()
-        .any(|language| given.texts.contains_key(*language))
-    {
+    if !LANGUAGES.iter().any(|language| given.texts.contains_key(*language)) {
         violations.format(field, "in zh-CN or en at least");
     }
     localized(field, given, limit, text::required, violations)
@@ -263,11 +201,7 @@ fn localized(
     violations: &mut Violations,
 ) -> LocalizedText {
     if given.texts.len() > MAX_LANGUAGES {
-        violations.add(
-            field,
-            reason::FIELD_TOO_LONG,
-            format!("has more than {MAX_LANGUAGES} languages"),
-        );
+        violations.add(field, reason::FIELD_TOO_LONG, format!("has more than {MAX_LANGUAGES} languages"));
         return LocalizedText::default();
     }
     let texts = given.texts.iter().map(|(tag, words)| {

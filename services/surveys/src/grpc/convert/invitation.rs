@@ -2,10 +2,10 @@
 
 use chrono::TimeDelta;
 use cqm_proto::surveys::v1 as proto;
-use cqm_rpc::{Error, Etag, PageRequest, ResourceName, Violations};
+use cqm_rpc::{Error, Etag, PageRequest, ResourceName, Violations, time};
 use uuid::Uuid;
 
-use super::{questionnaire, subject, timestamp, version_name};
+use super::{questionnaire, subject, version_name};
 use crate::domain::invitation::{DEFAULT_TTL, Invitation, MAX_TTL, MIN_TTL, State, Subject};
 use crate::domain::questionnaire::Purpose;
 use crate::store::invitations::Filter;
@@ -52,11 +52,10 @@ pub(in crate::grpc) fn invite(message: &proto::CreateInvitationRequest) -> Resul
         violations.range("subject_version", "0 or more");
     }
     let ttl = ttl(message.ttl.as_ref(), &mut violations);
+    violations.optional_request_id(&message.request_id);
     violations.finish()?;
     Ok(Invite {
-        customer_id: customer
-            .expect("no violation means that there is a customer")
-            .id(),
+        customer_id: customer.expect("no violation means that there is a customer").id(),
         target: target.expect("no violation means that there is a target"),
         subject,
         ttl,
@@ -92,19 +91,14 @@ pub(in crate::grpc) fn token(token: &str) -> Result<&str, Error> {
     Ok(token)
 }
 
-pub(in crate::grpc) fn list(message: &proto::ListInvitationsRequest) -> Result<(PageRequest, Filter), Error> {
+pub(in crate::grpc) fn list(
+    message: &proto::ListInvitationsRequest,
+) -> Result<(PageRequest<Uuid>, Filter), Error> {
     let mut violations = Violations::default();
     let customer = ResourceName::parse_optional(CUSTOMERS, "customer", &message.customer, &mut violations);
     let subject = subject("subject", &message.subject, &mut violations);
-    let state = violations
-        .optional_choice("state", message.state)
-        .and_then(read_state);
-    let query = [
-        "invitations",
-        &message.customer,
-        &message.subject,
-        state.map_or("", State::name),
-    ];
+    let state = violations.optional_choice("state", message.state).and_then(read_state);
+    let query = ["invitations", &message.customer, &message.subject, state.map_or("", State::name)];
     let page = PageRequest::parse(message.page_size, &message.page_token, &query, &mut violations);
     violations.finish()?;
     let filter = Filter {
@@ -116,9 +110,7 @@ pub(in crate::grpc) fn list(message: &proto::ListInvitationsRequest) -> Result<(
 }
 
 pub(in crate::grpc) fn answer(invitation: &Invitation) -> proto::Invitation {
-    let response = invitation
-        .response_id
-        .map(|id| ResourceName::new(RESPONSES, id).to_string());
+    let response = invitation.response_id.map(|id| ResourceName::new(RESPONSES, id).to_string());
     proto::Invitation {
         name: ResourceName::new(INVITATIONS, invitation.id).to_string(),
         customer: ResourceName::new(CUSTOMERS, invitation.customer_id).to_string(),
@@ -127,16 +119,16 @@ pub(in crate::grpc) fn answer(invitation: &Invitation) -> proto::Invitation {
         subject_version: invitation.subject.version,
         state: show_state(invitation.state).into(),
         response: response.unwrap_or_default(),
-        expire_time: Some(timestamp(invitation.expire_time)),
-        answer_time: invitation.answer_time.map(timestamp),
-        create_time: Some(timestamp(invitation.create_time)),
-        update_time: Some(timestamp(invitation.update_time)),
+        expire_time: Some(time::wire(invitation.expire_time)),
+        answer_time: invitation.answer_time.map(time::wire),
+        create_time: Some(time::wire(invitation.create_time)),
+        update_time: Some(time::wire(invitation.update_time)),
         etag: Etag::of(invitation.version).to_string(),
     }
 }
 
 fn read_state(state: proto::invitation::State) -> Option<State> {
-    State::ALL.into_iter().find(|known| show_state(*known) == state)
+    State::ALL.iter().copied().find(|known| show_state(*known) == state)
 }
 
 fn show_state(state: State) -> proto::invitation::State {

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use cqm_proto::surveys::v1 as proto;
-use cqm_rpc::{Error, PageRequest, Personal, ResourceName, Violations, reason, text};
+use cqm_rpc::{Error, PageRequest, Personal, ResourceName, Violations, reason, text, time};
 use uuid::Uuid;
 
 use super::content::{MAX_CHOICES, MAX_QUESTIONS, MAX_WORDS};
-use super::{subject, time, timestamp, version_name};
+use super::{subject, version_name};
 use crate::domain::answer::{Answer, Fault, Value, Wrong};
 use crate::domain::response::{Mode, Response};
 use crate::domain::summary::QuestionSummary;
@@ -29,14 +29,9 @@ pub(in crate::grpc) fn submission(
         violations.required("token");
     }
     let answers = answers(&message.answers, &mut violations);
+    violations.optional_request_id(&message.request_id);
     violations.finish()?;
-    Ok((
-        &message.token,
-        Submission {
-            answers,
-            mode: Mode::Online,
-        },
-    ))
+    Ok((&message.token, Submission { answers, mode: Mode::Online }))
 }
 
 pub(in crate::grpc) fn recording(
@@ -45,6 +40,7 @@ pub(in crate::grpc) fn recording(
     let mut violations = Violations::default();
     let name = ResourceName::parse(INVITATIONS, "invitation", &message.invitation, &mut violations);
     let answers = answers(&message.answers, &mut violations);
+    violations.optional_request_id(&message.request_id);
     let mode = match violations.choice("mode", message.mode).and_then(read_mode) {
         Some(Mode::Online) => {
             violations.format("mode", "MODE_PHONE or MODE_FACE_TO_FACE");
@@ -54,20 +50,13 @@ pub(in crate::grpc) fn recording(
     };
     violations.finish()?;
     let mode = mode.expect("no violation means that there is a mode");
-    Ok((
-        name.expect("no violation means that there is a name"),
-        Submission { answers, mode },
-    ))
+    Ok((name.expect("no violation means that there is a name"), Submission { answers, mode }))
 }
 
 /// Everything that can be told without knowing the questions.
 fn answers(given: &[proto::Answer], violations: &mut Violations) -> Vec<Answer> {
     if given.len() > MAX_QUESTIONS {
-        violations.add(
-            "answers",
-            reason::FIELD_TOO_LONG,
-            format!("has more than {MAX_QUESTIONS} answers"),
-        );
+        violations.add("answers", reason::FIELD_TOO_LONG, format!("has more than {MAX_QUESTIONS} answers"));
         return Vec::new();
     }
     let mut read = Vec::new();
@@ -76,10 +65,7 @@ fn answers(given: &[proto::Answer], violations: &mut Violations) -> Vec<Answer> 
             violations.required(&format!("answers[{index}].question_id"));
         }
         if let Some(value) = value(index, answer.value.as_ref(), violations) {
-            read.push(Answer {
-                question_id: answer.question_id.clone(),
-                value,
-            });
+            read.push(Answer { question_id: answer.question_id.clone(), value });
         }
     }
     read
@@ -118,27 +104,19 @@ pub(in crate::grpc) fn faults(answers: &[Answer], faults: Vec<Fault>) -> Error {
     let mut violations = Violations::default();
     for Fault { place, wrong } in faults {
         let answer = place.and_then(|place| Some((place, answers.get(place)?)));
-        let question_id = answer.map_or_else(
-            || "answers".to_owned(),
-            |(place, _)| format!("answers[{place}].question_id"),
-        );
+        let question_id =
+            answer.map_or_else(|| "answers".to_owned(), |(place, _)| format!("answers[{place}].question_id"));
         let value = answer.map_or_else(
             || "answers".to_owned(),
             |(place, answer)| format!("answers[{place}].{}", field_of(&answer.value)),
         );
         match wrong {
-            Wrong::Unknown => violations.add(
-                &question_id,
-                QUESTION_UNKNOWN,
-                "is no question of the questionnaire",
-            ),
+            Wrong::Unknown => {
+                violations.add(&question_id, QUESTION_UNKNOWN, "is no question of the questionnaire")
+            }
             Wrong::Repeated => violations.format(&question_id, "a question that was not answered before"),
             Wrong::Required { question_id } => {
-                violations.add(
-                    &value,
-                    ANSWER_REQUIRED,
-                    format!("must answer the question {question_id}"),
-                );
+                violations.add(&value, ANSWER_REQUIRED, format!("must answer the question {question_id}"));
             }
             Wrong::Kind(expected) => violations.add(&value, ANSWER_KIND, format!("must be {expected}")),
             Wrong::Value(expected) => violations.add(&value, ANSWER_VALUE, format!("must be {expected}")),
@@ -164,7 +142,9 @@ pub(in crate::grpc) fn name(name: &str) -> Result<ResourceName, Error> {
     Ok(name.expect("no violation means that there is a name"))
 }
 
-pub(in crate::grpc) fn list(message: &proto::ListResponsesRequest) -> Result<(PageRequest, Filter), Error> {
+pub(in crate::grpc) fn list(
+    message: &proto::ListResponsesRequest,
+) -> Result<(PageRequest<Uuid>, Filter), Error> {
     let mut violations = Violations::default();
     let customer = ResourceName::parse_optional(CUSTOMERS, "customer", &message.customer, &mut violations);
     let questionnaire = ResourceName::parse_optional(
@@ -174,12 +154,7 @@ pub(in crate::grpc) fn list(message: &proto::ListResponsesRequest) -> Result<(Pa
         &mut violations,
     );
     let subject = subject("subject", &message.subject, &mut violations);
-    let query = [
-        "responses",
-        &message.customer,
-        &message.questionnaire,
-        &message.subject,
-    ];
+    let query = ["responses", &message.customer, &message.questionnaire, &message.subject];
     let page = PageRequest::parse(message.page_size, &message.page_token, &query, &mut violations);
     violations.finish()?;
     let filter = Filter {
@@ -202,17 +177,12 @@ pub(in crate::grpc) struct Summarize {
 
 pub(in crate::grpc) fn summary(message: &proto::SummarizeResponsesRequest) -> Result<Summarize, Error> {
     let mut violations = Violations::default();
-    let name = ResourceName::parse(
-        QUESTIONNAIRES,
-        "questionnaire",
-        &message.questionnaire,
-        &mut violations,
-    );
+    let name = ResourceName::parse(QUESTIONNAIRES, "questionnaire", &message.questionnaire, &mut violations);
     if message.version < 0 {
         violations.range("version", "0 or more");
     }
-    let start = time("start_time", message.start_time.as_ref(), &mut violations);
-    let end = time("end_time", message.end_time.as_ref(), &mut violations);
+    let start = time::optional("start_time", message.start_time.as_ref(), &mut violations);
+    let end = time::optional("end_time", message.end_time.as_ref(), &mut violations);
     if start.is_some_and(|start| end.is_some_and(|end| start > end)) {
         violations.order("start_time", "no later than end_time");
     }
@@ -228,7 +198,7 @@ pub(in crate::grpc) fn summary(message: &proto::SummarizeResponsesRequest) -> Re
 pub(in crate::grpc) fn confirmation(response: &Response) -> proto::SubmitResponseResponse {
     proto::SubmitResponseResponse {
         response: ResourceName::new(RESPONSES, response.id).to_string(),
-        create_time: Some(timestamp(response.create_time)),
+        create_time: Some(time::wire(response.create_time)),
     }
 }
 
@@ -243,7 +213,7 @@ pub(in crate::grpc) fn answer(response: &Response) -> proto::Response {
         answers: response.answers.iter().map(show_answer).collect(),
         dissatisfied: response.dissatisfied,
         mode: show_mode(response.mode).into(),
-        create_time: Some(timestamp(response.create_time)),
+        create_time: Some(time::wire(response.create_time)),
     }
 }
 
@@ -256,10 +226,7 @@ fn show_answer(answer: &Answer) -> proto::Answer {
         Value::Nps(score) => Shown::Nps(*score),
         Value::Words(words) => Shown::Text(words.expose().clone()),
     };
-    proto::Answer {
-        question_id: answer.question_id.clone(),
-        value: Some(value),
-    }
+    proto::Answer { question_id: answer.question_id.clone(), value: Some(value) }
 }
 
 pub(in crate::grpc) fn question_summary(summary: QuestionSummary) -> proto::QuestionSummary {
@@ -295,7 +262,7 @@ pub(in crate::grpc) fn question_summary(summary: QuestionSummary) -> proto::Ques
 }
 
 fn read_mode(mode: proto::response::Mode) -> Option<Mode> {
-    Mode::ALL.into_iter().find(|known| show_mode(*known) == mode)
+    Mode::ALL.iter().copied().find(|known| show_mode(*known) == mode)
 }
 
 fn show_mode(mode: Mode) -> proto::response::Mode {

@@ -13,18 +13,15 @@ pub(in crate::grpc::convert) fn violations<T: std::fmt::Debug>(
     outcome: Result<T, Error>,
 ) -> Vec<(String, Reason)> {
     match outcome {
-        Err(Error::Invalid(violations)) => violations
-            .iter()
-            .map(|violation| (violation.field.clone(), violation.reason))
-            .collect(),
+        Err(Error::Invalid(violations)) => {
+            violations.iter().map(|violation| (violation.field.clone(), violation.reason)).collect()
+        }
         other => panic!("expected violations, got {other:?}"),
     }
 }
 
 pub(in crate::grpc::convert) fn expected(list: &[(&str, Reason)]) -> Vec<(String, Reason)> {
-    list.iter()
-        .map(|(field, reason)| ((*field).to_owned(), *reason))
-        .collect()
+    list.iter().map(|(field, reason)| ((*field).to_owned(), *reason)).collect()
 }
 
 fn complaint() -> wire::Complaint {
@@ -38,10 +35,7 @@ fn complaint() -> wire::Complaint {
 }
 
 fn register(complaint: wire::Complaint) -> Result<Register, Error> {
-    Register::parse(&wire::RegisterComplaintRequest {
-        complaint: Some(complaint),
-        ..Default::default()
-    })
+    Register::parse(&wire::RegisterComplaintRequest { complaint: Some(complaint), ..Default::default() })
 }
 
 #[test]
@@ -58,14 +52,8 @@ fn a_registration_takes_what_the_customer_said_and_nothing_that_the_service_sets
     };
     let Register { matter } = register(said).unwrap();
     assert_eq!(matter.customer.to_string(), CUSTOMER);
-    assert_eq!(
-        (matter.channel, matter.category),
-        (Channel::OnlineChat, Category::Logistics)
-    );
-    assert_eq!(
-        (matter.severity, matter.remedy_sought),
-        (Severity::Critical, Some(Remedy::Refund))
-    );
+    assert_eq!((matter.channel, matter.category), (Channel::OnlineChat, Category::Logistics));
+    assert_eq!((matter.severity, matter.remedy_sought), (Severity::Critical, Some(Remedy::Refund)));
     assert_eq!(matter.subject.expose(), "the parcel\u{a0}came late");
     assert_eq!(matter.description.expose(), "line one\nline two");
     assert_eq!(matter.remedy_note.expose(), "all of it");
@@ -141,43 +129,19 @@ fn every_verb_says_what_is_wrong_with_its_target() {
         };
     }
     check!(Acknowledge, AcknowledgeComplaintRequest { ..Default::default() });
-    check!(
-        Assign,
-        AssignComplaintRequest {
-            assignee: "agent-7".to_owned(),
-            ..Default::default()
-        }
-    );
-    check!(
-        StartInvestigation,
-        StartInvestigationRequest { ..Default::default() }
-    );
+    check!(Assign, AssignComplaintRequest { assignee: "agent-7".to_owned(), ..Default::default() });
+    check!(StartInvestigation, StartInvestigationRequest { ..Default::default() });
     check!(
         RecordRootCause,
         RecordRootCauseRequest {
-            root_cause: Some(wire::RootCause {
-                category: 1,
-                explanation: "worn out".to_owned()
-            }),
+            root_cause: Some(wire::RootCause { category: 1, explanation: "worn out".to_owned() }),
             responsible_department: "quality".to_owned(),
             ..Default::default()
         }
     );
-    check!(
-        Resolve,
-        ResolveComplaintRequest {
-            summary: "replaced".to_owned(),
-            ..Default::default()
-        }
-    );
+    check!(Resolve, ResolveComplaintRequest { summary: "replaced".to_owned(), ..Default::default() });
     check!(Close, CloseComplaintRequest { ..Default::default() });
-    check!(
-        Reopen,
-        ReopenComplaintRequest {
-            reason: 1,
-            ..Default::default()
-        }
-    );
+    check!(Reopen, ReopenComplaintRequest { reason: 1, ..Default::default() });
 }
 
 #[test]
@@ -191,16 +155,9 @@ fn an_assignee_is_a_subject() {
     };
     assert_eq!(parse("idp|agent-7@desk").unwrap().assignee, "idp|agent-7@desk");
     assert_eq!(violations(parse("")), expected(&[("assignee", FIELD_REQUIRED)]));
-    assert_eq!(
-        violations(parse(&"a".repeat(129))),
-        expected(&[("assignee", FIELD_TOO_LONG)])
-    );
+    assert_eq!(violations(parse(&"a".repeat(129))), expected(&[("assignee", FIELD_TOO_LONG)]));
     for name in ["Li Lei", "李雷", "agent\n7", "agent\u{202e}"] {
-        assert_eq!(
-            violations(parse(name)),
-            expected(&[("assignee", FIELD_FORMAT)]),
-            "{name:?}"
-        );
+        assert_eq!(violations(parse(name)), expected(&[("assignee", FIELD_FORMAT)]), "{name:?}");
     }
 }
 
@@ -225,10 +182,7 @@ fn a_root_cause_has_a_category_words_and_a_department() {
     assert_eq!(command.found.responsible_department, "warehouse_2");
     assert_eq!(
         violations(parse(None, "")),
-        expected(&[
-            ("root_cause", FIELD_REQUIRED),
-            ("responsible_department", FIELD_REQUIRED)
-        ])
+        expected(&[("root_cause", FIELD_REQUIRED), ("responsible_department", FIELD_REQUIRED)])
     );
     assert_eq!(
         violations(parse(Some(wire::RootCause::default()), "Ware house")),
@@ -240,10 +194,7 @@ fn a_root_cause_has_a_category_words_and_a_department() {
     );
     assert_eq!(
         violations(parse(cause(&"x".repeat(10_001)), &"d".repeat(65))),
-        expected(&[
-            ("root_cause.explanation", FIELD_TOO_LONG),
-            ("responsible_department", FIELD_TOO_LONG)
-        ])
+        expected(&[("root_cause.explanation", FIELD_TOO_LONG), ("responsible_department", FIELD_TOO_LONG)])
     );
 }
 
@@ -258,10 +209,7 @@ fn a_resolution_has_words_and_a_compensation_within_its_limits() {
         })
     };
     assert!(parse("replaced", 0).is_ok());
-    assert_eq!(
-        parse("replaced", 1_000_000).unwrap().compensation_points,
-        1_000_000
-    );
+    assert_eq!(parse("replaced", 1_000_000).unwrap().compensation_points, 1_000_000);
     for points in [-1, 1_000_001, i64::MIN, i64::MAX] {
         assert_eq!(
             violations(parse(" ", points)),
@@ -279,10 +227,7 @@ fn a_reopening_has_a_reason_and_may_have_a_cause() {
         ..Default::default()
     };
     let by_hand = Reopen::parse(&request()).unwrap().reopening;
-    assert_eq!(
-        (by_hand.reason, by_hand.about),
-        (ReopenReason::Dissatisfied, None)
-    );
+    assert_eq!((by_hand.reason, by_hand.about), (ReopenReason::Dissatisfied, None));
     let response = NAME.replace("complaints", "responses");
     let caused = Reopen::parse(&wire::ReopenComplaintRequest {
         caused_by_version: 3,
@@ -293,11 +238,8 @@ fn a_reopening_has_a_reason_and_may_have_a_cause() {
     .reopening;
     assert_eq!((caused.cause, caused.about), (response.clone(), Some(3)));
     assert!(
-        Reopen::parse(&wire::ReopenComplaintRequest {
-            cause: format!("{CUSTOMER}/{response}"),
-            ..request()
-        })
-        .is_ok()
+        Reopen::parse(&wire::ReopenComplaintRequest { cause: format!("{CUSTOMER}/{response}"), ..request() })
+            .is_ok()
     );
 
     assert_eq!(
@@ -315,22 +257,8 @@ fn a_reopening_has_a_reason_and_may_have_a_cause() {
             ("cause", FIELD_FORMAT),
         ])
     );
-    for cause in [
-        "responses",
-        "responses/",
-        "responses/7",
-        "/",
-        &NAME.to_uppercase(),
-        &format!("{NAME}/x"),
-    ] {
-        let message = wire::ReopenComplaintRequest {
-            cause: cause.to_owned(),
-            ..request()
-        };
-        assert_eq!(
-            violations(Reopen::parse(&message)),
-            expected(&[("cause", FIELD_FORMAT)]),
-            "{cause}"
-        );
+    for cause in ["responses", "responses/", "responses/7", "/", &NAME.to_uppercase(), &format!("{NAME}/x")] {
+        let message = wire::ReopenComplaintRequest { cause: cause.to_owned(), ..request() };
+        assert_eq!(violations(Reopen::parse(&message)), expected(&[("cause", FIELD_FORMAT)]), "{cause}");
     }
 }

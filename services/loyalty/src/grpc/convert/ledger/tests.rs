@@ -10,15 +10,8 @@ const REQUEST: &str = "01890a5d-ac96-774b-bcce-b302099a8058";
 
 fn purchase(currency: &str, units: i64, nanos: i32) -> WireBasis {
     WireBasis::Purchase(proto::PurchaseBasis {
-        amount: Some(Money {
-            currency_code: currency.into(),
-            units,
-            nanos,
-        }),
-        purchase_time: Some(Timestamp {
-            seconds: 1_000_000,
-            nanos: 0,
-        }),
+        amount: Some(Money { currency_code: currency.into(), units, nanos }),
+        purchase_time: Some(Timestamp { seconds: 1_000_000, nanos: 0 }),
     })
 }
 
@@ -50,21 +43,9 @@ fn violations<T: std::fmt::Debug>(parsed: Result<T, Error>) -> Vec<(String, Why)
 fn a_basis_is_read_as_it_was_stated() {
     let time = DateTime::from_timestamp(1_000_000, 0).unwrap();
     for (wire, basis) in [
-        (
-            purchase("USD", 11, 770_000_000),
-            Basis::Purchase { units: 11, time },
-        ),
-        (
-            purchase("CNY", 0, 990_000_000),
-            Basis::Purchase { units: 0, time },
-        ),
-        (
-            purchase("CNY", i64::MAX, 0),
-            Basis::Purchase {
-                units: i64::MAX,
-                time,
-            },
-        ),
+        (purchase("USD", 11, 770_000_000), Basis::Purchase { units: 11, time }),
+        (purchase("CNY", 0, 990_000_000), Basis::Purchase { units: 0, time }),
+        (purchase("CNY", i64::MAX, 0), Basis::Purchase { units: i64::MAX, time }),
         (WireBasis::Survey(proto::SurveyBasis {}), Basis::Survey),
         (compensation(1), Basis::Compensation { points: 1 }),
         (compensation(1_000_000), Basis::Compensation { points: 1_000_000 }),
@@ -83,78 +64,27 @@ fn a_basis_is_read_as_it_was_stated() {
 #[test]
 fn what_is_wrong_with_a_basis_is_named() {
     let time = Some(Timestamp { seconds: 0, nanos: 0 });
-    let money = |code: &str, units, nanos| {
-        Some(Money {
-            currency_code: code.into(),
-            units,
-            nanos,
-        })
-    };
-    let bought = |amount, purchase_time| {
-        WireBasis::Purchase(proto::PurchaseBasis {
-            amount,
-            purchase_time,
-        })
-    };
+    let money = |code: &str, units, nanos| Some(Money { currency_code: code.into(), units, nanos });
+    let bought = |amount, purchase_time| WireBasis::Purchase(proto::PurchaseBasis { amount, purchase_time });
     for (basis, field, why) in [
         (bought(None, time), "purchase.amount", reason::FIELD_REQUIRED),
-        (
-            bought(money("CNY", 1, 0), None),
-            "purchase.purchase_time",
-            reason::FIELD_REQUIRED,
-        ),
-        (
-            bought(money("", 1, 0), time),
-            "purchase.amount.currency_code",
-            reason::FIELD_REQUIRED,
-        ),
-        (
-            bought(money("cny", 1, 0), time),
-            "purchase.amount.currency_code",
-            reason::FIELD_FORMAT,
-        ),
-        (
-            bought(money("元", 1, 0), time),
-            "purchase.amount.currency_code",
-            reason::FIELD_FORMAT,
-        ),
-        (
-            bought(money("CNYX", 1, 0), time),
-            "purchase.amount.currency_code",
-            reason::FIELD_FORMAT,
-        ),
-        (
-            bought(money("CNY", -1, 0), time),
-            "purchase.amount.units",
-            reason::FIELD_RANGE,
-        ),
-        (
-            bought(money("CNY", 0, -1), time),
-            "purchase.amount.nanos",
-            reason::FIELD_RANGE,
-        ),
-        (
-            bought(money("CNY", 0, 1_000_000_000), time),
-            "purchase.amount.nanos",
-            reason::FIELD_RANGE,
-        ),
+        (bought(money("CNY", 1, 0), None), "purchase.purchase_time", reason::FIELD_REQUIRED),
+        (bought(money("", 1, 0), time), "purchase.amount.currency_code", reason::FIELD_REQUIRED),
+        (bought(money("cny", 1, 0), time), "purchase.amount.currency_code", reason::FIELD_FORMAT),
+        (bought(money("元", 1, 0), time), "purchase.amount.currency_code", reason::FIELD_FORMAT),
+        (bought(money("CNYX", 1, 0), time), "purchase.amount.currency_code", reason::FIELD_FORMAT),
+        (bought(money("CNY", -1, 0), time), "purchase.amount.units", reason::FIELD_RANGE),
+        (bought(money("CNY", 0, -1), time), "purchase.amount.nanos", reason::FIELD_RANGE),
+        (bought(money("CNY", 0, 1_000_000_000), time), "purchase.amount.nanos", reason::FIELD_RANGE),
         (compensation(0), "compensation.points", reason::FIELD_RANGE),
         (compensation(-1), "compensation.points", reason::FIELD_RANGE),
-        (
-            compensation(1_000_001),
-            "compensation.points",
-            reason::FIELD_RANGE,
-        ),
+        (compensation(1_000_001), "compensation.points", reason::FIELD_RANGE),
         (adjustment(0), "adjustment.points", reason::FIELD_RANGE),
         (adjustment(1_000_001), "adjustment.points", reason::FIELD_RANGE),
         (adjustment(-1_000_001), "adjustment.points", reason::FIELD_RANGE),
         (adjustment(i64::MIN), "adjustment.points", reason::FIELD_RANGE),
     ] {
-        assert_eq!(
-            violations(Earn::parse(&earn(basis.clone()))),
-            [(field.to_owned(), why)],
-            "{basis:?}"
-        );
+        assert_eq!(violations(Earn::parse(&earn(basis.clone()))), [(field.to_owned(), why)], "{basis:?}");
     }
 }
 
@@ -174,10 +104,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         ("source", reason::FIELD_FORMAT),
         ("request_id", reason::REQUEST_ID_FORMAT),
     ];
-    assert_eq!(
-        violations(Earn::parse(&wrong)),
-        fields.map(|(field, why)| (field.to_owned(), why))
-    );
+    assert_eq!(violations(Earn::parse(&wrong)), fields.map(|(field, why)| (field.to_owned(), why)));
 
     let empty = [
         ("customer", reason::FIELD_REQUIRED),
@@ -199,22 +126,11 @@ fn everything_that_is_wrong_is_told_at_once() {
 #[test]
 fn an_account_shows_what_was_issued_as_earned() {
     let (member, _) = Member::enrol(Uuid::nil(), DateTime::UNIX_EPOCH);
-    let mut held = Account {
-        member,
-        books: Default::default(),
-    };
-    for (book, debit, credit) in [
-        (Book::Available, 40, 100),
-        (Book::Issued, 100, 0),
-        (Book::Redeemed, 0, 30),
-        (Book::Held, 0, 10),
-    ] {
-        *held.books.head_mut(book) = Head {
-            debit,
-            credit,
-            postings: 1,
-            ..Head::EMPTY
-        };
+    let mut held = Account { member, books: Default::default() };
+    for (book, debit, credit) in
+        [(Book::Available, 40, 100), (Book::Issued, 100, 0), (Book::Redeemed, 0, 30), (Book::Held, 0, 10)]
+    {
+        *held.books.head_mut(book) = Head { debit, credit, postings: 1, ..Head::EMPTY };
     }
     let shown = account(&held);
     assert_eq!((shown.available, shown.pending, shown.held), (60, 0, 10));
@@ -235,8 +151,5 @@ fn a_trial_balance_over_64_bits_is_refused() {
     let over = trial_balance(&balance(most + 1, most), DateTime::UNIX_EPOCH).unwrap_err();
     assert_eq!(over.reason(), crate::error::BALANCE_OVERFLOW);
     let off = trial_balance(&balance(5, 3), DateTime::UNIX_EPOCH).unwrap();
-    assert_eq!(
-        off.difference, 2,
-        "a ledger that does not balance is shown as it is"
-    );
+    assert_eq!(off.difference, 2, "a ledger that does not balance is shown as it is");
 }
