@@ -1,0 +1,183 @@
+//! What follows from what: the whole of what one service is told about another.
+//!
+//! A reaction is a pure function from one event to at most one command. It knows no clock, no configuration and no other
+//! service, and it carries facts, never rules: how many points a purchase is worth is loyalty's to say.
+//!
+//! Its id is part of the command's request id, so it is never used for anything else: a reaction that changes its mind
+//! about past events is a new one with a new id.
+
+use cqm_proto::complaints::v1::{ReopenComplaintRequest, reopen_complaint_request};
+use cqm_proto::events::v1::{
+    ComplaintRegistered, ComplaintResolved, CustomerCreated, CustomerDeleted, CustomerUpdated,
+    InvitationCreated, PurchaseRecorded, ResponseAccepted,
+};
+use cqm_proto::loyalty::v1::earn_points_request::Basis;
+use cqm_proto::loyalty::v1::{CompensationBasis, EarnPointsRequest, PurchaseBasis, SurveyBasis};
+use cqm_proto::notifications::v1::{Contact, PutContactRequest, SendMessageRequest};
+use cqm_proto::surveys::v1::create_invitation_request::Target;
+use cqm_proto::surveys::v1::{CreateInvitationRequest, Purpose};
+use prost::{DecodeError, Message};
+
+use super::command::Command;
+
+/// One reaction.
+#[derive(Clone, Copy)]
+pub(super) struct Reaction {
+    /// Unique for ever, see above.
+    pub id: &'static str,
+    /// The full name of the event's message.
+    pub event_type: &'static str,
+    /// Reads the event's payload and decides.
+    pub decide: fn(&[u8]) -> Result<Option<Command>, DecodeError>,
+}
+
+macro_rules! reactions {
+    ($($id:literal: $event:ident => $decide:ident),* $(,)?) => {
+        pub(super) const REACTIONS: &[Reaction] = &[$(Reaction {
+            id: $id,
+            event_type: concat!("cqm.events.v1.", stringify!($event)),
+            decide: |payload| Ok($decide($event::decode(payload)?)),
+        }),*];
+    };
+}
+
+reactions! {
+    // reaction                       event                 command
+    "customer-created-contact":       CustomerCreated    => created_refreshes_contact,   // NT-06
+    "customer-updated-contact":       CustomerUpdated    => updated_refreshes_contact,
+    "customer-deleted-contact":       CustomerDeleted    => deleted_erases_contact,
+    "purchase-points":                PurchaseRecorded   => purchase_earns_points,       // LY-02
+    "complaint-acknowledgement":      ComplaintRegistered => registered_is_acknowledged, // CP-10, NT-06
+    "complaint-outcome":              ComplaintResolved  => resolved_is_told,            // CP-11
+    "complaint-survey":               ComplaintResolved  => resolved_is_asked_about,     // CP-12
+    "complaint-compensation":         ComplaintResolved  => resolved_compensates,        // LY-12
+    "invitation-message":             InvitationCreated  => invitation_is_sent,          // NT-07
+    "response-points":                ResponseAccepted   => response_earns_points,       // SV-20, LY-04
+    "dissatisfied-reopens-complaint": ResponseAccepted   => dissatisfied_reopens,        // CP-15, SV-23
+}
+
+/// Events that nothing follows from. One that stands neither here nor above parks its aggregate.
+pub(super) const NOTHING_FOLLOWS: &[&str] = &[
+    "cqm.events.v1.ComplaintAcknowledged",
+    "cqm.events.v1.ComplaintAssigned",
+    "cqm.events.v1.ComplaintClosed",
+    "cqm.events.v1.ComplaintInvestigationStarted",
+    "cqm.events.v1.ComplaintReopened",
+    "cqm.events.v1.ComplaintRootCauseRecorded",
+    "cqm.events.v1.InteractionRecorded",
+    "cqm.events.v1.InvitationExpired",
+    "cqm.events.v1.MemberEnrolled",
+    "cqm.events.v1.MemberFrozen",
+    "cqm.events.v1.MemberUnfrozen",
+    "cqm.events.v1.MessageDelivered",
+    "cqm.events.v1.MessageFailed",
+    "cqm.events.v1.PointsDeducted",
+    "cqm.events.v1.PointsEarned",
+    "cqm.events.v1.PointsRedeemed",
+    "cqm.events.v1.QuestionnairePublished",
+];
+
+/// What follows from an event of this type, in order; `None` when nobody has said what does.
+pub(super) fn of(event_type: &str) -> Option<impl Iterator<Item = &'static Reaction>> {
+    let mut reactions = REACTIONS.iter().filter(move |reaction| reaction.event_type == event_type).peekable();
+    (reactions.peek().is_some() || NOTHING_FOLLOWS.contains(&event_type)).then_some(reactions)
+}
+
+fn created_refreshes_contact(event: CustomerCreated) -> Option<Command> {
+    Some(Command::RefreshContact { customer: event.customer, version: event.version })
+}
+
+fn updated_refreshes_contact(event: CustomerUpdated) -> Option<Command> {
+    Some(Command::RefreshContact { customer: event.customer, version: event.version })
+}
+
+fn deleted_erases_contact(event: CustomerDeleted) -> Option<Command> {
+    Some(Command::PutContact(PutContactRequest { contact: Some(erased(event.customer, event.version)) }))
+}
+
+fn purchase_earns_points(event: PurchaseRecorded) -> Option<Command> {
+    let basis = PurchaseBasis { amount: event.amount, purchase_time: event.purchase_time };
+    earn(event.customer, Basis::Purchase(basis), event.purchase)
+}
+
+fn registered_is_acknowledged(event: ComplaintRegistered) -> Option<Command> {
+    send(event.customer, "complaint-acknowledged", [("reference", event.reference)], event.complaint)
+}
+
+fn resolved_is_told(event: ComplaintResolved) -> Option<Command> {
+    send(event.customer, "complaint-resolved", [("reference", event.reference)], event.complaint)
+}
+
+fn resolved_is_asked_about(event: ComplaintResolved) -> Option<Command> {
+    Some(Command::CreateInvitation(CreateInvitationRequest {
+        customer: event.customer,
+        target: Some(Target::Purpose(Purpose::ComplaintHandling.into())),
+        subject: event.complaint,
+        subject_version: event.resolution_version,
+        ..Default::default()
+    }))
+}
+
+fn resolved_compensates(event: ComplaintResolved) -> Option<Command> {
+    let points = Some(event.compensation_points).filter(|points| *points > 0)?;
+    // The resolution, not the complaint: one that was reopened may be compensated again, and a source is rewarded once.
+    let source = format!("{}/resolutions/{}", event.complaint, event.resolution_version);
+    earn(event.customer, Basis::Compensation(CompensationBasis { points }), source)
+}
+
+fn invitation_is_sent(event: InvitationCreated) -> Option<Command> {
+    Some(Command::SendInvitation { invitation: event.invitation, customer: event.customer })
+}
+
+fn response_earns_points(event: ResponseAccepted) -> Option<Command> {
+    if !event.incentive {
+        return None;
+    }
+    earn(event.customer, Basis::Survey(SurveyBasis {}), event.response)
+}
+
+/// Reopens what the customer was asked about: an older resolution than the latest is not reopened for it.
+fn dissatisfied_reopens(event: ResponseAccepted) -> Option<Command> {
+    if !event.dissatisfied || !event.subject.starts_with("complaints/") {
+        return None;
+    }
+    Some(Command::ReopenComplaint(ReopenComplaintRequest {
+        name: event.subject,
+        reason: reopen_complaint_request::Reason::Dissatisfied.into(),
+        caused_by_version: event.subject_version,
+        cause: event.response,
+        ..Default::default()
+    }))
+}
+
+fn earn(customer: String, basis: Basis, source: String) -> Option<Command> {
+    Some(Command::EarnPoints(EarnPointsRequest {
+        customer,
+        basis: Some(basis),
+        source,
+        ..Default::default()
+    }))
+}
+
+fn send<const N: usize>(
+    recipient: String,
+    template: &str,
+    variables: [(&str, String); N],
+    about: String,
+) -> Option<Command> {
+    Some(Command::SendMessage(SendMessageRequest {
+        recipient,
+        template: format!("templates/{template}"),
+        variables: variables.map(|(name, value)| (name.to_owned(), value)).into(),
+        about,
+        ..Default::default()
+    }))
+}
+
+/// The contact of a customer who is gone.
+pub(super) fn erased(customer: String, customer_version: i64) -> Contact {
+    Contact { customer, customer_version, deleted: true, ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests;

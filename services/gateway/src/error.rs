@@ -1,0 +1,40 @@
+//! The gateway's own error reasons, documented in `cqm/gateway/v1/error_reason.proto`.
+
+use cqm_proto::google::rpc;
+use cqm_rpc::{Failure, Reason};
+
+const DOMAIN: &str = "cqm.gateway.v1";
+
+/// No service of the suite has this name.
+pub(crate) const SOURCE_UNKNOWN: Reason = Reason::new(DOMAIN, "SOURCE_UNKNOWN");
+/// The service whose feed is asked does not answer.
+pub(crate) const SOURCE_UNAVAILABLE: Reason = Reason::new(DOMAIN, "SOURCE_UNAVAILABLE");
+/// customer-data's word for a customer that does not exist or was deleted.
+pub(crate) const CUSTOMER_NOT_FOUND: Reason = Reason::new("cqm.customers.v1", "CUSTOMER_NOT_FOUND");
+
+/// Why another service refused, as a word: its reason, or the code where there is none.
+pub(crate) fn word(failure: &Failure) -> &str {
+    if failure.reason.is_empty() { code(failure) } else { &failure.reason }
+}
+
+/// The gRPC status code as the contract spells it.
+pub(crate) fn code(failure: &Failure) -> &'static str {
+    rpc::Code::try_from(i32::from(failure.code)).unwrap_or(rpc::Code::Unknown).as_str_name()
+}
+
+#[cfg(test)]
+mod tests {
+    use cqm_proto::{customers, gateway};
+
+    use super::*;
+
+    #[test]
+    fn the_contract_documents_these_reasons() {
+        for reason in [SOURCE_UNKNOWN, SOURCE_UNAVAILABLE] {
+            let name = format!("ERROR_REASON_{}", reason.name);
+            assert!(gateway::v1::ErrorReason::from_str_name(&name).is_some(), "{name}");
+        }
+        let name = format!("ERROR_REASON_{}", CUSTOMER_NOT_FOUND.name);
+        assert!(customers::v1::ErrorReason::from_str_name(&name).is_some(), "{name}");
+    }
+}

@@ -1,0 +1,176 @@
+//! The coordinator when services, readers or the log itself fail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use cqm_gateway::backend::Backend;
+use cqm_gateway::config::ReadingConfig;
+use cqm_proto::loyalty::v1::EarnPointsResponse;
+use cqm_rpc::{Error, Refusal, reason};
+
+use crate::coordinator::{Scene, purchase, quick};
+use crate::office::event;
+use crate::until;
+
+const PURCHASE: &str = "customers/1/purchases/1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_come_by_itself_is_waited_for_without_an_end() {
+    let scene = Scene::at(Backend::CustomerData).await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    scene.desk.on("EarnPoints", move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        call @ 0..40 if call % 2 == 0 => {
+            Err(Error::Unavailable { reason: reason::STORAGE_UNAVAILABLE, source: None })
+        }
+        0..40 => Err(Error::Conflict { reason: reason::REQUEST_ID_IN_FLIGHT, source: None }),
+        _ => Ok(EarnPointsResponse::default()),
+    });
+    let coordinator = scene.coordinator();
+    scene.source.happened(PURCHASE, 1, &purchase("customers/1", PURCHASE)).await;
+    until("forty tries", || async { calls.load(Ordering::SeqCst) >= 40 }).await;
+    scene.through().await;
+    coordinator.stop().await;
+    assert_eq!(calls.load(Ordering::SeqCst), 41);
+    assert!(scene.source.parked().await.is_empty());
+    // One command, however often it was sent.
+    let ids: std::collections::BTreeSet<String> = scene
+        .desk
+        .seen("EarnPoints")
+        .iter()
+        .map(|seen| seen.read::<cqm_proto::loyalty::v1::EarnPointsRequest>().request_id)
+        .collect();
+    assert_eq!(ids.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_given_long_ago_is_an_answer() {
+    for reason in [reason::REQUEST_ID_EXPIRED, reason::REQUEST_ID_REUSED] {
+        let scene = Scene::at(Backend::CustomerData).await;
+        scene.desk.on::<EarnPointsResponse>("EarnPoints", move |_| Err(Refusal::new(reason).into()));
+        let coordinator = scene.coordinator();
+        scene.source.happened(PURCHASE, 1, &purchase("customers/1", PURCHASE)).await;
+        scene.through().await;
+        coordinator.stop().await;
+        assert!(scene.source.parked().await.is_empty());
+        assert_eq!(scene.desk.seen("EarnPoints").len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_coordinator_works_and_another_takes_over_when_it_falls_silent() {
+    let scene = Scene::at(Backend::CustomerData).await;
+    let ledger = scene.points_ledger();
+    let reader = |name: &str| ReadingConfig { reader: Some(name.to_owned()), ..quick() };
+    let first = scene.coordinator_with(reader("first"));
+    until("the first one's claim", || async { scene.source.cursor().await.reader == "first" }).await;
+    let second = scene.coordinator_with(reader("second"));
+    for number in 0..100 {
+        let name = format!("customers/1/purchases/{number}");
+        scene.source.happened(&name, 1, &purchase("customers/1", &name)).await;
+    }
+    scene.through().await;
+    assert_eq!(scene.source.cursor().await.reader, "first");
+    assert_eq!(scene.desk.seen("EarnPoints").len(), 100, "nothing was sent twice");
+
+    first.stop().await;
+    let name = "customers/1/purchases/last";
+    scene.source.happened(name, 1, &purchase("customers/1", name)).await;
+    scene.through().await;
+    assert_eq!(scene.source.cursor().await.reader, "second");
+    second.stop().await;
+    assert_eq!(ledger.lock().unwrap().len(), 101);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_takes_longer_than_the_lease_keeps_its_claim() {
+    let scene = Scene::with_lease(Backend::CustomerData, Duration::from_millis(1500)).await;
+    scene.desk.stuck("EarnPoints", true);
+    let reading = ReadingConfig { reader: Some("first".to_owned()), ..quick() };
+    let first = scene.coordinator_with(reading.clone());
+    scene.source.happened(PURCHASE, 1, &purchase("customers/1", PURCHASE)).await;
+    until("the command", || async { !scene.desk.seen("EarnPoints").is_empty() }).await;
+    let second = scene.coordinator_with(ReadingConfig { reader: Some("second".to_owned()), ..reading });
+    let started = Instant::now();
+    until("two leases", || async { started.elapsed() > Duration::from_millis(3000) }).await;
+    assert_eq!(scene.source.cursor().await.reader, "first");
+    assert_eq!(scene.desk.seen("EarnPoints").len(), 1);
+    scene.desk.stuck("EarnPoints", false);
+    scene.through().await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_in_the_middle_of_a_batch_is_bounded_and_leaves_the_batch_to_the_next() {
+    let scene = Scene::with_lease(Backend::CustomerData, Duration::from_millis(500)).await;
+    let ledger = scene.points_ledger();
+    scene.desk.stuck("EarnPoints", true);
+    let coordinator = scene.coordinator_with(ReadingConfig { drain: Duration::from_millis(300), ..quick() });
+    let other = "customers/1/purchases/2";
+    scene
+        .source
+        .all_happened(&[
+            event(PURCHASE, 1, &purchase("customers/1", PURCHASE)),
+            event(other, 1, &purchase("customers/1", other)),
+        ])
+        .await;
+    until("the commands", || async { scene.desk.seen("EarnPoints").len() == 2 }).await;
+    let started = Instant::now();
+    coordinator.stop().await;
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert_eq!(scene.source.cursor().await.position, 0, "nothing was acknowledged");
+
+    scene.desk.stuck("EarnPoints", false);
+    let coordinator = scene.coordinator();
+    scene.through().await;
+    coordinator.stop().await;
+    assert_eq!(ledger.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_not_the_one_that_was_read_stops_the_source() {
+    let scene = Scene::at(Backend::CustomerData).await;
+    let coordinator = scene.coordinator();
+    scene.source.happened(PURCHASE, 1, &purchase("customers/1", PURCHASE)).await;
+    scene.through().await;
+    coordinator.stop().await;
+
+    // The source lost its tail and went on with something else.
+    scene
+        .source
+        .tamper("UPDATE event_log SET hash = decode(repeat('ab', 32), 'hex') WHERE position = 1")
+        .await;
+    let other = "customers/1/purchases/2";
+    scene.source.happened(other, 1, &purchase("customers/1", other)).await;
+    let coordinator = scene.coordinator();
+    // The four sources beside it are read; that is how we know that this one had its turn.
+    let started = Instant::now();
+    until("some turns", || async { started.elapsed() > Duration::from_millis(700) }).await;
+    assert_eq!(scene.source.cursor().await.position, 1);
+    assert_eq!(scene.desk.seen("EarnPoints").len(), 1);
+    assert!(scene.source.parked().await.is_empty());
+    let started = Instant::now();
+    coordinator.stop().await;
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_away_is_read_when_it_comes_back() {
+    let scene = Scene::at(Backend::CustomerData).await;
+    let ledger = scene.points_ledger();
+    let coordinator = scene.coordinator();
+    scene.source.happened(PURCHASE, 1, &purchase("customers/1", PURCHASE)).await;
+    scene.through().await;
+    // Every statement fails until the table is back.
+    scene.source.tamper("ALTER TABLE event_head RENAME TO event_head_away").await;
+    let started = Instant::now();
+    until("some turns", || async { started.elapsed() > Duration::from_millis(300) }).await;
+    scene.source.tamper("ALTER TABLE event_head_away RENAME TO event_head").await;
+    let other = "customers/1/purchases/2";
+    scene.source.happened(other, 1, &purchase("customers/1", other)).await;
+    scene.through().await;
+    coordinator.stop().await;
+    assert_eq!(ledger.lock().unwrap().len(), 2);
+}

@@ -1,0 +1,2 @@
+-- The log's own tables are enough for a source of events.
+SELECT 1;
