@@ -16,10 +16,7 @@ pub fn faults(pool: &DescriptorPool) -> Vec<String> {
         faults.extend(method_faults(&options, &method));
     }
     for message in messages(pool).filter(|message| message.package_name() == EVENTS) {
-        for field in message
-            .fields()
-            .filter(|field| holds_personal_data(&options, field, &mut Vec::new()))
-        {
+        for field in message.fields().filter(|field| holds_personal_data(&options, field, &mut Vec::new())) {
             faults.push(format!(
                 "{} holds personal data, which must not stand in an event: carry a resource name instead.",
                 field.full_name()
@@ -32,9 +29,7 @@ pub fn faults(pool: &DescriptorPool) -> Vec<String> {
 fn method_faults(options: &Options, method: &MethodDescriptor) -> Vec<String> {
     let name = method.full_name();
     let Some(policy) = options.policy(method) else {
-        return vec![format!(
-            "{name} has no policy: say with (cqm.options.v1.policy) who may call it."
-        )];
+        return vec![format!("{name} has no policy: say with (cqm.options.v1.policy) who may call it.")];
     };
     let mut faults = Vec::new();
     if policy.roles.is_empty() || policy.roles.iter().any(|role| role == "ROLE_UNSPECIFIED") {
@@ -52,9 +47,7 @@ fn method_faults(options: &Options, method: &MethodDescriptor) -> Vec<String> {
     let reason = !policy.no_request_id_reason.is_empty();
     if read_only(method) {
         if reason {
-            faults.push(format!(
-                "{name} has no side effects and needs no no_request_id_reason."
-            ));
+            faults.push(format!("{name} has no side effects and needs no no_request_id_reason."));
         }
     } else if !keyed && !reason {
         faults.push(format!(
@@ -63,9 +56,7 @@ fn method_faults(options: &Options, method: &MethodDescriptor) -> Vec<String> {
             method.input().full_name()
         ));
     } else if keyed && reason {
-        faults.push(format!(
-            "{name} has a request_id and a no_request_id_reason: drop one of them."
-        ));
+        faults.push(format!("{name} has a request_id and a no_request_id_reason: drop one of them."));
     }
     faults
 }
@@ -82,9 +73,7 @@ fn holds_personal_data(options: &Options, field: &FieldDescriptor, seen: &mut Ve
         return false;
     }
     seen.push(message.full_name().to_owned());
-    message
-        .fields()
-        .any(|field| holds_personal_data(options, &field, seen))
+    message.fields().any(|field| holds_personal_data(options, &field, seen))
 }
 
 /// What a method's policy says.
@@ -103,18 +92,11 @@ pub struct Options {
 
 impl Options {
     pub fn of(pool: &DescriptorPool) -> Self {
-        let find = |name| {
-            pool.get_extension_by_name(name)
-                .expect("the options are compiled with the contracts")
-        };
-        let role = pool
-            .get_enum_by_name("cqm.options.v1.Role")
-            .expect("the roles are compiled with the contracts");
-        Self {
-            policy: find("cqm.options.v1.policy"),
-            personal: find("cqm.options.v1.personal"),
-            role,
-        }
+        let find =
+            |name| pool.get_extension_by_name(name).expect("the options are compiled with the contracts");
+        let role =
+            pool.get_enum_by_name("cqm.options.v1.Role").expect("the roles are compiled with the contracts");
+        Self { policy: find("cqm.options.v1.policy"), personal: find("cqm.options.v1.personal"), role }
     }
 
     pub fn policy(&self, method: &MethodDescriptor) -> Option<Policy> {
@@ -126,12 +108,9 @@ impl Options {
         let policy = value.as_message().expect("a policy is a message");
         let roles = policy.get_field_by_name("roles").expect("a policy has roles");
         let roles = roles.as_list().expect("the roles of a policy are a list");
-        let text = policy
-            .get_field_by_name("no_request_id_reason")
-            .expect("a policy has a reason");
-        let retry_safe = policy
-            .get_field_by_name("retry_safe")
-            .expect("a policy says whether it is retry-safe");
+        let text = policy.get_field_by_name("no_request_id_reason").expect("a policy has a reason");
+        let retry_safe =
+            policy.get_field_by_name("retry_safe").expect("a policy says whether it is retry-safe");
         Some(Policy {
             roles: roles
                 .iter()
@@ -145,19 +124,12 @@ impl Options {
 
     /// The role as it is written in the contract, such as `ROLE_SUPERVISOR`.
     fn role_name(&self, number: i32) -> String {
-        let role = self
-            .role
-            .get_value(number)
-            .expect("a compiled policy names known roles");
+        let role = self.role.get_value(number).expect("a compiled policy names known roles");
         role.name().to_owned()
     }
 
     pub fn is_personal(&self, field: &FieldDescriptor) -> bool {
-        field
-            .options()
-            .get_extension(&self.personal)
-            .as_bool()
-            .unwrap_or_default()
+        field.options().get_extension(&self.personal).as_bool().unwrap_or_default()
     }
 }
 
@@ -184,9 +156,7 @@ pub fn request_id(message: &MessageDescriptor) -> Option<FieldDescriptor> {
 /// Whether the standard option says that the method changes nothing.
 pub fn read_only(method: &MethodDescriptor) -> bool {
     let options = method.options();
-    let level = options
-        .get_field_by_name("idempotency_level")
-        .and_then(|value| value.as_enum_number());
+    let level = options.get_field_by_name("idempotency_level").and_then(|value| value.as_enum_number());
     // MethodOptions.IdempotencyLevel.NO_SIDE_EFFECTS
     level == Some(1)
 }

@@ -29,9 +29,7 @@ pub fn generate(pool: &DescriptorPool, files: tonic_prost_build::FileDescriptorS
             .build_client(false)
             .codec_path("crate::codec::ServerCodec")
             .service_generator(),
-        client: tonic_prost_build::configure()
-            .build_server(false)
-            .service_generator(),
+        client: tonic_prost_build::configure().build_server(false).service_generator(),
     }));
     config.compile_fds(files)
 }

@@ -12,14 +12,9 @@ pub fn policies(pool: &DescriptorPool) -> String {
     let options = Options::of(pool);
     let mut rows: Vec<_> = methods(pool)
         .map(|method| {
-            let policy = options
-                .policy(&method)
-                .expect("a method without a policy does not build");
-            let roles: Vec<_> = policy
-                .roles
-                .iter()
-                .map(|role| format!("Role::{}", variant("ROLE_", role)))
-                .collect();
+            let policy = options.policy(&method).expect("a method without a policy does not build");
+            let roles: Vec<_> =
+                policy.roles.iter().map(|role| format!("Role::{}", variant("ROLE_", role))).collect();
             format!(
                 "MethodPolicy {{ path: {:?}, roles: &[{}], retry_safe: {}, read_only: {} }},\n",
                 path(&method),
@@ -83,20 +78,14 @@ pub fn debugs(pool: &DescriptorPool) -> String {
         write_impl(
             &mut code,
             &type_path(&message),
-            &format!(
-                "f.debug_struct({:?})\n{body}            .finish()",
-                message.name()
-            ),
+            &format!("f.debug_struct({:?})\n{body}            .finish()", message.name()),
         );
         for oneof in oneofs {
             let mut arms = String::new();
             for field in oneof.fields() {
                 let name = field.name().to_upper_camel_case();
-                let (pattern, value) = if options.is_personal(&field) {
-                    ("_", "Hidden")
-                } else {
-                    ("value", "value")
-                };
+                let (pattern, value) =
+                    if options.is_personal(&field) { ("_", "Hidden") } else { ("value", "value") };
                 let _ = writeln!(
                     arms,
                     "            Self::{name}({pattern}) => f.debug_tuple({name:?}).field(&{value}).finish(),"
@@ -147,11 +136,7 @@ fn path(method: &prost_reflect::MethodDescriptor) -> String {
 }
 
 fn type_path(message: &MessageDescriptor) -> String {
-    format!(
-        "{}::{}",
-        module_path(message),
-        message.name().to_upper_camel_case()
-    )
+    format!("{}::{}", module_path(message), message.name().to_upper_camel_case())
 }
 
 /// The module that prost puts the message into.
@@ -173,9 +158,5 @@ fn variant(prefix: &str, value: &str) -> String {
 
 /// The Rust name of a field. Keywords are escaped as prost escapes them, as far as the contracts use any.
 fn ident(name: &str) -> String {
-    if name == "type" {
-        "r#type".to_owned()
-    } else {
-        name.to_owned()
-    }
+    if name == "type" { "r#type".to_owned() } else { name.to_owned() }
 }

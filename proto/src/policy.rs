@@ -27,10 +27,7 @@ static POLICIES: &[MethodPolicy] = include!(concat!(env!("OUT_DIR"), "/policies.
 
 /// The policy of the method with this path; `None` when the suite has no such method, which nobody may call.
 pub fn find(path: &str) -> Option<&'static MethodPolicy> {
-    POLICIES
-        .binary_search_by(|policy| policy.path.cmp(path))
-        .ok()
-        .map(|index| &POLICIES[index])
+    POLICIES.binary_search_by(|policy| policy.path.cmp(path)).ok().map(|index| &POLICIES[index])
 }
 
 /// The policies of all methods, sorted by path.

@@ -70,7 +70,8 @@ async fn killed_processes_lose_nothing_and_double_nothing() {
         let client = async move {
             let mut lives = Vec::new();
             while !over.load(Ordering::Relaxed) {
-                lives.push(live(&callers, &Person::anybody(), (client + lives.len()).is_multiple_of(3)).await);
+                lives
+                    .push(live(&callers, &Person::anybody(), (client + lives.len()).is_multiple_of(3)).await);
             }
             lives
         };

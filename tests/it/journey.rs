@@ -58,8 +58,10 @@ impl Stage {
 }
 
 fn token(keys: &Path, role: &str) -> String {
-    let printed =
-        Command::new(binary("cqm")).args(["token", "--role", role, "--key"]).arg(keys.join("signing.pem")).output();
+    let printed = Command::new(binary("cqm"))
+        .args(["token", "--role", role, "--key"])
+        .arg(keys.join("signing.pem"))
+        .output();
     String::from_utf8(printed.unwrap().stdout).unwrap().trim().to_owned()
 }
 

@@ -7,10 +7,18 @@ use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::customers::v1::{CreateCustomerRequest, Customer, Email, GetCustomerRequest, Phone};
 use cqm_tests::customer::{Callers, Person, live};
 use cqm_tests::{Bearer, Cluster, SERVICES, channel, settled};
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{MetricsService, MetricsServiceServer};
-use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
@@ -108,7 +116,11 @@ async fn a_planted_person_is_found_nowhere_in_clear() {
             emails: vec![Email { address: format!("{}@", person.email), ..Email::default() }],
             ..Customer::default()
         },
-        Customer { display_name: format!("{}\0", person.name), external_reference: person.email.repeat(40), ..Customer::default() },
+        Customer {
+            display_name: format!("{}\0", person.name),
+            external_reference: person.email.repeat(40),
+            ..Customer::default()
+        },
     ];
     for customer in wrong {
         let request = CreateCustomerRequest { customer: Some(customer), ..Default::default() };
@@ -122,7 +134,8 @@ async fn a_planted_person_is_found_nowhere_in_clear() {
 
     // The collector gets spans and metrics a moment later.
     let started = std::time::Instant::now();
-    let spans = ["CreateCustomer", "GetCustomer", "RegisterComplaint", "SendMessage", "PutContact", "SubmitResponse"];
+    let spans =
+        ["CreateCustomer", "GetCustomer", "RegisterComplaint", "SendMessage", "PutContact", "SubmitResponse"];
     let told = |collector: &Collector| {
         let traces = collector.traces.lock().unwrap();
         spans.iter().all(|span| traces.contains(span)) && !collector.metrics.lock().unwrap().is_empty()
@@ -134,12 +147,17 @@ async fn a_planted_person_is_found_nowhere_in_clear() {
     let mut events = String::new();
     for (_, database) in SERVICES {
         for table in ["event_log", "event_pending", "event_parked"] {
-            let sql = format!("SELECT t::text, convert_from(decode(regexp_replace(encode(coalesce(payload, ''), 'hex'), '00', '20', 'g'), 'hex'), 'LATIN1') FROM {table} t");
+            let sql = format!(
+                "SELECT t::text, convert_from(decode(regexp_replace(encode(coalesce(payload, ''), 'hex'), '00', '20', 'g'), 'hex'), 'LATIN1') FROM {table} t"
+            );
             let sql = if table == "event_parked" { format!("SELECT t::text FROM {table} t") } else { sql };
             events.push_str(&cluster.postgres.sql(database, &sql));
         }
     }
-    assert!(events.contains("ComplaintRegistered") && events.contains("CustomerCreated"), "the events were read");
+    assert!(
+        events.contains("ComplaintRegistered") && events.contains("CustomerCreated"),
+        "the events were read"
+    );
     let (keys, redis) = redis_content(&cluster.redis.url()).await;
     assert!(keys > 0, "the cache was used");
     let logs = cluster.logs();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -44,8 +44,9 @@ impl Cluster {
 
         let mut processes = BTreeMap::new();
         let mut backends = String::new();
+        let mut addresses = Addresses::new();
         for (service, database) in SERVICES {
-            let listen = free_address();
+            let listen = addresses.next();
             backends.push_str(&format!("{} = \"http://{listen}\"\n", service.replace('-', "_")));
             let configuration = format!(
                 "[server]\nlisten = \"{listen}\"\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
@@ -56,11 +57,12 @@ impl Cluster {
                 redis.url(),
                 own_section(service, folder.path()),
             );
-            let process = Process::new(folder.path(), service, &format!("cqm-{service}"), &["serve"], &configuration);
+            let process =
+                Process::new(folder.path(), service, &format!("cqm-{service}"), &["serve"], &configuration);
             run(Command::new(&process.program).arg("migrate").env("CQM_CONFIG", &process.configuration));
             processes.insert(service.to_owned(), process);
         }
-        let gateway = free_address();
+        let gateway = addresses.next();
         let configuration = format!(
             "[server]\nlisten = \"{gateway}\"\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
              [service.backends]\n{backends}\
@@ -71,7 +73,7 @@ impl Cluster {
         let serve = Process::new(folder.path(), "gateway", "cqm-gateway", &["serve"], &configuration);
         processes.insert("gateway".to_owned(), serve);
         for name in ["coordinator-1", "coordinator-2"] {
-            let configuration = configuration.replace(&gateway, &free_address());
+            let configuration = configuration.replace(&gateway, &addresses.next());
             let process = Process::new(folder.path(), name, "cqm-gateway", &["coordinate"], &configuration);
             processes.insert(name.to_owned(), process);
         }
@@ -104,7 +106,8 @@ impl Cluster {
 
     /// kill -9 of every coordinator, `meanwhile`, and a new start.
     pub fn without_coordinators(&mut self, meanwhile: impl FnOnce(&Self)) {
-        let names: Vec<String> = self.names().into_iter().filter(|name| name.starts_with("coordinator")).collect();
+        let names: Vec<String> =
+            self.names().into_iter().filter(|name| name.starts_with("coordinator")).collect();
         for name in &names {
             self.processes.get_mut(name).expect("a process of the cluster").kill();
         }
@@ -218,8 +221,23 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// An address that is free now. Somebody may take it before the process does; then the process says so and ends.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener").to_string()
+/// Addresses of one cluster: a loopback host of its own, so that no other cluster and no outgoing connection of
+/// anybody ever has one of its ports while a process of it is down.
+struct Addresses {
+    host: Ipv4Addr,
+    next: u16,
+}
+
+impl Addresses {
+    fn new() -> Self {
+        // 127.0.x.x is where everybody else is.
+        let [a, b, c]: [u8; 3] = rand::random();
+        Self { host: Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254)), next: 50051 }
+    }
+
+    fn next(&mut self) -> String {
+        let address = format!("{}:{}", self.host, self.next);
+        self.next += 1;
+        address
+    }
 }

@@ -164,7 +164,8 @@ async fn complain(callers: &Callers, customer: &str, compensation_points: i64) -
         async move { service.register_complaint(request).await }
     });
     let name = complaint.await.expect("a complaint is registered").name;
-    let acknowledge = AcknowledgeComplaintRequest { name: name.clone(), request_id: fresh(), etag: String::new() };
+    let acknowledge =
+        AcknowledgeComplaintRequest { name: name.clone(), request_id: fresh(), etag: String::new() };
     let acknowledged = again(|| {
         let (mut service, request) = (service.clone(), acknowledge.clone());
         async move { service.acknowledge_complaint(request).await }
@@ -312,7 +313,9 @@ impl Life {
         let expected: BTreeMap<(String, i32), usize> =
             ["complaint-acknowledged", "complaint-resolved", "survey-invitation"]
                 .iter()
-                .flat_map(|key| [Way::Email, Way::InApp].map(|way| ((format!("templates/{key}"), way as i32), 1)))
+                .flat_map(|key| {
+                    [Way::Email, Way::InApp].map(|way| ((format!("templates/{key}"), way as i32), 1))
+                })
                 .collect();
         assert_eq!(count, expected, "{}: messages by template and channel", self.customer);
     }
@@ -328,7 +331,8 @@ impl Life {
 
     async fn messages(&self, callers: &Callers) -> Vec<Message> {
         let service = MessageServiceClient::new(callers.staff.clone());
-        let request = ListMessagesRequest { recipient: self.customer.clone(), page_size: 200, ..Default::default() };
+        let request =
+            ListMessagesRequest { recipient: self.customer.clone(), page_size: 200, ..Default::default() };
         let listed = again(|| {
             let (mut service, request) = (service.clone(), request.clone());
             async move { service.list_messages(request).await }

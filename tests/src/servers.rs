@@ -33,7 +33,17 @@ impl Postgres {
         let data = postgres.folder.join("data");
         let made = postgres
             .command("initdb")
-            .args(["--username", "cqm", "--auth", "trust", "--no-sync", "--encoding", "UTF8", "--locale", "C"])
+            .args([
+                "--username",
+                "cqm",
+                "--auth",
+                "trust",
+                "--no-sync",
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C",
+            ])
             .arg("--pgdata")
             .arg(&data)
             .output()
@@ -53,7 +63,8 @@ impl Postgres {
 
     /// Runs SQL as the suite's own role and returns what it prints, unaligned and without headers.
     pub fn sql(&self, database: &str, sql: &str) -> String {
-        let ran = self.command("psql").args(["-X", "-q", "-A", "-t", "-c", sql, &self.url(database)]).output();
+        let ran =
+            self.command("psql").args(["-X", "-q", "-A", "-t", "-c", sql, &self.url(database)]).output();
         let ran = ran.expect("psql runs");
         assert!(ran.status.success(), "{sql}: {}", String::from_utf8_lossy(&ran.stderr));
         String::from_utf8(ran.stdout).expect("psql prints text")
@@ -69,7 +80,8 @@ impl Postgres {
     pub fn crash(&mut self) {
         let mut server = self.server.take().expect("it runs");
         // SIGQUIT is Postgres' immediate shutdown.
-        let told = Command::new("kill").args(["-QUIT", &server.id().to_string()]).status().expect("kill runs");
+        let told =
+            Command::new("kill").args(["-QUIT", &server.id().to_string()]).status().expect("kill runs");
         assert!(told.success());
         server.wait().expect("Postgres ends");
     }
@@ -89,7 +101,15 @@ impl Postgres {
             .expect("postgres runs");
         self.server = Some(server);
         let give_up = Instant::now() + Duration::from_secs(60);
-        while !self.command("pg_isready").args(["-h"]).arg(&self.folder).stdout(Stdio::null()).status().expect("pg_isready runs").success() {
+        while !self
+            .command("pg_isready")
+            .args(["-h"])
+            .arg(&self.folder)
+            .stdout(Stdio::null())
+            .status()
+            .expect("pg_isready runs")
+            .success()
+        {
             assert!(Instant::now() < give_up, "Postgres does not come up: {}", self.folder.display());
             std::thread::sleep(Duration::from_millis(50));
         }

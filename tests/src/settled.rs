@@ -21,7 +21,11 @@ pub async fn settled(caller: &Caller) {
         let done = sources.len() == 5 && sources.iter().all(|source| source.position == source.head_position);
         quiet = if done && now == heads { quiet + 1 } else { 0 };
         heads = now;
-        assert!(started.elapsed() < PATIENCE, "the coordinator does not catch up: {sources:?}, {:?}", parked(caller).await);
+        assert!(
+            started.elapsed() < PATIENCE,
+            "the coordinator does not catch up: {sources:?}, {:?}",
+            parked(caller).await
+        );
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

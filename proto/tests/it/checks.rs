@@ -65,10 +65,7 @@ fn a_method_needs_a_policy() {
 #[test]
 fn a_policy_needs_roles() {
     let expected = ["cqm.bad.v1.BadService.Do has no roles in its policy: say who may call it."];
-    for policy in [
-        "{retry_safe: true}",
-        "{roles: [ROLE_SUPERVISOR, ROLE_UNSPECIFIED]}",
-    ] {
+    for policy in ["{retry_safe: true}", "{roles: [ROLE_SUPERVISOR, ROLE_UNSPECIFIED]}"] {
         let method =
             format!("rpc Do(KeyedRequest) returns (Done) {{ option (cqm.options.v1.policy) = {policy}; }}");
         assert_eq!(faults_of_method(&method), expected, "{policy}");
@@ -136,10 +133,6 @@ fn an_event_holds_no_personal_data() {
     };
     assert_eq!(
         faults("cqm/events/v1/bad_events.proto", file.to_owned()),
-        [
-            sentence("Inner.email"),
-            sentence("Inner.inner"),
-            sentence("Happened.inners")
-        ]
+        [sentence("Inner.email"), sentence("Inner.inner"), sentence("Happened.inners")]
     );
 }

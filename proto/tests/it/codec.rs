@@ -18,10 +18,7 @@ impl ContactService for Echo {
     }
 
     async fn get_contact(&self, request: Request<GetContactRequest>) -> Result<Response<Contact>, Status> {
-        Ok(Response::new(Contact {
-            name: request.into_inner().name,
-            ..Default::default()
-        }))
+        Ok(Response::new(Contact { name: request.into_inner().name, ..Default::default() }))
     }
 }
 
@@ -45,20 +42,11 @@ async fn assert_malformed(message: &[u8]) {
     assert!(status.message().len() <= 256, "{}", status.message());
 
     let details = rpc::Status::decode(status.details()).unwrap();
-    assert_eq!(
-        (details.code, details.message.as_str()),
-        (Code::InvalidArgument.into(), status.message())
-    );
+    assert_eq!((details.code, details.message.as_str()), (Code::InvalidArgument.into(), status.message()));
     assert_eq!(details.details.len(), 1);
-    assert_eq!(
-        details.details[0].type_url,
-        "type.googleapis.com/google.rpc.ErrorInfo"
-    );
+    assert_eq!(details.details[0].type_url, "type.googleapis.com/google.rpc.ErrorInfo");
     let info = rpc::ErrorInfo::decode(details.details[0].value.as_slice()).unwrap();
-    assert_eq!(
-        (info.reason.as_str(), info.domain.as_str()),
-        ("MALFORMED_MESSAGE", "cqm")
-    );
+    assert_eq!((info.reason.as_str(), info.domain.as_str()), ("MALFORMED_MESSAGE", "cqm"));
 }
 
 /// Groups inside groups, of a field that no message has.
@@ -72,16 +60,7 @@ fn nested(depth: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_message_is_taken() {
-    assert!(
-        send(
-            &GetContactRequest {
-                name: "contacts/1".to_owned()
-            }
-            .encode_to_vec()
-        )
-        .await
-        .is_none()
-    );
+    assert!(send(&GetContactRequest { name: "contacts/1".to_owned() }.encode_to_vec()).await.is_none());
     assert!(send(&nested(50)).await.is_none());
 }
 

@@ -10,22 +10,10 @@ fn customer() -> customers::v1::Customer {
     Customer {
         name: "customers/0190".to_owned(),
         display_name: "planted-name".to_owned(),
-        phones: vec![Phone {
-            number: "planted-number".to_owned(),
-            ..Default::default()
-        }],
-        emails: vec![Email {
-            address: "planted-address".to_owned(),
-            primary: true,
-        }],
-        addresses: vec![Address {
-            city: "planted-city".to_owned(),
-            ..Default::default()
-        }],
-        birthday: Some(Date {
-            year: 77_777,
-            ..Default::default()
-        }),
+        phones: vec![Phone { number: "planted-number".to_owned(), ..Default::default() }],
+        emails: vec![Email { address: "planted-address".to_owned(), primary: true }],
+        addresses: vec![Address { city: "planted-city".to_owned(), ..Default::default() }],
+        birthday: Some(Date { year: 77_777, ..Default::default() }),
         gender: Gender::Female.into(),
         state: State::Active.into(),
         tags: vec!["gold".to_owned()],
@@ -44,12 +32,7 @@ fn assert_hidden(printed: &str) {
 fn a_customer_prints_without_personal_data() {
     let printed = format!("{:?}", customer());
     assert_hidden(&printed);
-    for shown in [
-        r#"name: "customers/0190""#,
-        "state: Active",
-        r#"tags: ["gold"]"#,
-        "gender: [personal]",
-    ] {
+    for shown in [r#"name: "customers/0190""#, "state: Active", r#"tags: ["gold"]"#, "gender: [personal]"] {
         assert!(printed.contains(shown), "{shown} not in {printed}");
     }
     assert_hidden(&format!("{:#?}", customer()));
@@ -60,19 +43,10 @@ fn a_customer_prints_without_personal_data() {
 
 #[test]
 fn what_holds_a_customer_prints_without_personal_data() {
-    let request = customers::v1::UpdateCustomerRequest {
-        customer: Some(customer()),
-        ..Default::default()
-    };
+    let request = customers::v1::UpdateCustomerRequest { customer: Some(customer()), ..Default::default() };
     assert_hidden(&format!("{request:?}"));
-    let section = gateway::v1::ProfileSection {
-        customer: Some(customer()),
-        ..Default::default()
-    };
-    let answer = gateway::v1::GetCustomer360Response {
-        profile: Some(section),
-        ..Default::default()
-    };
+    let section = gateway::v1::ProfileSection { customer: Some(customer()), ..Default::default() };
+    let answer = gateway::v1::GetCustomer360Response { profile: Some(section), ..Default::default() };
     assert_hidden(&format!("{answer:?}"));
 }
 
@@ -89,10 +63,7 @@ fn maps_oneofs_and_secrets_print_without_personal_data() {
     assert_eq!(format!("{:?}", surveys::v1::answer::Value::Nps(9)), "Nps(9)");
     let request = surveys::v1::SubmitResponseRequest {
         token: "planted-token".to_owned(),
-        answers: vec![surveys::v1::Answer {
-            question_id: "q1".to_owned(),
-            value: Some(value),
-        }],
+        answers: vec![surveys::v1::Answer { question_id: "q1".to_owned(), value: Some(value) }],
         ..Default::default()
     };
     let printed = format!("{request:?}");
@@ -102,14 +73,7 @@ fn maps_oneofs_and_secrets_print_without_personal_data() {
 
 #[test]
 fn an_enum_value_of_a_later_version_prints_as_its_number() {
-    let complaint = complaints::v1::Complaint {
-        state: 99,
-        severity: 3,
-        ..Default::default()
-    };
+    let complaint = complaints::v1::Complaint { state: 99, severity: 3, ..Default::default() };
     let printed = format!("{complaint:?}");
-    assert!(
-        printed.contains("state: 99") && printed.contains("severity: High"),
-        "{printed}"
-    );
+    assert!(printed.contains("state: 99") && printed.contains("severity: High"), "{printed}");
 }

@@ -14,19 +14,12 @@ fn every_method_of_the_suite_has_a_policy_and_nothing_else_has_one() {
         .flat_map(|service| service.methods().collect::<Vec<_>>())
         .map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
         .collect();
-    let policies: BTreeSet<_> = policy::all()
-        .iter()
-        .map(|policy| policy.path.to_owned())
-        .collect();
+    let policies: BTreeSet<_> = policy::all().iter().map(|policy| policy.path.to_owned()).collect();
     assert!(methods.len() > 50, "only {} methods", methods.len());
     assert_eq!(methods, policies);
     for policy in policy::all() {
         assert_eq!(policy::find(policy.path), Some(policy));
-        assert!(
-            !policy.roles.is_empty() && !policy.roles.contains(&Role::Unspecified),
-            "{}",
-            policy.path
-        );
+        assert!(!policy.roles.is_empty() && !policy.roles.contains(&Role::Unspecified), "{}", policy.path);
     }
 }
 
@@ -86,24 +79,15 @@ fn the_coordinator_may_do_what_its_reactions_need_and_no_more() {
 
 #[test]
 fn a_mutation_gives_its_request_id() {
-    let request = loyalty::v1::EarnPointsRequest {
-        request_id: "7".to_owned(),
-        ..Default::default()
-    };
+    let request = loyalty::v1::EarnPointsRequest { request_id: "7".to_owned(), ..Default::default() };
     assert_eq!(request.request_id(), "7");
-    assert_eq!(
-        loyalty::v1::EarnPointsRequest::PATH,
-        "/cqm.loyalty.v1.LedgerService/EarnPoints"
-    );
+    assert_eq!(loyalty::v1::EarnPointsRequest::PATH, "/cqm.loyalty.v1.LedgerService/EarnPoints");
 }
 
 #[test]
 fn the_served_descriptors_hold_the_options_and_not_the_comments() {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-    assert!(
-        pool.files()
-            .all(|file| file.file_descriptor_proto().source_code_info.is_none())
-    );
+    assert!(pool.files().all(|file| file.file_descriptor_proto().source_code_info.is_none()));
     let personal = pool.get_extension_by_name("cqm.options.v1.personal").unwrap();
     let customer = pool.get_message_by_name("cqm.customers.v1.Customer").unwrap();
     let is_personal = |name| {

@@ -43,11 +43,7 @@ impl Target {
             .with_context(|| format!("{address} is no address"))?
             .connect_timeout(Duration::from_secs(2))
             .tcp_nodelay(true);
-        Ok(Self {
-            channel: endpoint.connect_lazy(),
-            signer: Signer::read(key)?,
-            role,
-        })
+        Ok(Self { channel: endpoint.connect_lazy(), signer: Signer::read(key)?, role })
     }
 
     /// A client in the role of the command line.

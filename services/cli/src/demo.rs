@@ -35,10 +35,7 @@ pub async fn run(target: &Target, data: &Path, mail: &Path) -> Result<()> {
     let purchases = import::purchases(target, data, Format::Cdnow, &rejected).await?;
     println!("   customers: {}", customers.sentence(&rejected));
     println!("   purchases: {}", purchases.sentence(&rejected));
-    ensure!(
-        customers.rejected + purchases.rejected == 0,
-        "the sample has no bad rows"
-    );
+    ensure!(customers.rejected + purchases.rejected == 0, "the sample has no bad rows");
 
     heading("2. Every purchase becomes points");
     let expected = import::points_of_purchases(data, Format::Cdnow)?;
@@ -46,10 +43,7 @@ pub async fn run(target: &Target, data: &Path, mail: &Path) -> Result<()> {
     let earned = earned(target, &customers.names).await?;
     println!("   points expected from the file {expected:>9}");
     println!("   points earned by its customers {earned:>8}");
-    ensure!(
-        earned == expected,
-        "the ledger does not have the points that the purchases are worth"
-    );
+    ensure!(earned == expected, "the ledger does not have the points that the purchases are worth");
 
     heading("3. A complaint goes wrong and is put right: Wang Fang, in Chinese");
     let fang = story::dissatisfied(target).await?;
@@ -89,16 +83,12 @@ async fn settle(target: &Target) -> Result<()> {
         })
         .await?
         .sources;
-        let (done, all): (i64, i64) = sources.iter().fold((0, 0), |(done, all), source| {
-            (done + source.position, all + source.head_position)
-        });
+        let (done, all): (i64, i64) = sources
+            .iter()
+            .fold((0, 0), |(done, all), source| (done + source.position, all + source.head_position));
         bar.set_length(all.unsigned_abs());
         bar.set_position(done.unsigned_abs());
-        quiet = if done == all && sources.len() == 5 {
-            quiet + 1
-        } else {
-            0
-        };
+        quiet = if done == all && sources.len() == 5 { quiet + 1 } else { 0 };
         if done != last.0 {
             last = (done, Instant::now());
         }
@@ -139,9 +129,7 @@ async fn earned(target: &Target, customers: &[String]) -> Result<i64> {
             Ok(account) => total += account.lifetime_earned,
             // Nobody who has not earned anything is a member.
             Err(error)
-                if error
-                    .downcast_ref::<Failure>()
-                    .is_some_and(|f| f.code == tonic::Code::NotFound) => {}
+                if error.downcast_ref::<Failure>().is_some_and(|f| f.code == tonic::Code::NotFound) => {}
             Err(error) => return Err(error),
         }
     }
@@ -156,15 +144,9 @@ async fn balance(target: &Target) -> Result<()> {
     .await?;
     println!("   {:<28} {:>12} {:>12}", "account", "debit", "credit");
     for account in &books.accounts {
-        println!(
-            "   {:<28} {:>12} {:>12}",
-            account.account, account.debit, account.credit
-        );
+        println!("   {:<28} {:>12} {:>12}", account.account, account.debit, account.credit);
     }
-    println!(
-        "   {} members, {} entries, difference {}",
-        books.members, books.entries, books.difference
-    );
+    println!("   {} members, {} entries, difference {}", books.members, books.entries, books.difference);
     ensure!(books.difference == 0, "the ledger does not balance");
     Ok(())
 }

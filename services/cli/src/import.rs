@@ -39,10 +39,8 @@ pub struct Summary {
 
 impl Summary {
     pub fn sentence(&self, rejected: &Path) -> String {
-        let mut text = format!(
-            "{} new, {} already there, {} rejected",
-            self.created, self.present, self.rejected
-        );
+        let mut text =
+            format!("{} new, {} already there, {} rejected", self.created, self.present, self.rejected);
         if self.rejected > 0 {
             text.push_str(&format!("; the rejected rows and why: {}", rejected.display()));
         }
@@ -102,14 +100,8 @@ async fn run<K: Kind>(target: &Target, records: Vec<Record>, rejected: &Path) ->
         match import.stream(target.client()?).await {
             Ok(()) => {}
             Err(status) if Failure::of(&status).is_transient() => {
-                idle_tries = if import.waiting.len() < before {
-                    0
-                } else {
-                    idle_tries + 1
-                };
-                import
-                    .bar
-                    .set_message(format!("waiting for the suite: {}", status.message()));
+                idle_tries = if import.waiting.len() < before { 0 } else { idle_tries + 1 };
+                import.bar.set_message(format!("waiting for the suite: {}", status.message()));
                 if idle_tries >= TRIES_WITHOUT_PROGRESS {
                     anyhow::bail!("the suite does not answer: {}", Failure::of(&status));
                 }
@@ -136,9 +128,7 @@ impl<K: Kind> Import<K> {
         let style = ProgressStyle::with_template("{prefix:>12} [{bar:40}] {pos}/{len} {per_sec} {msg}")
             .expect("the template is written correctly")
             .progress_chars("=> ");
-        let bar = ProgressBar::new(records.len() as u64)
-            .with_style(style)
-            .with_prefix(K::LABEL);
+        let bar = ProgressBar::new(records.len() as u64).with_style(style).with_prefix(K::LABEL);
         let mut import = Self {
             waiting: BTreeMap::new(),
             rejections: Vec::new(),
@@ -179,10 +169,7 @@ impl<K: Kind> Import<K> {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        Err(Status::new(
-            Code::Unavailable,
-            "the stream ended before every row was answered",
-        ))
+        Err(Status::new(Code::Unavailable, "the stream ended before every row was answered"))
     }
 
     fn answered(&mut self, answered: Answered) {
@@ -225,20 +212,15 @@ impl<K: Kind> Import<K> {
             return Ok(self.summary);
         }
         self.rejections.sort_by_key(|(row, _)| *row);
-        let columns: BTreeSet<&str> = self
-            .records
-            .iter()
-            .flat_map(|record| record.keys().map(String::as_str))
-            .collect();
+        let columns: BTreeSet<&str> =
+            self.records.iter().flat_map(|record| record.keys().map(String::as_str)).collect();
         let path = &self.rejected_path;
         let mut file =
             csv::Writer::from_path(path).with_context(|| format!("cannot write {}", path.display()))?;
         file.write_record(["row", "reason"].into_iter().chain(columns.iter().copied()))?;
         for (row, reason) in &self.rejections {
             let record = &self.records[usize::try_from(*row - 1)?];
-            let cells = columns
-                .iter()
-                .map(|column| record.get(*column).map_or("", String::as_str));
+            let cells = columns.iter().map(|column| record.get(*column).map_or("", String::as_str));
             file.write_record([row.to_string().as_str(), reason].into_iter().chain(cells))?;
         }
         file.flush()?;

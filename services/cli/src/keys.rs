@@ -23,9 +23,7 @@ pub fn make(folder: &Path) -> Result<()> {
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let key = SigningKey::from_bytes(&rand::random());
-    let pem = key
-        .to_pkcs8_pem(LineEnding::LF)
-        .context("the key cannot be written as PEM")?;
+    let pem = key.to_pkcs8_pem(LineEnding::LF).context("the key cannot be written as PEM")?;
     let set = serde_json::json!({ "keys": [{
         "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": KEY_ID,
         "x": URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes()),

@@ -103,13 +103,7 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::DevKeys { folder } => keys::make(&folder),
         Command::Token(options) => token::print(&options),
-        Command::Import {
-            what,
-            file,
-            format,
-            rejected,
-            target,
-        } => {
+        Command::Import { what, file, format, rejected, target } => {
             let rejected = rejected.unwrap_or_else(|| {
                 let mut name = file.clone().into_os_string();
                 name.push(".rejected.csv");

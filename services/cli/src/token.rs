@@ -49,33 +49,17 @@ pub struct Signer(EncodingKey);
 impl Signer {
     pub fn read(path: &Path) -> Result<Self> {
         let pem = std::fs::read(path).with_context(|| {
-            format!(
-                "cannot read the signing key {}; ./scripts/dev up makes it",
-                path.display()
-            )
+            format!("cannot read the signing key {}; ./scripts/dev up makes it", path.display())
         })?;
-        Ok(Self(
-            EncodingKey::from_ed_pem(&pem).context("the signing key is no Ed25519 key in PEM")?,
-        ))
+        Ok(Self(EncodingKey::from_ed_pem(&pem).context("the signing key is no Ed25519 key in PEM")?))
     }
 
     pub fn sign(&self, subject: &str, roles: &[Role], good_for: Duration) -> Result<String> {
         let now = Clock::system().now().timestamp();
         let exp = now + i64::try_from(good_for.as_secs()).context("too long")?;
         let roles = roles.iter().map(|role| role_name(*role)).collect();
-        let claims = Claims {
-            iss: ISSUER,
-            aud: AUDIENCE,
-            sub: subject,
-            iat: now,
-            nbf: now,
-            exp,
-            roles,
-        };
-        let header = Header {
-            kid: Some(KEY_ID.to_owned()),
-            ..Header::new(Algorithm::EdDSA)
-        };
+        let claims = Claims { iss: ISSUER, aud: AUDIENCE, sub: subject, iat: now, nbf: now, exp, roles };
+        let header = Header { kid: Some(KEY_ID.to_owned()), ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, &claims, &self.0).context("the token cannot be signed")
     }
 }
@@ -83,20 +67,14 @@ impl Signer {
 pub fn print(options: &Options) -> Result<()> {
     let subject = options.subject.as_deref().unwrap_or(role_name(options.roles[0]));
     let good_for = Duration::from_secs(options.minutes * 60);
-    println!(
-        "{}",
-        Signer::read(&options.key)?.sign(subject, &options.roles, good_for)?
-    );
+    println!("{}", Signer::read(&options.key)?.sign(subject, &options.roles, good_for)?);
     Ok(())
 }
 
 /// Reads a role's name as it stands in tokens.
 pub fn role(name: &str) -> Result<Role, String> {
     role_from_name(name).ok_or_else(|| {
-        let known: Vec<&str> = (1..)
-            .map_while(|n| Role::try_from(n).ok())
-            .map(role_name)
-            .collect();
+        let known: Vec<&str> = (1..).map_while(|n| Role::try_from(n).ok()).map(role_name).collect();
         format!("there is no such role; there are {}", known.join(", "))
     })
 }

@@ -17,8 +17,8 @@ use cqm_gateway::coordinator::{self, CoordinatorConfig};
 use cqm_gateway::edge::{self, EdgeConfig};
 use cqm_rpc::{BoxError, Clock};
 use cqm_runtime::config::{self, Settings};
-use cqm_runtime::telemetry::TelemetryConfig;
 use cqm_runtime::process::{self, Running, Service};
+use cqm_runtime::telemetry::TelemetryConfig;
 use tokio_util::sync::CancellationToken;
 
 pub use secrets::Secrets;
@@ -147,7 +147,9 @@ async fn start<S: Service>(
         tracing::info!(service = S::NAME, migration = name, "migrated");
     }
     let mut running = process::start::<S>(settings, options.clock.clone(), shutdown).await?;
-    tokio::time::timeout(PATIENCE, running.ready()).await.map_err(|_| format!("{} does not get ready", S::NAME))?;
+    tokio::time::timeout(PATIENCE, running.ready())
+        .await
+        .map_err(|_| format!("{} does not get ready", S::NAME))?;
     Ok(running)
 }
 
@@ -156,7 +158,10 @@ const DRAIN: &str = "[server.drain]\nsettle = \"0s\"\ntimeout = \"10s\"\n";
 
 fn surveys(options: &Options) -> String {
     // Nobody serves this page; the demo and the journeys take the token out of the link.
-    format!("public_url = \"http://localhost/survey/\"\ntoken_keys = [{}]\n", quoted(&options.secrets.token_key))
+    format!(
+        "public_url = \"http://localhost/survey/\"\ntoken_keys = [{}]\n",
+        quoted(&options.secrets.token_key)
+    )
 }
 
 fn notifications(options: &Options) -> String {

@@ -34,7 +34,8 @@ impl Secrets {
         let secrets = Self::generate();
         // Renamed into place: a crash in between leaves no half of it.
         let unfinished = folder.join("secrets.json.new");
-        let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+        let mut file =
+            fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
         file.write_all(&serde_json::to_vec_pretty(&secrets)?)?;
         file.sync_all()?;
         fs::rename(unfinished, path)?;

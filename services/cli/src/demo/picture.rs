@@ -14,9 +14,7 @@ use crate::connect::Target;
 
 /// Profile, points and the timeline across the services.
 pub async fn customer360(target: &Target, told: &Told) -> Result<()> {
-    let request = GetCustomer360Request {
-        customer: told.customer.clone(),
-    };
+    let request = GetCustomer360Request { customer: told.customer.clone() };
     let service = Customer360ServiceClient::new(target.client()?);
     let view = again(|| {
         let (mut service, request) = (service.clone(), request.clone());
@@ -43,11 +41,7 @@ pub async fn customer360(target: &Target, told: &Told) -> Result<()> {
             view.complaints.as_ref().and_then(|s| s.status.as_ref()),
             view.complaints.as_ref().map_or_else(String::new, |s| {
                 let one = |c: &cqm_proto::complaints::v1::Complaint| {
-                    let state = c
-                        .state()
-                        .as_str_name()
-                        .trim_start_matches("STATE_")
-                        .to_lowercase();
+                    let state = c.state().as_str_name().trim_start_matches("STATE_").to_lowercase();
                     format!("{} {state}, reopened {}", c.reference, c.reopen_count)
                 };
                 s.complaints.iter().map(one).collect::<Vec<_>>().join("; ")
@@ -57,11 +51,7 @@ pub async fn customer360(target: &Target, told: &Told) -> Result<()> {
             "surveys",
             view.surveys.as_ref().and_then(|s| s.status.as_ref()),
             view.surveys.as_ref().map_or_else(String::new, |s| {
-                format!(
-                    "{} invitations, {} answers",
-                    s.invitations.len(),
-                    s.responses.len()
-                )
+                format!("{} invitations, {} answers", s.invitations.len(), s.responses.len())
             }),
         ),
         (
@@ -82,10 +72,7 @@ pub async fn customer360(target: &Target, told: &Told) -> Result<()> {
     for (name, status, text) in sections {
         let state = match status.map(|status| status.state()) {
             Some(State::Ok) => "ok".to_owned(),
-            other => format!(
-                "{other:?}: {}",
-                status.map_or("", |status| status.reason.as_str())
-            ),
+            other => format!("{other:?}: {}", status.map_or("", |status| status.reason.as_str())),
         };
         println!("   {name:<12} {state:<6} {text}");
     }
@@ -96,17 +83,8 @@ pub async fn customer360(target: &Target, told: &Told) -> Result<()> {
             .and_then(|time| DateTime::from_timestamp(time.seconds, time.nanos.unsigned_abs()))
             .map(|time| time.format("%H:%M:%S%.3f").to_string())
             .unwrap_or_default();
-        let facts: Vec<String> = item
-            .facts
-            .iter()
-            .map(|(key, value)| format!("{key} {value}"))
-            .collect();
-        println!(
-            "   {time}  {:<14} {:<22} {}",
-            item.source,
-            item.kind,
-            facts.join(", ")
-        );
+        let facts: Vec<String> = item.facts.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        println!("   {time}  {:<14} {:<22} {}", item.source, item.kind, facts.join(", "));
     }
     Ok(())
 }
@@ -124,12 +102,7 @@ pub fn mails(folder: &Path, told: &[&Told]) -> Result<()> {
                 count += 1;
             }
         }
-        ensure!(
-            count > 0,
-            "there is no mail for {} in {}",
-            told.customer,
-            folder.display()
-        );
+        ensure!(count > 0, "there is no mail for {} in {}", told.customer, folder.display());
     }
     Ok(())
 }

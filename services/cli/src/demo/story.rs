@@ -56,14 +56,9 @@ pub async fn dissatisfied(target: &Target) -> Result<Told> {
         "the bad answer has opened the complaint again (reopened {} time)",
         complaint.reopen_count
     ));
-    ensure!(
-        complaint.reopen_count == 1,
-        "it is reopened once, whatever was delivered twice"
-    );
+    ensure!(complaint.reopen_count == 1, "it is reopened once, whatever was delivered twice");
 
-    let complaint = story
-        .resolve(&complaint, "换货并退还运费，补偿 500 积分。", 500)
-        .await?;
+    let complaint = story.resolve(&complaint, "换货并退还运费，补偿 500 积分。", 500).await?;
     story.points(Reason::Compensation, 1).await?;
     story.say("500 points of compensation are in the account");
     let token = story.invitation(2).await?;
@@ -85,9 +80,7 @@ pub async fn satisfied(target: &Target) -> Result<Told> {
         )
         .await?;
     story.mail(&complaint, 1, "the acknowledgement").await?;
-    let complaint = story
-        .handle(&complaint, "The carrier's depot was closed.", "logistics")
-        .await?;
+    let complaint = story.handle(&complaint, "The carrier's depot was closed.", "logistics").await?;
     let complaint = story.resolve(&complaint, "Shipping refunded.", 100).await?;
     story.mail(&complaint, 2, "the outcome").await?;
     let token = story.invitation(1).await?;
@@ -121,15 +114,8 @@ impl Story {
         let request = CreateCustomerRequest {
             customer: Some(Customer {
                 display_name: name.to_owned(),
-                emails: vec![Email {
-                    address: address.clone(),
-                    primary: true,
-                }],
-                phones: vec![Phone {
-                    number: phone.to_owned(),
-                    primary: true,
-                    ..Phone::default()
-                }],
+                emails: vec![Email { address: address.clone(), primary: true }],
+                phones: vec![Phone { number: phone.to_owned(), primary: true, ..Phone::default() }],
                 locale: locale.to_owned(),
                 source_channel: SourceChannel::OnlineRegistration.into(),
                 ..Customer::default()
@@ -143,21 +129,13 @@ impl Story {
             async move { service.create_customer(request).await }
         })
         .await?;
-        let story = Self {
-            client,
-            stranger: target.anonymous(),
-            customer,
-            address,
-        };
+        let story = Self { client, stranger: target.anonymous(), customer, address };
         story.say(&format!("a new customer, {}", story.customer.name));
         Ok(story)
     }
 
     fn told(self) -> Told {
-        Told {
-            customer: self.customer.name,
-            address: self.address,
-        }
+        Told { customer: self.customer.name, address: self.address }
     }
 
     fn say(&self, text: &str) {
@@ -193,21 +171,15 @@ impl Story {
             async move { service.register_complaint(request).await }
         })
         .await?;
-        self.say(&format!(
-            "complaint {} is registered: {subject}",
-            complaint.reference
-        ));
+        self.say(&format!("complaint {} is registered: {subject}", complaint.reference));
         Ok(complaint)
     }
 
     /// Acknowledges, assigns, investigates and finds the cause.
     async fn handle(&self, complaint: &Complaint, cause: &str, department: &str) -> Result<Complaint> {
         let name = complaint.name.clone();
-        let acknowledge = AcknowledgeComplaintRequest {
-            name: name.clone(),
-            request_id: fresh(),
-            etag: String::new(),
-        };
+        let acknowledge =
+            AcknowledgeComplaintRequest { name: name.clone(), request_id: fresh(), etag: String::new() };
         again(|| {
             let (mut service, request) = (self.complaints(), acknowledge.clone());
             async move { service.acknowledge_complaint(request).await }
@@ -224,11 +196,8 @@ impl Story {
             async move { service.assign_complaint(request).await }
         })
         .await?;
-        let start = StartInvestigationRequest {
-            name: name.clone(),
-            request_id: fresh(),
-            etag: String::new(),
-        };
+        let start =
+            StartInvestigationRequest { name: name.clone(), request_id: fresh(), etag: String::new() };
         again(|| {
             let (mut service, request) = (self.complaints(), start.clone());
             async move { service.start_investigation(request).await }
@@ -236,10 +205,7 @@ impl Story {
         .await?;
         let record = RecordRootCauseRequest {
             name,
-            root_cause: Some(RootCause {
-                category: complaint.category,
-                explanation: cause.to_owned(),
-            }),
+            root_cause: Some(RootCause { category: complaint.category, explanation: cause.to_owned() }),
             responsible_department: department.to_owned(),
             request_id: fresh(),
             etag: String::new(),
@@ -249,9 +215,7 @@ impl Story {
             async move { service.record_root_cause(request).await }
         })
         .await?;
-        self.say(&format!(
-            "acknowledged, assigned, investigated; the cause lies with {department}"
-        ));
+        self.say(&format!("acknowledged, assigned, investigated; the cause lies with {department}"));
         Ok(complaint)
     }
 
@@ -278,11 +242,8 @@ impl Story {
     }
 
     async fn close(&self, complaint: &Complaint) -> Result<()> {
-        let request = CloseComplaintRequest {
-            name: complaint.name.clone(),
-            request_id: fresh(),
-            etag: String::new(),
-        };
+        let request =
+            CloseComplaintRequest { name: complaint.name.clone(), request_id: fresh(), etag: String::new() };
         again(|| {
             let (mut service, request) = (self.complaints(), request.clone());
             async move { service.close_complaint(request).await }
@@ -295,9 +256,7 @@ impl Story {
     /// Waits until the complaint has got into a state by the suite's own doing.
     async fn state(&self, complaint: &Complaint, state: State) -> Result<Complaint> {
         self.wait_for("the complaint's new state", async || {
-            let request = GetComplaintRequest {
-                name: complaint.name.clone(),
-            };
+            let request = GetComplaintRequest { name: complaint.name.clone() };
             let complaint = again(|| {
                 let (mut service, request) = (self.complaints(), request.clone());
                 async move { service.get_complaint(request).await }
@@ -313,16 +272,11 @@ impl Story {
         let items = self
             .wait_for(what, async || {
                 let items = self.inbox().await?;
-                let about: Vec<_> = items
-                    .into_iter()
-                    .filter(|item| item.about == complaint.name)
-                    .collect();
+                let about: Vec<_> = items.into_iter().filter(|item| item.about == complaint.name).collect();
                 Ok((about.len() >= count).then_some(about))
             })
             .await?;
-        let newest = items
-            .iter()
-            .max_by_key(|item| item.create_time.map(|t| (t.seconds, t.nanos)));
+        let newest = items.iter().max_by_key(|item| item.create_time.map(|t| (t.seconds, t.nanos)));
         let subject = newest.map_or("", |item| item.subject.as_str());
         self.say(&format!("{what} has reached the customer: {subject}"));
         Ok(())
@@ -343,26 +297,18 @@ impl Story {
                 Ok((items.len() >= count).then(|| items.swap_remove(count - 1)))
             })
             .await?;
-        self.say(&format!(
-            "the invitation has reached the customer: {}",
-            item.subject
-        ));
+        self.say(&format!("the invitation has reached the customer: {}", item.subject));
         let link = item
             .body
             .split_whitespace()
             .find(|word| word.starts_with("http://") || word.starts_with("https://"))
             .context("the invitation has a link")?;
         let token = link.rsplit(['/', '=']).next().unwrap_or_default();
-        Ok(token
-            .trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
-            .to_owned())
+        Ok(token.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').to_owned())
     }
 
     async fn inbox(&self) -> Result<Vec<InboxItem>> {
-        let request = ListInboxItemsRequest {
-            customer: self.customer.name.clone(),
-            ..Default::default()
-        };
+        let request = ListInboxItemsRequest { customer: self.customer.name.clone(), ..Default::default() };
         let service = InboxServiceClient::new(self.client.clone());
         let page = again(|| {
             let (mut service, request) = (service.clone(), request.clone());
@@ -380,19 +326,9 @@ impl Story {
             async move { service.open_invitation(OpenInvitationRequest { token }).await }
         })
         .await?;
-        let questions = opened
-            .questionnaire_version
-            .context("an invitation asks something")?
-            .questions;
-        let answers = questions
-            .iter()
-            .filter_map(|question| reply(question, mood))
-            .collect();
-        let request = SubmitResponseRequest {
-            token: token.to_owned(),
-            answers,
-            request_id: fresh(),
-        };
+        let questions = opened.questionnaire_version.context("an invitation asks something")?.questions;
+        let answers = questions.iter().filter_map(|question| reply(question, mood)).collect();
+        let request = SubmitResponseRequest { token: token.to_owned(), answers, request_id: fresh() };
         let service = ResponseServiceClient::new(self.stranger.clone());
         again(|| {
             let (mut service, request) = (service.clone(), request.clone());
@@ -411,10 +347,8 @@ impl Story {
     async fn points(&self, reason: Reason, count: usize) -> Result<()> {
         let entries: Vec<Entry> = self
             .wait_for("the points", async || {
-                let request = ListEntriesRequest {
-                    customer: self.customer.name.clone(),
-                    ..Default::default()
-                };
+                let request =
+                    ListEntriesRequest { customer: self.customer.name.clone(), ..Default::default() };
                 let service = LedgerServiceClient::new(self.client.clone());
                 let page = again(|| {
                     let (mut service, request) = (service.clone(), request.clone());
@@ -427,18 +361,11 @@ impl Story {
                     Err(error) if is_not_found(&error) => Vec::new(),
                     Err(error) => return Err(error),
                 };
-                let fitting: Vec<_> = entries
-                    .into_iter()
-                    .filter(|entry| entry.reason() == reason)
-                    .collect();
+                let fitting: Vec<_> = entries.into_iter().filter(|entry| entry.reason() == reason).collect();
                 Ok((fitting.len() >= count).then_some(fitting))
             })
             .await?;
-        ensure!(
-            entries.len() == count,
-            "each signal is worth points once: {} entries",
-            entries.len()
-        );
+        ensure!(entries.len() == count, "each signal is worth points once: {} entries", entries.len());
         if reason == Reason::SurveyAnswered {
             self.say(&format!("{} points for answering", entries[0].points));
         }
@@ -464,9 +391,7 @@ fn fresh() -> String {
 }
 
 fn is_not_found(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<cqm_rpc::Failure>()
-        .is_some_and(|failure| failure.code == tonic::Code::NotFound)
+    error.downcast_ref::<cqm_rpc::Failure>().is_some_and(|failure| failure.code == tonic::Code::NotFound)
 }
 
 /// What somebody in this mood answers; free text is left out.
@@ -478,8 +403,5 @@ fn reply(question: &Question, mood: Mood) -> Option<Answer> {
         Kind::SingleChoice(choice) => Value::Choice(choice.choices.first()?.id.clone()),
         Kind::MultipleChoice(_) | Kind::FreeText(_) => return None,
     };
-    Some(Answer {
-        question_id: question.id.clone(),
-        value: Some(value),
-    })
+    Some(Answer { question_id: question.id.clone(), value: Some(value) })
 }

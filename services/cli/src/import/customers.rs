@@ -35,41 +35,22 @@ impl Kind for Customers {
             display_name: cell("display_name"),
             phones: some("phone")
                 .into_iter()
-                .map(|number| Phone {
-                    number,
-                    primary: true,
-                    ..Phone::default()
-                })
+                .map(|number| Phone { number, primary: true, ..Phone::default() })
                 .collect(),
-            emails: some("email")
-                .into_iter()
-                .map(|address| Email {
-                    address,
-                    primary: true,
-                })
-                .collect(),
+            emails: some("email").into_iter().map(|address| Email { address, primary: true }).collect(),
             locale: cell("locale"),
             source_channel: source_channel.into(),
-            tags: some("tags")
-                .map(|tags| tags.split(';').map(str::to_owned).collect())
-                .unwrap_or_default(),
+            tags: some("tags").map(|tags| tags.split(';').map(str::to_owned).collect()).unwrap_or_default(),
             ..Customer::default()
         };
-        Ok(ImportCustomersRequest {
-            row,
-            customer: Some(customer),
-            default_region: cell("default_region"),
-        })
+        Ok(ImportCustomersRequest { row, customer: Some(customer), default_region: cell("default_region") })
     }
 
     async fn open(
         client: Client,
         rows: ReceiverStream<Self::Request>,
     ) -> Result<Streaming<Self::Answer>, Status> {
-        Ok(CustomerServiceClient::new(client)
-            .import_customers(rows)
-            .await?
-            .into_inner())
+        Ok(CustomerServiceClient::new(client).import_customers(rows).await?.into_inner())
     }
 
     fn read(answer: Self::Answer) -> Answered {
@@ -78,10 +59,6 @@ impl Kind for Customers {
             Wire::AlreadyPresent => Outcome::Present,
             Wire::Rejected | Wire::Unspecified => Outcome::Rejected(answer.error.unwrap_or_default()),
         };
-        Answered {
-            row: answer.row,
-            outcome,
-            name: answer.name,
-        }
+        Answered { row: answer.row, outcome, name: answer.name }
     }
 }

@@ -69,10 +69,7 @@ fn cdnow_customer(id: &str) -> String {
 }
 
 fn record<const N: usize>(cells: [(&str, String); N]) -> Record {
-    cells
-        .into_iter()
-        .map(|(column, cell)| (column.to_owned(), cell))
-        .collect()
+    cells.into_iter().map(|(column, cell)| (column.to_owned(), cell)).collect()
 }
 
 fn csv(path: &Path) -> Result<Vec<Record>> {
@@ -80,10 +77,7 @@ fn csv(path: &Path) -> Result<Vec<Record>> {
         .trim(csv::Trim::All)
         .from_path(path)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    reader
-        .deserialize()
-        .map(|row| row.with_context(|| format!("{} is no CSV", path.display())))
-        .collect()
+    reader.deserialize().map(|row| row.with_context(|| format!("{} is no CSV", path.display()))).collect()
 }
 
 struct CdnowRow {

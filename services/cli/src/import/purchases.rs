@@ -24,25 +24,18 @@ impl Kind for Purchases {
 
     fn request(row: i64, record: &Record) -> Result<Self::Request> {
         let cell = |column: &str| record.get(column).cloned().unwrap_or_default();
-        let time: DateTime<Utc> = cell("purchase_time")
-            .parse()
-            .context("purchase_time is no RFC 3339 time")?;
+        let time: DateTime<Utc> =
+            cell("purchase_time").parse().context("purchase_time is no RFC 3339 time")?;
         let (units, nanos) = money(&cell("amount"))?;
         Ok(RecordPurchasesRequest {
             row,
-            owner: Some(Owner::CustomerExternalReference(cell(
-                "customer_external_reference",
-            ))),
+            owner: Some(Owner::CustomerExternalReference(cell("customer_external_reference"))),
             purchase_reference: cell("purchase_reference"),
             purchase_time: Some(Timestamp {
                 seconds: time.timestamp(),
                 nanos: time.timestamp_subsec_nanos() as i32,
             }),
-            amount: Some(Money {
-                currency_code: cell("currency"),
-                units,
-                nanos,
-            }),
+            amount: Some(Money { currency_code: cell("currency"), units, nanos }),
             quantity: cell("quantity").parse().context("quantity is no whole number")?,
             product: cell("product"),
         })
@@ -52,10 +45,7 @@ impl Kind for Purchases {
         client: Client,
         rows: ReceiverStream<Self::Request>,
     ) -> Result<Streaming<Self::Answer>, Status> {
-        Ok(PurchaseServiceClient::new(client)
-            .record_purchases(rows)
-            .await?
-            .into_inner())
+        Ok(PurchaseServiceClient::new(client).record_purchases(rows).await?.into_inner())
     }
 
     fn read(answer: Self::Answer) -> Answered {
@@ -64,11 +54,7 @@ impl Kind for Purchases {
             Wire::AlreadyRecorded => Outcome::Present,
             Wire::Rejected | Wire::Unspecified => Outcome::Rejected(answer.error.unwrap_or_default()),
         };
-        Answered {
-            row: answer.row,
-            outcome,
-            name: answer.purchase,
-        }
+        Answered { row: answer.row, outcome, name: answer.purchase }
     }
 }
 
@@ -80,9 +66,7 @@ pub fn money(text: &str) -> Result<(i64, i32)> {
         "amount is no decimal number"
     );
     let units = whole.parse().context("amount is no decimal number")?;
-    let nanos: i32 = format!("{fraction:0<9}")
-        .parse()
-        .context("amount is no decimal number")?;
+    let nanos: i32 = format!("{fraction:0<9}").parse().context("amount is no decimal number")?;
     Ok((units, if whole.starts_with('-') { -nanos } else { nanos }))
 }
 

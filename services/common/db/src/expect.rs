@@ -34,5 +34,6 @@ impl<T> OnConflict<T> for Result<T, Diesel> {
 /// let state = known("member.state", &row.state, State::find)?;
 /// ```
 pub fn known<W>(column: &str, word: &str, find: impl FnOnce(&str) -> Option<W>) -> Result<W, Error> {
-    find(word).ok_or_else(|| Error::internal(format!("{column} holds a word that this version does not know")))
+    find(word)
+        .ok_or_else(|| Error::internal(format!("{column} holds a word that this version does not know")))
 }

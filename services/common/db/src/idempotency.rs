@@ -43,11 +43,7 @@ impl RequestKey {
 /// For methods that must not be repeated by accident: refuses a message without a `request_id`.
 pub fn require<M: Mutation>(message: &M) -> Result<(), Error> {
     if message.request_id().is_empty() {
-        return Err(Error::invalid(
-            "request_id",
-            reason::REQUEST_ID_REQUIRED,
-            "is required",
-        ));
+        return Err(Error::invalid("request_id", reason::REQUEST_ID_REQUIRED, "is required"));
     }
     Ok(())
 }
@@ -88,14 +84,9 @@ pub(crate) async fn claim(
         .await
         .map_err(|error| match Error::from(error) {
             Error::Conflict { source, .. }
-                if source
-                    .as_ref()
-                    .is_some_and(|s| s.to_string().contains("lock timeout")) =>
+                if source.as_ref().is_some_and(|s| s.to_string().contains("lock timeout")) =>
             {
-                Error::Conflict {
-                    reason: reason::REQUEST_ID_IN_FLIGHT,
-                    source,
-                }
+                Error::Conflict { reason: reason::REQUEST_ID_IN_FLIGHT, source }
             }
             other => other,
         })?;
@@ -132,9 +123,8 @@ pub async fn forget(tx: &mut Conn, before: DateTime<Utc>, limit: i64) -> Result<
         .await?;
     let count = oldest.len();
     // By the id's own time, not the row's: a client whose clock runs ahead must not find its id new again.
-    let (timed, untimed): (Vec<_>, Vec<_>) = oldest
-        .into_iter()
-        .partition(|(_, id)| made(*id).is_some_and(|seconds| seconds < before.timestamp()));
+    let (timed, untimed): (Vec<_>, Vec<_>) =
+        oldest.into_iter().partition(|(_, id)| made(*id).is_some_and(|seconds| seconds < before.timestamp()));
     if !timed.is_empty() {
         let (callers, ids): (Vec<String>, Vec<Uuid>) = timed.into_iter().unzip();
         diesel::sql_query(
@@ -193,9 +183,6 @@ fn is_past(id: Uuid, now: DateTime<Utc>, remember: Duration) -> bool {
 
 /// When a v7 id was made, in Unix seconds; other versions do not tell.
 fn made(id: Uuid) -> Option<i64> {
-    let (seconds, _) = (id.get_version_num() == 7)
-        .then(|| id.get_timestamp())
-        .flatten()?
-        .to_unix();
+    let (seconds, _) = (id.get_version_num() == 7).then(|| id.get_timestamp()).flatten()?.to_unix();
     i64::try_from(seconds).ok()
 }

@@ -66,11 +66,7 @@ impl Opener {
             .connect_timeout(config.connect_timeout)
             .tcp_user_timeout(TCP_USER_TIMEOUT)
             .keepalives_idle(Duration::from_secs(30));
-        Ok(Self {
-            options,
-            lifetime: config.max_lifetime,
-            backoff: Mutex::default(),
-        })
+        Ok(Self { options, lifetime: config.max_lifetime, backoff: Mutex::default() })
     }
 
     async fn open(&self) -> Result<Opened, BoxError> {
@@ -93,25 +89,17 @@ impl Opener {
     }
 
     fn may_try(&self) -> bool {
-        let backoff = self
-            .backoff
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let backoff = self.backoff.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         backoff.not_before.is_none_or(|at| Instant::now() >= at)
     }
 
     fn tried(&self, succeeded: bool) {
-        let mut backoff = self
-            .backoff
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut backoff = self.backoff.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if succeeded {
             *backoff = Backoff::default();
             return;
         }
-        let ceiling = BACKOFF_FLOOR
-            .saturating_mul(1 << backoff.failures.min(7))
-            .min(BACKOFF_CEILING);
+        let ceiling = BACKOFF_FLOOR.saturating_mul(1 << backoff.failures.min(7)).min(BACKOFF_CEILING);
         backoff.failures += 1;
         backoff.not_before = Some(Instant::now() + ceiling.mul_f64(rand::rng().random_range(0.0..1.0)));
     }
@@ -163,22 +151,14 @@ impl Connections {
 
     pub async fn lease(&self) -> Result<Lease, Error> {
         match self.pool.get().await {
-            Ok(object) => Ok(Lease {
-                object: Some(object),
-                clean: false,
-            }),
-            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(Error::Unavailable {
-                reason: reason::OVERLOADED,
-                source: None,
-            }),
-            Err(PoolError::Backend(error)) => Err(Error::Unavailable {
-                reason: reason::STORAGE_UNAVAILABLE,
-                source: Some(error),
-            }),
-            Err(error) => Err(Error::unavailable(
-                reason::STORAGE_UNAVAILABLE,
-                format!("pool: {error}"),
-            )),
+            Ok(object) => Ok(Lease { object: Some(object), clean: false }),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => {
+                Err(Error::Unavailable { reason: reason::OVERLOADED, source: None })
+            }
+            Err(PoolError::Backend(error)) => {
+                Err(Error::Unavailable { reason: reason::STORAGE_UNAVAILABLE, source: Some(error) })
+            }
+            Err(error) => Err(Error::unavailable(reason::STORAGE_UNAVAILABLE, format!("pool: {error}"))),
         }
     }
 
@@ -197,11 +177,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     pub fn conn(&mut self) -> &mut Conn {
-        &mut self
-            .object
-            .as_mut()
-            .expect("a lease holds its connection until it is dropped")
-            .conn
+        &mut self.object.as_mut().expect("a lease holds its connection until it is dropped").conn
     }
 
     pub fn put_back(mut self) {

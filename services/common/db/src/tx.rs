@@ -32,9 +32,7 @@ pub struct Db {
 
 impl std::fmt::Debug for Db {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Db")
-            .field("pool", &self.pool_status())
-            .finish_non_exhaustive()
+        f.debug_struct("Db").field("pool", &self.pool_status()).finish_non_exhaustive()
     }
 }
 
@@ -46,16 +44,10 @@ pub trait Retryable {
 impl Retryable for Error {
     /// Serialization failures and deadlocks, and nothing else: a lock timeout has waited long enough already.
     fn is_retryable(&self) -> bool {
-        let Self::Conflict {
-            reason: reason::TRANSACTION_CONFLICT,
-            source,
-        } = self
-        else {
+        let Self::Conflict { reason: reason::TRANSACTION_CONFLICT, source } = self else {
             return false;
         };
-        !source
-            .as_ref()
-            .is_some_and(|source| source.to_string().contains("lock timeout"))
+        !source.as_ref().is_some_and(|source| source.to_string().contains("lock timeout"))
     }
 }
 
@@ -89,15 +81,8 @@ impl Db {
 
     /// The same database for another runtime: a pool of its own of `share` connections, the same wake-ups.
     pub fn sibling(&self, share: usize) -> Result<Self, BoxError> {
-        let config = DatabaseConfig {
-            max_connections: share.max(1),
-            ..(*self.config).clone()
-        };
-        Ok(Self {
-            connections: Connections::new(&config)?,
-            config: Arc::new(config),
-            ..self.clone()
-        })
+        let config = DatabaseConfig { max_connections: share.max(1), ..(*self.config).clone() };
+        Ok(Self { connections: Connections::new(&config)?, config: Arc::new(config), ..self.clone() })
     }
 
     pub fn config(&self) -> &DatabaseConfig {
@@ -167,7 +152,12 @@ impl Db {
 
     /// [`Db::tx`] for a transaction that appends no event, and so wakes nobody. The sequencer's own is one: it
     /// would wake itself for ever.
-    pub async fn tx_without_events<T, E, F>(&self, call: &Call, name: &'static str, mut work: F) -> Result<T, E>
+    pub async fn tx_without_events<T, E, F>(
+        &self,
+        call: &Call,
+        name: &'static str,
+        mut work: F,
+    ) -> Result<T, E>
     where
         F: for<'r> Work<'r, T, E, Fut: Send> + Send,
         E: From<Error> + Retryable + Send,
@@ -267,10 +257,7 @@ impl Db {
         // At least one millisecond: zero would mean "no limit".
         let left = call.deadline.remaining().as_millis().max(1);
         let begin = format!("BEGIN; SET LOCAL statement_timeout = {left}");
-        bounded(call, async {
-            Ok::<_, Error>(lease.conn().batch_execute(&begin).await?)
-        })
-        .await?;
+        bounded(call, async { Ok::<_, Error>(lease.conn().batch_execute(&begin).await?) }).await?;
         Ok(lease)
     }
 }
@@ -299,19 +286,14 @@ async fn finish<T, E: From<Error>>(call: &Call, mut lease: Lease, result: Result
                 Ok(Err(error)) => {
                     let error = Error::from(error);
                     Err(match error {
-                        Error::Unavailable { source, .. } => Error::Unavailable {
-                            reason: reason::OUTCOME_UNKNOWN,
-                            source,
-                        },
+                        Error::Unavailable { source, .. } => {
+                            Error::Unavailable { reason: reason::OUTCOME_UNKNOWN, source }
+                        }
                         other => other,
                     }
                     .into())
                 }
-                Err(_) => Err(Error::Unavailable {
-                    reason: reason::OUTCOME_UNKNOWN,
-                    source: None,
-                }
-                .into()),
+                Err(_) => Err(Error::Unavailable { reason: reason::OUTCOME_UNKNOWN, source: None }.into()),
             }
         }
         Err(error) => {

@@ -75,10 +75,7 @@ impl Cache {
     /// The cache for another runtime of the process: it shares the in-process level and what is remembered
     /// about Redis, and makes a connection of its own, because a connection's tasks live on one runtime.
     pub fn for_shard(&self) -> Self {
-        Self {
-            remote: self.remote.as_ref().map(|remote| Arc::new(remote.sibling())),
-            ..self.clone()
-        }
+        Self { remote: self.remote.as_ref().map(|remote| Arc::new(remote.sibling())), ..self.clone() }
     }
 
     /// Returns the row with its version, or `None` when there is none. `load` reads Postgres; it runs at most
@@ -114,11 +111,8 @@ impl Cache {
                 }
                 Turn::Follow(mut flight) => {
                     // An error of the channel is a leader that was cancelled: the next round finds another.
-                    let outcome = flight
-                        .wait_for(Option::is_some)
-                        .await
-                        .ok()
-                        .and_then(|outcome| outcome.clone());
+                    let outcome =
+                        flight.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
                     match outcome {
                         Some(Outcome::Found(found)) => {
                             if let Some(answer) = found.serve(minimum) {
@@ -225,10 +219,7 @@ impl Cache {
             return Ok(None);
         };
         let bytes = Bytes::from(message.encode_to_vec());
-        let current = flight.land(Outcome::Found(Found::Row {
-            version,
-            bytes: bytes.clone(),
-        }));
+        let current = flight.land(Outcome::Found(Found::Row { version, bytes: bytes.clone() }));
         if let Some(remote) = &self.remote {
             if in_redis.is_some_and(|old| old < version) {
                 // A tombstone was lost, and NX cannot replace the old row.

@@ -122,10 +122,7 @@ pub fn streaming<S>(call: &Call, messages: S) -> tonic::Request<S> {
 
 fn outgoing<T>(call: &Call, content: T, unary: bool) -> tonic::Request<T> {
     let mut request = tonic::Request::new(content);
-    request.extensions_mut().insert(Outgoing {
-        call: call.clone(),
-        unary,
-    });
+    request.extensions_mut().insert(Outgoing { call: call.clone(), unary });
     request
 }
 
@@ -205,10 +202,7 @@ fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
     set(metadata::CALLER, &call.caller.subject)?;
     set(metadata::ROLES, &call.caller.role_names())?;
     set(metadata::TRACEPARENT, &call.trace.to_string())?;
-    set(
-        metadata::TIMEOUT,
-        &timeout_value(call.deadline.remaining().saturating_sub(HOP))?,
-    )
+    set(metadata::TIMEOUT, &timeout_value(call.deadline.remaining().saturating_sub(HOP))?)
 }
 
 /// `grpc-timeout`: at most eight digits and a unit.
@@ -241,21 +235,14 @@ mod tests {
 
     #[test]
     fn only_plain_addresses_of_services_are_targets() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _inside = runtime.enter();
         let config = ChannelConfig::default();
         assert!(connect("http://complaints:50051", &config).is_ok());
         assert!(connect("http://[::1]:50051", &config).is_ok());
-        for target in [
-            "",
-            "complaints:50051",
-            "https://complaints:50051",
-            "http://complaints",
-            "http://x:1/path",
-        ] {
+        for target in
+            ["", "complaints:50051", "https://complaints:50051", "http://complaints", "http://x:1/path"]
+        {
             assert!(connect(target, &config).is_err(), "{target}");
         }
     }
@@ -265,10 +252,7 @@ mod tests {
         assert_eq!(timeout_value(Duration::from_micros(1500)).unwrap(), "1m");
         assert_eq!(timeout_value(Duration::from_secs(30)).unwrap(), "30000m");
         assert_eq!(timeout_value(Duration::from_secs(200_000)).unwrap(), "200000S");
-        assert!(matches!(
-            timeout_value(Duration::from_micros(999)),
-            Err(Error::DeadlinePassed)
-        ));
+        assert!(matches!(timeout_value(Duration::from_micros(999)), Err(Error::DeadlinePassed)));
     }
 
     #[test]
@@ -289,12 +273,7 @@ mod tests {
         assert_eq!(headers[metadata::CALLER], "importer");
         assert_eq!(headers[metadata::ROLES], "internal_service,supervisor");
         assert_eq!(headers[metadata::TRACEPARENT], trace.to_string());
-        let millis: u64 = headers[metadata::TIMEOUT]
-            .to_str()
-            .unwrap()
-            .trim_end_matches('m')
-            .parse()
-            .unwrap();
+        let millis: u64 = headers[metadata::TIMEOUT].to_str().unwrap().trim_end_matches('m').parse().unwrap();
         assert!((1_000..=1_990).contains(&millis), "{millis}");
     }
 }

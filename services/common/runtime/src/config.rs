@@ -30,10 +30,7 @@ pub enum ConfigError {
 impl ConfigError {
     /// `key` as in the file (`server.drain.timeout`); `problem` completes the sentence.
     pub fn refused(key: &'static str, problem: impl Into<String>) -> Self {
-        Self::Refused {
-            key,
-            problem: problem.into(),
-        }
+        Self::Refused { key, problem: problem.into() }
     }
 }
 
@@ -80,10 +77,7 @@ impl Validate for Nothing {
 impl Validate for DatabaseConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         if self.max_connections == 0 {
-            return Err(ConfigError::refused(
-                "database.max_connections",
-                "must be at least 1",
-            ));
+            return Err(ConfigError::refused("database.max_connections", "must be at least 1"));
         }
         positive("database.acquire_timeout", self.acquire_timeout)?;
         positive("database.connect_timeout", self.connect_timeout)?;
@@ -102,19 +96,13 @@ impl Validate for EventsConfig {
 
 /// The check that most durations need.
 pub fn positive(key: &'static str, duration: Duration) -> Result<(), ConfigError> {
-    if duration.is_zero() {
-        Err(ConfigError::refused(key, "must be longer than zero"))
-    } else {
-        Ok(())
-    }
+    if duration.is_zero() { Err(ConfigError::refused(key, "must be longer than zero")) } else { Ok(()) }
 }
 
 /// Reads a process's configuration: the suite's defaults, the service's own `defaults` (TOML), the file that
 /// `CQM_CONFIG` names, and `CQM__SECTION__KEY` of the environment, each over the one before.
 pub fn load<C: DeserializeOwned + Validate>(service: &str, defaults: &str) -> Result<C, ConfigError> {
-    let file = std::env::var_os(FILE_VARIABLE)
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from);
+    let file = std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     read(service, &[defaults], file, None)
 }
 
@@ -190,11 +178,7 @@ mod tests {
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into();
-        environment.extend(
-            pairs
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
-        );
+        environment.extend(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         read("own", &[OWN], None, Some(environment))
     }
 
@@ -233,11 +217,7 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_refused() {
-        for key in [
-            "CQM__SERVER__MAX_CONECTIONS",
-            "CQM__SERVICE__GREETINGS",
-            "CQM__SERVERS__LISTEN",
-        ] {
+        for key in ["CQM__SERVER__MAX_CONECTIONS", "CQM__SERVICE__GREETINGS", "CQM__SERVERS__LISTEN"] {
             let error = settings(&[(key, "1")]).unwrap_err().to_string();
             assert!(error.contains("unknown field"), "{key}: {error}");
         }
@@ -247,11 +227,7 @@ mod tests {
     fn values_without_sense_are_refused_by_name() {
         for (variable, value, key) in [
             ("CQM__SERVER__DRAIN__TIMEOUT", "0s", "server.drain.timeout"),
-            (
-                "CQM__SERVER__DEADLINE__FALLBACK",
-                "31s",
-                "server.deadline.fallback",
-            ),
+            ("CQM__SERVER__DEADLINE__FALLBACK", "31s", "server.deadline.fallback"),
             ("CQM__SERVER__MAX_IN_FLIGHT", "0", "server.max_in_flight"),
             ("CQM__TELEMETRY__SAMPLE", "1.5", "telemetry.sample"),
             ("CQM__DATABASE__MAX_CONNECTIONS", "0", "database.max_connections"),
@@ -265,14 +241,8 @@ mod tests {
     #[test]
     fn the_defaults_in_code_are_those_of_the_file() {
         let settings = settings(&[]).unwrap();
-        assert_eq!(
-            format!("{:?}", settings.server),
-            format!("{:?}", ServerConfig::default())
-        );
-        assert_eq!(
-            format!("{:?}", settings.telemetry),
-            format!("{:?}", TelemetryConfig::default())
-        );
+        assert_eq!(format!("{:?}", settings.server), format!("{:?}", ServerConfig::default()));
+        assert_eq!(format!("{:?}", settings.telemetry), format!("{:?}", TelemetryConfig::default()));
     }
 
     #[test]

@@ -41,17 +41,11 @@ impl EventFeed for Feed {
         &self,
         request: Request<proto::ReadRequest>,
     ) -> Result<Response<proto::ReadResponse>, Status> {
-        serve(request, async |call, message| {
-            self.read_or_wait(&call, message).await
-        })
-        .await
+        serve(request, async |call, message| self.read_or_wait(&call, message).await).await
     }
 
     async fn ack(&self, request: Request<proto::AckRequest>) -> Result<Response<proto::Cursor>, Status> {
-        serve(request, async |call, message| {
-            self.acknowledge(&call, message).await
-        })
-        .await
+        serve(request, async |call, message| self.acknowledge(&call, message).await).await
     }
 
     async fn get_cursor(
@@ -65,60 +59,42 @@ impl EventFeed for Feed {
         &self,
         request: Request<proto::ParkRequest>,
     ) -> Result<Response<proto::ParkedAggregate>, Status> {
-        serve(request, async |call, message| {
-            self.set_aside(&call, message).await
-        })
-        .await
+        serve(request, async |call, message| self.set_aside(&call, message).await).await
     }
 
     async fn list_parked(
         &self,
         request: Request<proto::ListParkedRequest>,
     ) -> Result<Response<proto::ListParkedResponse>, Status> {
-        serve(request, async |call, message| {
-            self.page_of_parked(&call, message).await
-        })
-        .await
+        serve(request, async |call, message| self.page_of_parked(&call, message).await).await
     }
 
     async fn read_aggregate(
         &self,
         request: Request<proto::ReadAggregateRequest>,
     ) -> Result<Response<proto::ReadAggregateResponse>, Status> {
-        serve(request, async |call, message| {
-            self.events_of_aggregate(&call, message).await
-        })
-        .await
+        serve(request, async |call, message| self.events_of_aggregate(&call, message).await).await
     }
 
     async fn request_retry(
         &self,
         request: Request<proto::RequestRetryRequest>,
     ) -> Result<Response<proto::ParkedAggregate>, Status> {
-        serve(request, async |call, message| {
-            self.ask_for_retry(&call, message).await
-        })
-        .await
+        serve(request, async |call, message| self.ask_for_retry(&call, message).await).await
     }
 
     async fn discard(
         &self,
         request: Request<proto::DiscardRequest>,
     ) -> Result<Response<proto::ParkedAggregate>, Status> {
-        serve(request, async |call, message| {
-            self.leave_out(&call, message).await
-        })
-        .await
+        serve(request, async |call, message| self.leave_out(&call, message).await).await
     }
 
     async fn unpark(
         &self,
         request: Request<proto::UnparkRequest>,
     ) -> Result<Response<proto::UnparkResponse>, Status> {
-        serve(request, async |call, message| {
-            self.take_back(&call, message).await
-        })
-        .await
+        serve(request, async |call, message| self.take_back(&call, message).await).await
     }
 }
 
@@ -135,10 +111,7 @@ impl Feed {
         let lease = self.db.events().lease;
         // The claim is taken once, so the wait must end while it holds: a reader that has died keeps its place
         // no longer than the lease, whatever it asked for.
-        let wait = read
-            .wait
-            .min(lease.mul_f64(0.6))
-            .min(call.deadline.remaining().saturating_sub(MARGIN));
+        let wait = read.wait.min(lease.mul_f64(0.6)).min(call.deadline.remaining().saturating_sub(MARGIN));
         let until = Instant::now() + wait;
         // The wake-up is armed before the look: what is sequenced between the two is not missed.
         let mut sequenced = std::pin::pin!(self.db.sequenced().notified());
@@ -170,11 +143,7 @@ impl Feed {
                 .read(call, "poll_feed", async |conn| {
                     let (log_id, head_position) = feed::head(conn).await?;
                     let batch = if head_position == read.after {
-                        log::Batch {
-                            log_id,
-                            head_position,
-                            events: Vec::new(),
-                        }
+                        log::Batch { log_id, head_position, events: Vec::new() }
                     } else {
                         feed::read(conn, read.after, &read.expect_hash, read.max).await?
                     };
@@ -202,12 +171,8 @@ impl Feed {
 
     async fn cursor(&self, call: &Call, message: proto::GetCursorRequest) -> Result<proto::Cursor, Error> {
         let consumer = request::consumer_alone(message.consumer)?;
-        let cursor = self
-            .db
-            .read(call, "get_cursor", async |conn| {
-                feed::cursor(conn, &consumer).await
-            })
-            .await?;
+        let cursor =
+            self.db.read(call, "get_cursor", async |conn| feed::cursor(conn, &consumer).await).await?;
         Ok(answer::cursor(consumer, cursor))
     }
 
@@ -231,9 +196,7 @@ impl Feed {
                     })?;
                 let before = parked::find(tx, &park.consumer, &park.aggregate).await?;
                 let tried = before.filter(|before| before.park.event_id == park.event_id);
-                let attempts = tried
-                    .map_or(0, |before| before.park.attempts)
-                    .saturating_add(park.attempts);
+                let attempts = tried.map_or(0, |before| before.park.attempts).saturating_add(park.attempts);
                 parked::park(tx, &park.at(&event, attempts)).await?;
                 parked::find(tx, &park.consumer, &park.aggregate)
                     .await?
@@ -252,10 +215,7 @@ impl Feed {
         let rows = self
             .db
             .read(call, "list_parked", async |conn| {
-                let after = list
-                    .after
-                    .as_ref()
-                    .map(|(time, aggregate)| (*time, aggregate.as_str()));
+                let after = list.after.as_ref().map(|(time, aggregate)| (*time, aggregate.as_str()));
                 parked::list(conn, &list.consumer, after, list.limit()).await
             })
             .await?;
@@ -285,9 +245,7 @@ impl Feed {
         let (consumer, aggregate) = request::parked_key(message.consumer, message.aggregate)?;
         let parked = self
             .db
-            .tx(call, "retry_parked", async |tx| {
-                parked::request_retry(tx, &consumer, &aggregate).await
-            })
+            .tx(call, "retry_parked", async |tx| parked::request_retry(tx, &consumer, &aggregate).await)
             .await?;
         Ok(answer::parked(parked))
     }

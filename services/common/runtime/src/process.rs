@@ -76,10 +76,7 @@ impl Base {
     /// For background work: the smaller part of the connections.
     fn background<C>(settings: &Settings<C>, service: &str, clock: Clock) -> Result<Self, BoxError> {
         let (background, _) = shares(settings.database.max_connections, 1);
-        let database = DatabaseConfig {
-            max_connections: background,
-            ..settings.database.clone()
-        };
+        let database = DatabaseConfig { max_connections: background, ..settings.database.clone() };
         Ok(Self {
             db: Db::new(database, settings.events.clone(), clock.clone())?,
             cache: Cache::new(&settings.cache, service)?,
@@ -167,13 +164,7 @@ pub async fn start<S: Service>(
     let supervisor = Supervisor::default();
     let service = S::new(background.clone(), settings.service.clone())?;
     let (tell, ready) = watch::channel(false);
-    let readiness = Readiness {
-        database: settings.database,
-        health,
-        service,
-        background,
-        tell,
-    };
+    let readiness = Readiness { database: settings.database, health, service, background, tell };
     if let Err(obstacle) = readiness.reach(&supervisor).await {
         supervisor.spawn_once("readiness", readiness.wait(obstacle, supervisor.clone()));
     }
@@ -183,11 +174,7 @@ pub async fn start<S: Service>(
         // After the drain: the calls at work may still need what the workers do.
         supervisor.shutdown(WORKERS_LIMIT).await;
     });
-    Ok(Running {
-        address,
-        ready,
-        ended,
-    })
+    Ok(Running { address, ready, ended })
 }
 
 /// The way from "started" to "serving".
@@ -206,10 +193,7 @@ impl<S: Service> Readiness<S> {
             .await
             .map_err(|error| format!("the database cannot be asked for its migrations: {error}"))?;
         if !pending.is_empty() {
-            return Err(format!(
-                "migrations are pending, run `migrate`: {}",
-                pending.join(", ")
-            ));
+            return Err(format!("migrations are pending, run `migrate`: {}", pending.join(", ")));
         }
         sequence(self.background.db.clone(), supervisor);
         forget(self.background.clone(), supervisor);
@@ -392,10 +376,7 @@ async fn check<S: Service>(settings: Settings<S::Config>) -> Result<(), BoxError
         Ok(pending) if pending.is_empty() => eprintln!("database: reachable, no migration pending"),
         Ok(pending) => {
             wrong += 1;
-            eprintln!(
-                "database: migrations are pending, run `migrate`: {}",
-                pending.join(", ")
-            );
+            eprintln!("database: migrations are pending, run `migrate`: {}", pending.join(", "));
         }
         Err(error) => {
             wrong += 1;
@@ -410,11 +391,7 @@ async fn check<S: Service>(settings: Settings<S::Config>) -> Result<(), BoxError
             eprintln!("cache: {error}");
         }
     }
-    if wrong == 0 {
-        Ok(())
-    } else {
-        Err(format!("{wrong} of 2 checks failed").into())
-    }
+    if wrong == 0 { Ok(()) } else { Err(format!("{wrong} of 2 checks failed").into()) }
 }
 
 #[cfg(test)]

@@ -58,10 +58,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// A supervisor that stops when `parent` is cancelled, or by [`Supervisor::shutdown`].
     pub fn under(parent: &CancellationToken) -> Self {
-        Self {
-            stopping: parent.child_token(),
-            ..Self::default()
-        }
+        Self { stopping: parent.child_token(), ..Self::default() }
     }
 
     /// Cancelled when the workers are to stop. Every loop listens to it; [`Periodic`] does by itself.
@@ -154,11 +151,7 @@ where
             Ended::Failed
         }
         Some(Err(panic)) => {
-            tracing::error!(
-                worker = name,
-                panic = panic_text(panic.as_ref()),
-                "worker panicked"
-            );
+            tracing::error!(worker = name, panic = panic_text(panic.as_ref()), "worker panicked");
             Ended::Failed
         }
     }
@@ -224,9 +217,7 @@ mod tests {
             assert!(!std::mem::take(&mut first), "the factory panics");
             let done = done.take();
             async move {
-                done.expect("the second life is the last")
-                    .send(())
-                    .expect("the test waits");
+                done.expect("the second life is the last").send(()).expect("the test waits");
                 Ok(())
             }
         });
@@ -270,10 +261,6 @@ mod tests {
         let supervisor = Supervisor::under(&parent);
         supervisor.spawn("failing", || async { Err("always".into()) });
         parent.cancel();
-        assert!(
-            supervisor
-                .shutdown(Duration::ZERO + Duration::from_millis(1))
-                .await
-        );
+        assert!(supervisor.shutdown(Duration::ZERO + Duration::from_millis(1)).await);
     }
 }

@@ -69,16 +69,10 @@ impl Default for TelemetryConfig {
 impl Validate for TelemetryConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         if !(0.0..=1.0).contains(&self.sample) {
-            return Err(ConfigError::refused(
-                "telemetry.sample",
-                "must lie between 0 and 1",
-            ));
+            return Err(ConfigError::refused("telemetry.sample", "must lie between 0 and 1"));
         }
         if let Err(error) = EnvFilter::try_new(&self.filter) {
-            return Err(ConfigError::refused(
-                "telemetry.filter",
-                format!("is no filter: {error}"),
-            ));
+            return Err(ConfigError::refused("telemetry.filter", format!("is no filter: {error}")));
         }
         positive("telemetry.metrics_interval", self.metrics_interval)
     }
@@ -96,17 +90,11 @@ impl Sampling {
     /// The configured share; none when nothing is exported, because a span that nobody receives is only cost.
     pub fn of(config: &TelemetryConfig) -> Self {
         let exported = config.otlp_endpoint.is_some();
-        Self {
-            share: if exported { config.sample } else { 0.0 },
-            exported,
-        }
+        Self { share: if exported { config.sample } else { 0.0 }, exported }
     }
 
     pub fn never() -> Self {
-        Self {
-            share: 0.0,
-            exported: false,
-        }
+        Self { share: 0.0, exported: false }
     }
 
     /// Draws for one new trace.
@@ -156,43 +144,25 @@ pub fn init(config: &TelemetryConfig, service: &str) -> Result<TelemetryGuard, B
         if registry.try_init().is_ok() {
             log_panics();
         }
-        return Ok(TelemetryGuard {
-            traces: None,
-            metrics: None,
-        });
+        return Ok(TelemetryGuard { traces: None, metrics: None });
     };
 
     let resource = Resource::builder()
         .with_service_name(service.to_owned())
         .with_attribute(KeyValue::new("service.namespace", "cqm"))
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .with_attribute(KeyValue::new(
-            "service.instance.id",
-            uuid::Uuid::new_v4().to_string(),
-        ))
+        .with_attribute(KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()))
         .build();
     let traces = SdkTracerProvider::builder()
         // The server has decided before the span was made; what reaches the SDK is wanted.
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
         .with_resource(resource.clone())
-        .with_batch_exporter(
-            SpanExporter::builder()
-                .with_tonic()
-                .with_endpoint(endpoint)
-                .build()?,
-        )
+        .with_batch_exporter(SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?)
         .build();
-    let figures = MetricExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .build()?;
+    let figures = MetricExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
     let metrics = SdkMeterProvider::builder()
         .with_resource(resource)
-        .with_reader(
-            PeriodicReader::builder(figures)
-                .with_interval(config.metrics_interval)
-                .build(),
-        )
+        .with_reader(PeriodicReader::builder(figures).with_interval(config.metrics_interval).build())
         .build();
 
     // Spans inside a sampled call only: a dynamic filter, asked per span, because the callsite is the same for
@@ -208,21 +178,13 @@ pub fn init(config: &TelemetryConfig, service: &str) -> Result<TelemetryGuard, B
             Interest::never()
         }
     });
-    let spans = tracing_opentelemetry::layer()
-        .with_tracer(traces.tracer("cqm"))
-        .with_filter(wanted);
+    let spans = tracing_opentelemetry::layer().with_tracer(traces.tracer("cqm")).with_filter(wanted);
     if registry.with(spans).try_init().is_err() {
-        return Ok(TelemetryGuard {
-            traces: None,
-            metrics: None,
-        });
+        return Ok(TelemetryGuard { traces: None, metrics: None });
     }
     log_panics();
     opentelemetry::global::set_meter_provider(metrics.clone());
-    Ok(TelemetryGuard {
-        traces: Some(traces),
-        metrics: Some(metrics),
-    })
+    Ok(TelemetryGuard { traces: Some(traces), metrics: Some(metrics) })
 }
 
 fn logs<S>(config: &TelemetryConfig) -> Result<Box<dyn Layer<S> + Send + Sync>, BoxError>
@@ -238,9 +200,9 @@ where
     };
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     Ok(match config.format {
-        LogFormat::Pretty => layer
-            .with_ansi(config.file.is_none() && std::io::stderr().is_terminal())
-            .boxed(),
+        LogFormat::Pretty => {
+            layer.with_ansi(config.file.is_none() && std::io::stderr().is_terminal()).boxed()
+        }
         LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     })
 }
@@ -250,11 +212,7 @@ where
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let message = panic
-            .payload()
-            .downcast_ref::<&'static str>()
-            .copied()
-            .unwrap_or("(withheld)");
+        let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("(withheld)");
         let thread = std::thread::current();
         tracing::error!(place, message, thread = thread.name(), "panic");
     }));
@@ -266,15 +224,10 @@ mod tests {
 
     #[test]
     fn nothing_is_sampled_for_nobody() {
-        let everything = TelemetryConfig {
-            sample: 1.0,
-            ..TelemetryConfig::default()
-        };
+        let everything = TelemetryConfig { sample: 1.0, ..TelemetryConfig::default() };
         assert!(!Sampling::of(&everything).root());
-        let exported = TelemetryConfig {
-            otlp_endpoint: Some("http://collector:4317".to_owned()),
-            ..everything
-        };
+        let exported =
+            TelemetryConfig { otlp_endpoint: Some("http://collector:4317".to_owned()), ..everything };
         assert!(Sampling::of(&exported).root());
     }
 }

@@ -71,34 +71,20 @@ impl Work {
             Call::EarnPoints => EarnPointsResponse::decode(message)?.points > 0,
             Call::RegisterComplaint => Complaint::decode(message)?.name.starts_with("complaints/"),
         };
-        if good {
-            Ok(())
-        } else {
-            Err("the answer is not what was asked for".into())
-        }
+        if good { Ok(()) } else { Err("the answer is not what was asked for".into()) }
     }
 }
 
 fn get_customer(name: &str) -> GetCustomerRequest {
-    GetCustomerRequest {
-        name: name.to_owned(),
-        ..Default::default()
-    }
+    GetCustomerRequest { name: name.to_owned(), ..Default::default() }
 }
 
 /// Points for a purchase of its own: no two requests are the same thing told twice.
 pub fn earn_points(customer: &str) -> EarnPointsRequest {
     let now = Clock::system().now();
     let purchase = PurchaseBasis {
-        amount: Some(Money {
-            currency_code: "CNY".to_owned(),
-            units: 10,
-            nanos: 0,
-        }),
-        purchase_time: Some(Timestamp {
-            seconds: now.timestamp(),
-            nanos: 0,
-        }),
+        amount: Some(Money { currency_code: "CNY".to_owned(), units: 10, nanos: 0 }),
+        purchase_time: Some(Timestamp { seconds: now.timestamp(), nanos: 0 }),
     };
     EarnPointsRequest {
         customer: customer.to_owned(),
@@ -119,10 +105,7 @@ fn register_complaint(customer: &str) -> RegisterComplaintRequest {
             .to_owned(),
         ..Default::default()
     };
-    RegisterComplaintRequest {
-        complaint: Some(complaint),
-        request_id: Uuid::now_v7().to_string(),
-    }
+    RegisterComplaintRequest { complaint: Some(complaint), request_id: Uuid::now_v7().to_string() }
 }
 
 fn framed<M: Message>(message: &M) -> Bytes {

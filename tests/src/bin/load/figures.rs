@@ -15,8 +15,7 @@ pub struct Tally {
 
 impl Tally {
     pub fn good(&mut self, elapsed: Duration) {
-        self.latencies
-            .push(u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX));
+        self.latencies.push(u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX));
     }
 
     pub fn bad(&mut self, code: Code) {
@@ -73,11 +72,7 @@ mod tests {
     #[test]
     fn tallies_of_workers_add_up() {
         let mut sum = Tally::default();
-        for (micros, code) in [
-            (10, Code::Unavailable),
-            (30, Code::Unavailable),
-            (20, Code::Aborted),
-        ] {
+        for (micros, code) in [(10, Code::Unavailable), (30, Code::Unavailable), (20, Code::Aborted)] {
             let mut one = Tally::default();
             one.good(Duration::from_micros(micros));
             one.bad(code);
@@ -86,9 +81,6 @@ mod tests {
         let json = sum.into_json(Duration::from_secs(2), Duration::from_micros(5), Duration::ZERO);
         assert_eq!(json["calls"], 3);
         assert_eq!(json["p50_us"], 20);
-        assert_eq!(
-            json["failed"],
-            serde_json::json!({ "Aborted": 1, "Unavailable": 2 })
-        );
+        assert_eq!(json["failed"], serde_json::json!({ "Aborted": 1, "Unavailable": 2 }));
     }
 }

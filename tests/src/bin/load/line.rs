@@ -39,10 +39,7 @@ impl Head {
                 headers.insert(metadata::ROLES, HeaderValue::from_static(ROLE));
             }
         }
-        Ok(Self {
-            uri: format!("http://{address}{path}").parse()?,
-            headers,
-        })
+        Ok(Self { uri: format!("http://{address}{path}").parse()?, headers })
     }
 }
 
@@ -101,24 +98,13 @@ impl Line {
         // A call that fails at once has its status in the headers.
         let code = match code(&parts.headers) {
             Some(code) => code,
-            None => body
-                .trailers()
-                .await?
-                .as_ref()
-                .and_then(code)
-                .unwrap_or(Code::Unknown),
+            None => body.trailers().await?.as_ref().and_then(code).unwrap_or(Code::Unknown),
         };
-        let body = if chunks.is_empty() {
-            first
-        } else {
-            [first, chunks.freeze()].concat().into()
-        };
+        let body = if chunks.is_empty() { first } else { [first, chunks.freeze()].concat().into() };
         Ok(Answer { code, body })
     }
 }
 
 fn code(headers: &HeaderMap) -> Option<Code> {
-    headers
-        .get(Status::GRPC_STATUS)
-        .map(|value| Code::from_bytes(value.as_bytes()))
+    headers.get(Status::GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()))
 }

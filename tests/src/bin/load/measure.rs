@@ -74,10 +74,7 @@ pub fn measure(job: &Job, load: &Load) -> Result<serde_json::Value, BoxError> {
     // One runtime a core, each with its share of the connections: nothing is handed from thread to thread.
     let threads = thread::available_parallelism()?.get().min(load.connections);
     let opens = Instant::now() + Duration::try_from_secs_f64(load.warmup)?;
-    let window = Window {
-        opens,
-        closes: opens + Duration::try_from_secs_f64(load.seconds)?,
-    };
+    let window = Window { opens, closes: opens + Duration::try_from_secs_f64(load.seconds)? };
     thread::scope(|scope| {
         let shares: Vec<_> = (0..threads)
             .map(|index| {
@@ -178,10 +175,7 @@ impl Spent {
         for process in servers {
             sum += spent(&process.to_string())?;
         }
-        Ok(Self {
-            servers: sum,
-            generator: spent("self")?,
-        })
+        Ok(Self { servers: sum, generator: spent("self")? })
     }
 }
 
@@ -189,15 +183,8 @@ fn spent(process: &str) -> Result<Duration, BoxError> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))
         .map_err(|error| format!("process {process} cannot be watched: {error}"))?;
     // The name stands in brackets and may hold anything; utime and stime are the 12th and 13th field behind it.
-    let fields = stat
-        .rsplit_once(')')
-        .map(|(_, fields)| fields)
-        .unwrap_or_default();
-    let ticks: u32 = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(str::parse::<u32>)
-        .sum::<Result<_, _>>()?;
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
+    let ticks: u32 =
+        fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>).sum::<Result<_, _>>()?;
     Ok(TICK * ticks)
 }

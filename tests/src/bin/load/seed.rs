@@ -33,10 +33,7 @@ pub async fn customers(address: SocketAddr, count: usize) -> Result<Vec<String>,
         ..Default::default()
     });
     let mut answers = service
-        .import_customers(request(
-            Role::ServiceManager,
-            stream::iter(rows.collect::<Vec<_>>()),
-        ))
+        .import_customers(request(Role::ServiceManager, stream::iter(rows.collect::<Vec<_>>())))
         .await?
         .into_inner();
     let mut names = Vec::with_capacity(count);
@@ -56,15 +53,8 @@ pub async fn customers(address: SocketAddr, count: usize) -> Result<Vec<String>,
 fn customer(row: usize) -> Customer {
     Customer {
         display_name: format!("Customer {row}"),
-        emails: vec![Email {
-            address: format!("customer-{row}@example.com"),
-            primary: true,
-        }],
-        phones: vec![Phone {
-            number: format!("+86138{row:08}"),
-            primary: true,
-            ..Default::default()
-        }],
+        emails: vec![Email { address: format!("customer-{row}@example.com"), primary: true }],
+        phones: vec![Phone { number: format!("+86138{row:08}"), primary: true, ..Default::default() }],
         locale: "zh-CN".to_owned(),
         external_reference: format!("bench/{row}"),
         ..Default::default()

@@ -75,17 +75,11 @@ pub async fn append(tx: &mut Conn, trace: &TraceContext, events: &[NewEvent]) ->
         [] => {}
         // One row is a statement that stays prepared; many are parsed anew, which a batch can afford.
         [row] => {
-            diesel::insert_into(event_pending::table)
-                .values(row)
-                .execute(tx)
-                .await?;
+            diesel::insert_into(event_pending::table).values(row).execute(tx).await?;
         }
         rows => {
             for chunk in rows.chunks(1000) {
-                diesel::insert_into(event_pending::table)
-                    .values(chunk)
-                    .execute(tx)
-                    .await?;
+                diesel::insert_into(event_pending::table).values(chunk).execute(tx).await?;
             }
         }
     }

@@ -64,27 +64,17 @@ pub async fn claim(tx: &mut Conn, consumer: &str, reader: &str, lease: Duration)
     .execute(tx)
     .await?;
     if taken == 0 {
-        return Err(Error::Conflict {
-            reason: FEED_CLAIMED,
-            source: None,
-        });
+        return Err(Error::Conflict { reason: FEED_CLAIMED, source: None });
     }
     Ok(())
 }
 
 /// Gives a claim back, so that a successor need not wait for the lease to run out.
 pub async fn release(tx: &mut Conn, consumer: &str, reader: &str) -> Result<(), Error> {
-    diesel::update(
-        event_ack::table
-            .find(consumer)
-            .filter(event_ack::reader.eq(reader)),
-    )
-    .set((
-        event_ack::reader.eq(""),
-        event_ack::lease_time.eq(DateTime::UNIX_EPOCH),
-    ))
-    .execute(tx)
-    .await?;
+    diesel::update(event_ack::table.find(consumer).filter(event_ack::reader.eq(reader)))
+        .set((event_ack::reader.eq(""), event_ack::lease_time.eq(DateTime::UNIX_EPOCH)))
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -94,11 +84,7 @@ pub async fn read(conn: &mut Conn, after: i64, expect_hash: &[u8], max: i64) -> 
     let (log_id, head_position) = head(conn).await?;
     check(conn, after, expect_hash).await?;
     if head_position <= after {
-        return Ok(Batch {
-            log_id,
-            head_position,
-            events: Vec::new(),
-        });
+        return Ok(Batch { log_id, head_position, events: Vec::new() });
     }
     let events = event_log::table
         .select(LoggedEvent::as_select())
@@ -107,11 +93,7 @@ pub async fn read(conn: &mut Conn, after: i64, expect_hash: &[u8], max: i64) -> 
         .limit(max)
         .load(conn)
         .await?;
-    Ok(Batch {
-        log_id,
-        head_position,
-        events,
-    })
+    Ok(Batch { log_id, head_position, events })
 }
 
 /// Reads the events of one aggregate after a position, in order.
@@ -134,10 +116,7 @@ pub async fn read_aggregate(
 
 /// Where the log ends. One row: cheap enough to poll.
 pub async fn head(conn: &mut Conn) -> Result<(Uuid, i64), Error> {
-    Ok(event_head::table
-        .select((event_head::log_id, event_head::position))
-        .first(conn)
-        .await?)
+    Ok(event_head::table.select((event_head::log_id, event_head::position)).first(conn).await?)
 }
 
 /// Moves a consumer's cursor forward. Only the reader that holds the claim may; a position that this log
@@ -166,10 +145,7 @@ pub async fn ack(
     .execute(tx)
     .await?;
     if moved == 0 {
-        return Err(Error::Conflict {
-            reason: FEED_CLAIMED,
-            source: None,
-        });
+        return Err(Error::Conflict { reason: FEED_CLAIMED, source: None });
     }
     Ok(())
 }
@@ -179,37 +155,21 @@ pub async fn cursor(conn: &mut Conn, consumer: &str) -> Result<Cursor, Error> {
     let (log_id, head_position) = head(conn).await?;
     let row = event_ack::table
         .find(consumer)
-        .select((
-            event_ack::position,
-            event_ack::hash,
-            event_ack::reader,
-            event_ack::lease_time,
-        ))
+        .select((event_ack::position, event_ack::hash, event_ack::reader, event_ack::lease_time))
         .first::<(i64, Vec<u8>, String, DateTime<Utc>)>(conn)
         .await
         .optional()?;
     let (position, hash, reader, lease_time) =
         row.unwrap_or((0, Vec::new(), String::new(), DateTime::UNIX_EPOCH));
-    Ok(Cursor {
-        log_id,
-        position,
-        hash,
-        head_position,
-        reader,
-        lease_time,
-    })
+    Ok(Cursor { log_id, position, hash, head_position, reader, lease_time })
 }
 
 async fn check(conn: &mut Conn, position: i64, hash: &[u8]) -> Result<(), Error> {
     if position == 0 && hash.is_empty() {
         return Ok(());
     }
-    let ours = event_log::table
-        .find(position)
-        .select(event_log::hash)
-        .first::<Vec<u8>>(conn)
-        .await
-        .optional()?;
+    let ours =
+        event_log::table.find(position).select(event_log::hash).first::<Vec<u8>>(conn).await.optional()?;
     if ours.as_deref() != Some(hash) {
         return Err(Refusal::new(LOG_DIVERGED).fact("position", position).into());
     }
@@ -218,8 +178,5 @@ async fn check(conn: &mut Conn, position: i64, hash: &[u8]) -> Result<(), Error>
 
 /// Events that are committed and not sequenced yet: the sequencer's backlog, for metrics and tests.
 pub async fn pending(conn: &mut Conn) -> Result<i64, Error> {
-    Ok(crate::schema::event_pending::table
-        .count()
-        .get_result(conn)
-        .await?)
+    Ok(crate::schema::event_pending::table.count().get_result(conn).await?)
 }

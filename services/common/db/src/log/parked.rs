@@ -115,9 +115,9 @@ pub async fn list(
         .select(Row::as_select())
         .filter(event_parked::consumer.eq(consumer))
         .filter(
-            event_parked::park_time.gt(time).or(event_parked::park_time
-                .eq(time)
-                .and(event_parked::aggregate.gt(aggregate))),
+            event_parked::park_time
+                .gt(time)
+                .or(event_parked::park_time.eq(time).and(event_parked::aggregate.gt(aggregate))),
         )
         .order((event_parked::park_time, event_parked::aggregate))
         .limit(limit)
@@ -174,14 +174,7 @@ pub async fn discard(
     event_id: Uuid,
     actor: &str,
 ) -> Result<Parked, Error> {
-    let parked = request(
-        tx,
-        consumer,
-        aggregate,
-        Some(event_id),
-        ParkedState::DiscardRequested,
-    )
-    .await?;
+    let parked = request(tx, consumer, aggregate, Some(event_id), ParkedState::DiscardRequested).await?;
     diesel::insert_into(event_discarded::table)
         .values((
             event_discarded::consumer.eq(consumer),
@@ -211,27 +204,17 @@ async fn request(
         .first::<Row>(tx)
         .await
         .optional()?
-        .ok_or_else(|| Error::NotFound {
-            reason: PARKED_NOT_FOUND,
-            name: aggregate.to_owned(),
-        })?;
+        .ok_or_else(|| Error::NotFound { reason: PARKED_NOT_FOUND, name: aggregate.to_owned() })?;
     if event_id.is_some_and(|id| id != row.event_id) {
-        return Err(Refusal::new(PARKED_EVENT_MISMATCH)
-            .fact("event_id", row.event_id)
-            .into());
+        return Err(Refusal::new(PARKED_EVENT_MISMATCH).fact("event_id", row.event_id).into());
     }
     diesel::update(event_parked::table.find((consumer, aggregate)))
         .set(event_parked::state.eq(state.as_str()))
         .execute(tx)
         .await?;
-    let row = Row {
-        state: state.as_str().to_owned(),
-        ..row
-    };
+    let row = Row { state: state.as_str().to_owned(), ..row };
     let mut parked = with_waiting(tx, vec![row]).await?;
-    parked
-        .pop()
-        .ok_or_else(|| Error::internal("one row in, none out"))
+    parked.pop().ok_or_else(|| Error::internal("one row in, none out"))
 }
 
 /// Lifts the parking when everything of the aggregate up to the consumer's cursor has been handled; `false`
@@ -256,9 +239,7 @@ pub async fn unpark(tx: &mut Conn, consumer: &str, aggregate: &str, through: i64
     if behind > 0 {
         return Ok(false);
     }
-    diesel::delete(event_parked::table.find((consumer, aggregate)))
-        .execute(tx)
-        .await?;
+    diesel::delete(event_parked::table.find((consumer, aggregate))).execute(tx).await?;
     Ok(true)
 }
 

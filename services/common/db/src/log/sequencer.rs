@@ -38,8 +38,7 @@ impl Sequencer {
     /// One turn: sequences up to a batch and returns how many. Zero when nothing waits or another replica is
     /// at it. Call again at once while it returns a full batch.
     pub async fn turn(db: &Db, call: &Call) -> Result<usize, Error> {
-        let moved = db.tx_without_events(call, "sequence_events", async |tx| Self::advance(tx).await)
-            .await?;
+        let moved = db.tx_without_events(call, "sequence_events", async |tx| Self::advance(tx).await).await?;
         if moved > 0 {
             db.sequenced().notify_waiters();
         }
@@ -96,25 +95,10 @@ impl Sequencer {
         )
         .bind::<Array<BigInt>, _>(positions)
         .bind::<Array<SqlUuid>, _>(pending.iter().map(|row| row.event_id).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(
-            pending
-                .iter()
-                .map(|row| row.aggregate.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind::<Array<BigInt>, _>(
-            pending
-                .iter()
-                .map(|row| row.aggregate_version)
-                .collect::<Vec<_>>(),
-        )
+        .bind::<Array<Text>, _>(pending.iter().map(|row| row.aggregate.as_str()).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(pending.iter().map(|row| row.aggregate_version).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(pending.iter().map(|row| row.type_.as_str()).collect::<Vec<_>>())
-        .bind::<Array<Binary>, _>(
-            pending
-                .iter()
-                .map(|row| row.payload.as_slice())
-                .collect::<Vec<_>>(),
-        )
+        .bind::<Array<Binary>, _>(pending.iter().map(|row| row.payload.as_slice()).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(pending.iter().map(|row| row.trace.as_str()).collect::<Vec<_>>())
         .bind::<Array<Timestamptz>, _>(pending.iter().map(|row| row.occur_time).collect::<Vec<_>>())
         .bind::<Array<Binary>, _>(hashes)
@@ -148,12 +132,7 @@ fn chain(
     hash.update(previous);
     hash.update(position.to_be_bytes());
     hash.update(event_id.as_bytes());
-    for part in [
-        aggregate.as_bytes(),
-        &aggregate_version.to_be_bytes(),
-        event_type.as_bytes(),
-        payload,
-    ] {
+    for part in [aggregate.as_bytes(), &aggregate_version.to_be_bytes(), event_type.as_bytes(), payload] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }

@@ -9,11 +9,7 @@ use uuid::Uuid;
 use crate::{call, database};
 
 fn message(request_id: &str, name: &str) -> AcknowledgeComplaintRequest {
-    AcknowledgeComplaintRequest {
-        name: name.into(),
-        request_id: request_id.into(),
-        ..Default::default()
-    }
+    AcknowledgeComplaintRequest { name: name.into(), request_id: request_id.into(), ..Default::default() }
 }
 
 async fn run(
@@ -24,10 +20,7 @@ async fn run(
 ) -> Result<Complaint, Error> {
     db.mutate(call, "acknowledge", message, async |_| {
         let run = runs.fetch_add(1, Ordering::SeqCst);
-        Ok(Complaint {
-            name: format!("complaints/{run}"),
-            ..Default::default()
-        })
+        Ok(Complaint { name: format!("complaints/{run}"), ..Default::default() })
     })
     .await
 }
@@ -60,14 +53,9 @@ async fn ids_belong_to_their_caller_and_absent_ones_are_not_remembered() {
     run(&db, &call(), &message("", "a"), &runs).await.unwrap();
     run(&db, &call(), &message("", "a"), &runs).await.unwrap();
     assert_eq!(runs.load(Ordering::SeqCst), 4);
-    let malformed = run(&db, &call(), &message("not-a-uuid", "a"), &runs)
-        .await
-        .unwrap_err();
+    let malformed = run(&db, &call(), &message("not-a-uuid", "a"), &runs).await.unwrap_err();
     assert_eq!(malformed.reason(), reason::REQUEST_ID_FORMAT);
-    assert_eq!(
-        idempotency::require(&message("", "a")).unwrap_err().reason(),
-        reason::REQUEST_ID_REQUIRED
-    );
+    assert_eq!(idempotency::require(&message("", "a")).unwrap_err().reason(), reason::REQUEST_ID_REQUIRED);
 }
 
 #[tokio::test]
@@ -75,12 +63,9 @@ async fn a_refused_request_is_decided_anew() {
     let db = database().await;
     let id = Uuid::new_v4().to_string();
     let refused = db
-        .mutate(
-            &call(),
-            "refused",
-            &message(&id, "a"),
-            async |_| -> Result<Complaint, Error> { Err(Error::refused(reason::QUOTA)) },
-        )
+        .mutate(&call(), "refused", &message(&id, "a"), async |_| -> Result<Complaint, Error> {
+            Err(Error::refused(reason::QUOTA))
+        })
         .await;
     assert!(refused.is_err());
     let runs = AtomicUsize::new(0);
@@ -108,10 +93,7 @@ async fn a_request_in_flight_is_waited_for_and_then_told() {
     let runs = AtomicUsize::new(0);
     db.mutate(&call(), "outer", &message, async |_| {
         let inner = run(&db, &call(), &message, &runs).await.unwrap_err();
-        assert_eq!(
-            (inner.code(), inner.reason()),
-            (tonic::Code::Aborted, reason::REQUEST_ID_IN_FLIGHT)
-        );
+        assert_eq!((inner.code(), inner.reason()), (tonic::Code::Aborted, reason::REQUEST_ID_IN_FLIGHT));
         Ok(Complaint::default())
     })
     .await
@@ -133,12 +115,8 @@ async fn an_id_too_old_to_be_remembered_is_refused_never_taken_as_new() {
     }
     clock.advance(remember + Duration::from_secs(10));
     let before = clock.now() - remember;
-    let forgotten = db
-        .tx(&call(), "forget", async |tx| {
-            idempotency::forget(tx, before, 100).await
-        })
-        .await
-        .unwrap();
+    let forgotten =
+        db.tx(&call(), "forget", async |tx| idempotency::forget(tx, before, 100).await).await.unwrap();
     assert_eq!(forgotten, 2);
     for id in [&timed, &untimed] {
         let error = run(&db, &call(), &message(id, "a"), &runs).await.unwrap_err();

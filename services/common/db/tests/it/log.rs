@@ -11,21 +11,12 @@ use uuid::Uuid;
 use crate::{call, database};
 
 pub fn event(aggregate: &str, version: i64) -> NewEvent {
-    NewEvent::new(
-        aggregate,
-        version,
-        DateTime::UNIX_EPOCH,
-        &ComplaintClosed::default(),
-    )
+    NewEvent::new(aggregate, version, DateTime::UNIX_EPOCH, &ComplaintClosed::default())
 }
 
 pub async fn append(db: &Db, events: &[NewEvent]) {
     let trace = TraceContext::fresh(false);
-    db.tx(&call(), "append", async |tx| {
-        log::append(tx, &trace, events).await
-    })
-    .await
-    .unwrap();
+    db.tx(&call(), "append", async |tx| log::append(tx, &trace, events).await).await.unwrap();
 }
 
 async fn sequence(db: &Db) -> usize {
@@ -33,10 +24,7 @@ async fn sequence(db: &Db) -> usize {
 }
 
 async fn read(db: &Db, after: i64, hash: &[u8]) -> Result<log::Batch, Error> {
-    db.read(&call(), "read", async |conn| {
-        feed::read(conn, after, hash, 100).await
-    })
-    .await
+    db.read(&call(), "read", async |conn| feed::read(conn, after, hash, 100).await).await
 }
 
 fn reason(result: Result<impl std::fmt::Debug, Error>) -> Reason {
@@ -51,27 +39,18 @@ async fn events_get_contiguous_positions_and_a_chain_that_shows_tampering() {
     assert_eq!(sequence(&db).await, 3);
     assert_eq!(sequence(&db).await, 0);
     let batch = read(&db, 0, &[]).await.unwrap();
-    let seen: Vec<_> = batch
-        .events
-        .iter()
-        .map(|e| (e.position, e.aggregate.as_str(), e.aggregate_version))
-        .collect();
+    let seen: Vec<_> =
+        batch.events.iter().map(|e| (e.position, e.aggregate.as_str(), e.aggregate_version)).collect();
     assert_eq!(seen, [(1, "a", 1), (2, "a", 2), (3, "b", 1)]);
     assert_eq!(batch.head_position, 3);
-    let verified = db
-        .read(&call(), "verify", async |conn| log::verify(conn).await)
-        .await;
+    let verified = db.read(&call(), "verify", async |conn| log::verify(conn).await).await;
     assert_eq!(verified.unwrap(), 3);
     db.tx(&call(), "tamper", async |tx| -> Result<(), Error> {
-        Ok(tx
-            .batch_execute("UPDATE event_log SET payload = 'x' WHERE position = 2")
-            .await?)
+        Ok(tx.batch_execute("UPDATE event_log SET payload = 'x' WHERE position = 2").await?)
     })
     .await
     .unwrap();
-    let verified = db
-        .read(&call(), "verify", async |conn| log::verify(conn).await)
-        .await;
+    let verified = db.read(&call(), "verify", async |conn| log::verify(conn).await).await;
     assert_eq!(reason(verified), log::LOG_DIVERGED);
 }
 
@@ -80,11 +59,7 @@ async fn a_version_of_an_aggregate_happens_once() {
     let db = database().await;
     append(&db, &[event("a", 1)]).await;
     let trace = TraceContext::fresh(false);
-    let twice = db
-        .tx(&call(), "append", async |tx| {
-            log::append(tx, &trace, &[event("a", 1)]).await
-        })
-        .await;
+    let twice = db.tx(&call(), "append", async |tx| log::append(tx, &trace, &[event("a", 1)]).await).await;
     assert_eq!(twice.unwrap_err().code(), tonic::Code::Internal);
 }
 
@@ -105,10 +80,7 @@ async fn a_transaction_that_commits_late_is_not_skipped() {
     assert_eq!(first.aggregate, "early");
     assert_eq!(sequence(&db).await, 1);
     let rest = read(&db, first.position, &first.hash).await.unwrap().events;
-    assert_eq!(
-        rest.iter().map(|e| e.aggregate.as_str()).collect::<Vec<_>>(),
-        ["late"]
-    );
+    assert_eq!(rest.iter().map(|e| e.aggregate.as_str()).collect::<Vec<_>>(), ["late"]);
 }
 
 #[tokio::test]
@@ -121,9 +93,7 @@ async fn a_cursor_of_another_history_is_told_never_skipped() {
     assert_eq!(reason(read(&db, 3, &events[1].hash).await), log::LOG_DIVERGED);
     assert_eq!(reason(read(&db, 2, &[]).await), log::LOG_DIVERGED);
     let wrong = events[0].hash.clone();
-    let acked = db
-        .tx(&call(), "ack", async |tx| feed::ack(tx, "c", "", 2, &wrong).await)
-        .await;
+    let acked = db.tx(&call(), "ack", async |tx| feed::ack(tx, "c", "", 2, &wrong).await).await;
     assert_eq!(reason(acked), log::LOG_DIVERGED);
 }
 
@@ -134,42 +104,22 @@ async fn one_reader_at_a_time_and_a_successor_after_the_lease() {
     sequence(&db).await;
     let hash = read(&db, 0, &[]).await.unwrap().events.remove(0).hash;
     let claim = async |reader: &'static str, lease: u64| {
-        db.tx(&call(), "claim", async |tx| {
-            feed::claim(tx, "c", reader, Duration::from_millis(lease)).await
-        })
-        .await
+        db.tx(&call(), "claim", async |tx| feed::claim(tx, "c", reader, Duration::from_millis(lease)).await)
+            .await
     };
     claim("one", 60_000).await.unwrap();
     claim("one", 60_000).await.unwrap();
     assert_eq!(reason(claim("two", 60_000).await), log::FEED_CLAIMED);
-    let stranger = db
-        .tx(&call(), "ack", async |tx| {
-            feed::ack(tx, "c", "two", 1, &hash).await
-        })
-        .await;
+    let stranger = db.tx(&call(), "ack", async |tx| feed::ack(tx, "c", "two", 1, &hash).await).await;
     assert_eq!(reason(stranger), log::FEED_CLAIMED);
-    db.tx(&call(), "ack", async |tx| {
-        feed::ack(tx, "c", "one", 1, &hash).await
-    })
-    .await
-    .unwrap();
+    db.tx(&call(), "ack", async |tx| feed::ack(tx, "c", "one", 1, &hash).await).await.unwrap();
     // A lease of zero is over at once.
     claim("one", 0).await.unwrap();
     claim("two", 60_000).await.unwrap();
-    let late = db
-        .tx(&call(), "ack", async |tx| {
-            feed::ack(tx, "c", "one", 1, &hash).await
-        })
-        .await;
+    let late = db.tx(&call(), "ack", async |tx| feed::ack(tx, "c", "one", 1, &hash).await).await;
     assert_eq!(reason(late), log::FEED_CLAIMED);
-    let cursor = db
-        .read(&call(), "cursor", async |conn| feed::cursor(conn, "c").await)
-        .await
-        .unwrap();
-    assert_eq!(
-        (cursor.position, cursor.hash, cursor.reader.as_str()),
-        (1, hash, "two")
-    );
+    let cursor = db.read(&call(), "cursor", async |conn| feed::cursor(conn, "c").await).await.unwrap();
+    assert_eq!((cursor.position, cursor.hash, cursor.reader.as_str()), (1, hash, "two"));
 }
 
 #[tokio::test]
@@ -198,78 +148,35 @@ async fn a_parked_aggregate_waits_for_a_decision_and_for_what_came_behind_it() {
     .await
     .unwrap();
     let names = ["sick".to_owned(), "well".to_owned()];
-    let among = db
-        .read(&call(), "among", async |conn| {
-            parked::among(conn, "c", &names).await
-        })
-        .await
-        .unwrap();
+    let among = db.read(&call(), "among", async |conn| parked::among(conn, "c", &names).await).await.unwrap();
     assert_eq!(among, ["sick"]);
-    let listed = db
-        .read(&call(), "list", async |conn| {
-            parked::list(conn, "c", None, 10).await
-        })
-        .await
-        .unwrap();
-    assert_eq!(
-        (listed.len(), listed[0].waiting_events, listed[0].state),
-        (1, 2, ParkedState::Parked)
-    );
+    let listed =
+        db.read(&call(), "list", async |conn| parked::list(conn, "c", None, 10).await).await.unwrap();
+    assert_eq!((listed.len(), listed[0].waiting_events, listed[0].state), (1, 2, ParkedState::Parked));
     assert_eq!(listed[0].park, park);
 
     let other = Uuid::now_v7();
-    let mismatch = db
-        .tx(&call(), "discard", async |tx| {
-            parked::discard(tx, "c", "sick", other, "ann").await
-        })
-        .await;
+    let mismatch =
+        db.tx(&call(), "discard", async |tx| parked::discard(tx, "c", "sick", other, "ann").await).await;
     assert_eq!(reason(mismatch), log::PARKED_EVENT_MISMATCH);
-    let unknown = db
-        .tx(&call(), "retry", async |tx| {
-            parked::request_retry(tx, "c", "well").await
-        })
-        .await;
+    let unknown = db.tx(&call(), "retry", async |tx| parked::request_retry(tx, "c", "well").await).await;
     assert_eq!(reason(unknown), log::PARKED_NOT_FOUND);
-    db.tx(&call(), "retry", async |tx| {
-        parked::request_retry(tx, "c", "sick").await
-    })
-    .await
-    .unwrap();
-    let requested = db
-        .read(&call(), "req", async |conn| {
-            parked::requested(conn, "c", 10).await
-        })
-        .await
-        .unwrap();
+    db.tx(&call(), "retry", async |tx| parked::request_retry(tx, "c", "sick").await).await.unwrap();
+    let requested =
+        db.read(&call(), "req", async |conn| parked::requested(conn, "c", 10).await).await.unwrap();
     assert_eq!(requested[0].state, ParkedState::RetryRequested);
 
     let behind = db
-        .read(&call(), "behind", async |conn| {
-            feed::read_aggregate(conn, "sick", poison.position, 10).await
-        })
+        .read(&call(), "behind", async |conn| feed::read_aggregate(conn, "sick", poison.position, 10).await)
         .await
         .unwrap();
-    assert_eq!(
-        behind.iter().map(|e| e.aggregate_version).collect::<Vec<_>>(),
-        [2]
-    );
+    assert_eq!(behind.iter().map(|e| e.aggregate_version).collect::<Vec<_>>(), [2]);
     let unpark = async |through: i64| {
-        db.tx(&call(), "unpark", async |tx| {
-            parked::unpark(tx, "c", "sick", through).await
-        })
-        .await
-        .unwrap()
+        db.tx(&call(), "unpark", async |tx| parked::unpark(tx, "c", "sick", through).await).await.unwrap()
     };
-    assert!(
-        !unpark(poison.position).await,
-        "its second event is behind the cursor and not handled"
-    );
+    assert!(!unpark(poison.position).await, "its second event is behind the cursor and not handled");
     assert!(unpark(last.position).await);
-    let listed = db
-        .read(&call(), "list", async |conn| {
-            parked::list(conn, "c", None, 10).await
-        })
-        .await
-        .unwrap();
+    let listed =
+        db.read(&call(), "list", async |conn| parked::list(conn, "c", None, 10).await).await.unwrap();
     assert!(listed.is_empty());
 }

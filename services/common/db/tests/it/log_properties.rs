@@ -53,16 +53,9 @@ async fn write(db: &Db, id: Uuid, then: Result<(), Error>) -> Result<i64, Error>
     let fails = then.is_err();
     db.tx(&call(), "write", async |tx| {
         let sql = "UPDATE counter SET value = value + 1 WHERE id = $1 RETURNING value";
-        let bumped: Bumped = diesel::sql_query(sql)
-            .bind::<SqlUuid, _>(id)
-            .get_result(tx)
-            .await?;
+        let bumped: Bumped = diesel::sql_query(sql).bind::<SqlUuid, _>(id).get_result(tx).await?;
         log::append(tx, &trace, &[event(&id.to_string(), bumped.value)]).await?;
-        if fails {
-            Err(Error::refused(reason::QUOTA))
-        } else {
-            Ok(bumped.value)
-        }
+        if fails { Err(Error::refused(reason::QUOTA)) } else { Ok(bumped.value) }
     })
     .await
 }
@@ -101,9 +94,7 @@ async fn run(plan: Vec<Vec<Step>>) {
                     acknowledged.push((ids[index], write(&db, ids[index], Ok(())).await.unwrap()))
                 }
                 Step::Fail(index) => {
-                    write(&db, ids[index], Err(Error::refused(reason::QUOTA)))
-                        .await
-                        .unwrap_err();
+                    write(&db, ids[index], Err(Error::refused(reason::QUOTA))).await.unwrap_err();
                 }
                 Step::Crash(index) => {
                     cut(async {
@@ -124,57 +115,33 @@ async fn run(plan: Vec<Vec<Step>>) {
         }
         acknowledged
     };
-    let acknowledged: Vec<(Uuid, i64)> = futures::future::join_all(plan.into_iter().map(client))
-        .await
-        .into_iter()
-        .flatten()
-        .collect();
+    let acknowledged: Vec<(Uuid, i64)> =
+        futures::future::join_all(plan.into_iter().map(client)).await.into_iter().flatten().collect();
 
     // What is still pending belongs to the log as well, once the last sequencer has run. A crashed connection's
     // lock may outlive it for a moment.
     let give_up = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while db
-        .read(&call(), "pending", async |conn| feed::pending(conn).await)
-        .await
-        .unwrap()
-        > 0
-    {
+    while db.read(&call(), "pending", async |conn| feed::pending(conn).await).await.unwrap() > 0 {
         assert!(std::time::Instant::now() < give_up, "events stay pending");
         Sequencer::turn(&db, &call()).await.unwrap();
     }
-    let events = db
-        .read(&call(), "all", async |conn| feed::read(conn, 0, &[], 1000).await)
-        .await
-        .unwrap()
-        .events;
+    let events =
+        db.read(&call(), "all", async |conn| feed::read(conn, 0, &[], 1000).await).await.unwrap().events;
     let positions: Vec<i64> = events.iter().map(|e| e.position).collect();
-    assert_eq!(
-        positions,
-        (1..=events.len() as i64).collect::<Vec<_>>(),
-        "contiguous"
-    );
+    assert_eq!(positions, (1..=events.len() as i64).collect::<Vec<_>>(), "contiguous");
     let mut versions: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for event in &events {
-        versions
-            .entry(&event.aggregate)
-            .or_default()
-            .push(event.aggregate_version);
+        versions.entry(&event.aggregate).or_default().push(event.aggregate_version);
     }
     for (aggregate, versions) in &versions {
         let expected: Vec<i64> = (1..=versions.len() as i64).collect();
-        assert_eq!(
-            versions, &expected,
-            "{aggregate} in order, nothing lost or doubled"
-        );
+        assert_eq!(versions, &expected, "{aggregate} in order, nothing lost or doubled");
     }
     for (id, version) in acknowledged {
         let count = versions.get(id.to_string().as_str()).map_or(0, Vec::len) as i64;
         assert!(version <= count, "an acknowledged write is in the log");
     }
-    let verified = db
-        .read(&call(), "verify", async |conn| log::verify(conn).await)
-        .await
-        .unwrap();
+    let verified = db.read(&call(), "verify", async |conn| log::verify(conn).await).await.unwrap();
     assert_eq!(verified, events.len() as i64);
 }
 

@@ -60,8 +60,7 @@ async fn an_unexpected_constraint_is_internal() {
     let db = database().await;
     let error = db
         .tx(&call(), "unexpected", async |tx| -> Result<(), Error> {
-            tx.batch_execute("INSERT INTO counter VALUES (gen_random_uuid(), -1)")
-                .await?;
+            tx.batch_execute("INSERT INTO counter VALUES (gen_random_uuid(), -1)").await?;
             Ok(())
         })
         .await
@@ -80,10 +79,7 @@ async fn a_swallowed_error_is_no_commit() {
             Ok(())
         })
         .await;
-    assert!(
-        outcome.is_err(),
-        "a transaction that Postgres aborted was acknowledged"
-    );
+    assert!(outcome.is_err(), "a transaction that Postgres aborted was acknowledged");
     assert_eq!(get(&db, id).await, None);
 }
 
@@ -120,11 +116,7 @@ async fn deadlocks_are_run_again_and_lose_nothing() {
     let (one, two) = tokio::join!(add(a, b), add(b, a));
     one.unwrap();
     two.unwrap();
-    assert_eq!(
-        AtomicUsize::load(&runs, Ordering::SeqCst),
-        3,
-        "exactly one of the two ran again"
-    );
+    assert_eq!(AtomicUsize::load(&runs, Ordering::SeqCst), 3, "exactly one of the two ran again");
     assert_eq!((get(&db, a).await, get(&db, b).await), (Some(2), Some(2)));
 }
 
@@ -132,9 +124,7 @@ async fn deadlocks_are_run_again_and_lose_nothing() {
 async fn a_lock_that_is_held_too_long_is_a_conflict_without_another_try() {
     let db = database().await;
     let id = Uuid::now_v7();
-    db.tx(&call(), "seed", async |tx| put(tx, id, 0).await)
-        .await
-        .unwrap();
+    db.tx(&call(), "seed", async |tx| put(tx, id, 0).await).await.unwrap();
     let runs = AtomicUsize::new(0);
     db.tx(&call(), "holder", async |tx| -> Result<(), Error> {
         put(tx, id, 1).await?;
@@ -165,10 +155,7 @@ async fn the_deadline_ends_a_statement() {
         .await
         .unwrap_err();
     assert_eq!(error.code(), tonic::Code::DeadlineExceeded);
-    let error = db
-        .tx(&short, "late", async |tx| put(tx, Uuid::now_v7(), 1).await)
-        .await
-        .unwrap_err();
+    let error = db.tx(&short, "late", async |tx| put(tx, Uuid::now_v7(), 1).await).await.unwrap_err();
     assert_eq!(error.code(), tonic::Code::DeadlineExceeded);
 }
 
@@ -191,9 +178,7 @@ async fn a_caller_who_hangs_up_leaves_no_open_transaction_in_the_pool() {
     }
     // The pool has one connection: the next user gets it, or a new one, and finds no transaction on it.
     assert_eq!(get(&db, id).await, None);
-    db.tx(&call(), "after", async |tx| put(tx, id, 2).await)
-        .await
-        .unwrap();
+    db.tx(&call(), "after", async |tx| put(tx, id, 2).await).await.unwrap();
     assert_eq!(get(&db, id).await, Some(2));
 }
 
@@ -205,10 +190,7 @@ async fn a_full_pool_is_an_overload_not_a_queue() {
     let db = Db::new(config, cqm_db::EventsConfig::default(), cqm_rpc::Clock::system()).unwrap();
     db.tx(&call(), "holder", async |tx| -> Result<(), Error> {
         tx.batch_execute("SELECT 1").await?;
-        let error = db
-            .read(&call(), "waits", async |_| Ok::<_, Error>(()))
-            .await
-            .unwrap_err();
+        let error = db.read(&call(), "waits", async |_| Ok::<_, Error>(())).await.unwrap_err();
         assert_eq!(error.reason(), reason::OVERLOADED);
         Ok(())
     })
@@ -221,10 +203,7 @@ async fn a_database_that_is_gone_is_unavailable_at_once() {
     let config = cqm_db::DatabaseConfig::new("host=/nonexistent user=nobody dbname=none".to_owned().into());
     let db = Db::new(config, cqm_db::EventsConfig::default(), cqm_rpc::Clock::system()).unwrap();
     for _ in 0..3 {
-        let error = db
-            .read(&call(), "gone", async |_| Ok::<_, Error>(()))
-            .await
-            .unwrap_err();
+        let error = db.read(&call(), "gone", async |_| Ok::<_, Error>(())).await.unwrap_err();
         assert_eq!(error.reason(), reason::STORAGE_UNAVAILABLE);
         assert_eq!(error.code(), tonic::Code::Unavailable);
     }

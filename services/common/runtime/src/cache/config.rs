@@ -59,10 +59,7 @@ impl Validate for CacheConfig {
             ));
         }
         match (&self.redis_url, &self.key) {
-            (Some(_), None) => Err(ConfigError::refused(
-                "cache.key",
-                "is required with cache.redis_url",
-            )),
+            (Some(_), None) => Err(ConfigError::refused("cache.key", "is required with cache.redis_url")),
             (_, Some(key)) => Seal::new(key).map(drop),
             (None, None) => Ok(()),
         }
@@ -78,13 +75,7 @@ mod tests {
         let redis_url = Some(SecretString::from("redis://localhost"));
         let refused = |key: Option<&str>| {
             let key = key.map(SecretString::from);
-            CacheConfig {
-                redis_url: redis_url.clone(),
-                key,
-                ..CacheConfig::default()
-            }
-            .validate()
-            .is_err()
+            CacheConfig { redis_url: redis_url.clone(), key, ..CacheConfig::default() }.validate().is_err()
         };
         assert!(refused(None));
         assert!(refused(Some("")));

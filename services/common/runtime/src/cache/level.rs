@@ -122,10 +122,7 @@ impl Expiry<String, Timed> for Lives {
 impl Level {
     pub(super) fn new(config: &CacheConfig) -> Self {
         Self {
-            entries: Moka::builder()
-                .max_capacity(config.in_process_entries)
-                .expire_after(Lives)
-                .build(),
+            entries: Moka::builder().max_capacity(config.in_process_entries).expire_after(Lives).build(),
             ttl: config.in_process_ttl,
             flights: Mutex::default(),
         }
@@ -150,12 +147,7 @@ impl Level {
         flights.started += 1;
         let number = flights.started;
         flights.under_way.insert(key.to_owned(), (number, receiver));
-        Turn::Lead(Flight {
-            level: self,
-            key: key.to_owned(),
-            number,
-            sender,
-        })
+        Turn::Lead(Flight { level: self, key: key.to_owned(), number, sender })
     }
 
     /// A row was written: what is older is not served any more, and a load under way will fill nothing.
@@ -203,8 +195,7 @@ impl Flight<'_> {
                     Found::Row { .. } => self.level.ttl,
                     Found::Absent => ABSENT_TTL,
                 };
-                self.level
-                    .insert(&self.key, Entry::Found(found.clone()), jittered(ttl));
+                self.level.insert(&self.key, Entry::Found(found.clone()), jittered(ttl));
             }
             current
         };
@@ -214,10 +205,7 @@ impl Flight<'_> {
 
     /// Ends the flight's being joined; `false` when that had been done by a write.
     fn leave(&self, flights: &mut Flights) -> bool {
-        let current = flights
-            .under_way
-            .get(&self.key)
-            .is_some_and(|(number, _)| *number == self.number);
+        let current = flights.under_way.get(&self.key).is_some_and(|(number, _)| *number == self.number);
         if current {
             flights.under_way.remove(&self.key);
         }
@@ -240,10 +228,7 @@ mod tests {
     }
 
     fn row(version: i64) -> Outcome {
-        Outcome::Found(Found::Row {
-            version,
-            bytes: Bytes::new(),
-        })
+        Outcome::Found(Found::Row { version, bytes: Bytes::new() })
     }
 
     fn lead<'a>(level: &'a Level, key: &str) -> Flight<'a> {
@@ -263,10 +248,7 @@ mod tests {
         assert_eq!(level.find("k"), Some(Entry::Tombstone(2)));
         assert!(late.land(row(2)));
         assert_eq!(level.floor("k"), 2);
-        assert!(matches!(
-            level.find("k"),
-            Some(Entry::Found(Found::Row { version: 2, .. }))
-        ));
+        assert!(matches!(level.find("k"), Some(Entry::Found(Found::Row { version: 2, .. }))));
     }
 
     #[test]
@@ -294,9 +276,7 @@ mod tests {
     fn a_leader_that_is_dropped_makes_room() {
         let level = level();
         let leader = lead(&level, "k");
-        let Turn::Follow(follower) = level.turn("k") else {
-            panic!("the second caller follows")
-        };
+        let Turn::Follow(follower) = level.turn("k") else { panic!("the second caller follows") };
         drop(leader);
         assert!(follower.has_changed().is_err(), "the follower is told");
         lead(&level, "k");

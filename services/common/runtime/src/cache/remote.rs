@@ -59,10 +59,7 @@ impl Remote {
             return Ok(None);
         };
         let Some(key) = &config.key else {
-            return Err(ConfigError::refused(
-                "cache.key",
-                "is required with cache.redis_url",
-            ));
+            return Err(ConfigError::refused("cache.key", "is required with cache.redis_url"));
         };
         // The error is not shown: it may repeat the address, and with it a password.
         let client = Client::open(url.expose_secret()).map_err(|_| {
@@ -85,11 +82,7 @@ impl Remote {
     }
 
     fn with(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            link: Mutex::new(Link::Idle),
-            failures: AtomicU32::new(0),
-        }
+        Self { shared, link: Mutex::new(Link::Idle), failures: AtomicU32::new(0) }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -121,13 +114,7 @@ impl Remote {
         let key = self.key(key);
         let value = self.shared.seal.close(&key, version, message);
         let ttl = millis(jittered(self.shared.ttl));
-        let set = redis::cmd("SET")
-            .arg(&key)
-            .arg(value)
-            .arg("NX")
-            .arg("PX")
-            .arg(ttl)
-            .clone();
+        let set = redis::cmd("SET").arg(&key).arg(value).arg("NX").arg("PX").arg(ttl).clone();
         self.run::<Option<String>>(&set).await;
     }
 
@@ -210,9 +197,7 @@ impl Remote {
         for batch in self.shared.lost.all().chunks(500) {
             let mut pipeline = redis::pipe();
             for (key, version) in batch {
-                pipeline
-                    .add_command(bury_command(&self.key(key), *version))
-                    .ignore();
+                pipeline.add_command(bury_command(&self.key(key), *version)).ignore();
             }
             pipeline.exec_async(connection).await?;
             self.shared.lost.forget(batch);
@@ -239,10 +224,7 @@ impl Remote {
 /// By hand: the client would print the password of its address.
 impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Remote")
-            .field("prefix", &self.shared.prefix)
-            .field("is_up", &self.is_up())
-            .finish()
+        f.debug_struct("Remote").field("prefix", &self.shared.prefix).field("is_up", &self.is_up()).finish()
     }
 }
 
@@ -261,18 +243,12 @@ async fn connect_until_it_works(remote: Weak<Remote>) {
                 // A tombstone lost from here on switches the link off again, whoever loses it.
                 remote.failures.store(0, Ordering::Relaxed);
                 *remote.link() = Link::Up(connection);
-                tracing::info!(
-                    tombstones_forgotten = remote.shared.lost.take_overflow(),
-                    "redis in use"
-                );
+                tracing::info!(tombstones_forgotten = remote.shared.lost.take_overflow(), "redis in use");
                 return;
             }
             Err(error) if !said => {
                 said = true;
-                tracing::warn!(
-                    problem = error.category(),
-                    "redis cannot be reached, reads go to postgres"
-                );
+                tracing::warn!(problem = error.category(), "redis cannot be reached, reads go to postgres");
             }
             Err(_) => {}
         }
@@ -283,12 +259,7 @@ async fn connect_until_it_works(remote: Weak<Remote>) {
 
 fn bury_command(key: &str, version: i64) -> Cmd {
     let value = [TOMBSTONE, version.to_string().as_bytes()].concat();
-    redis::cmd("SET")
-        .arg(key)
-        .arg(value)
-        .arg("PX")
-        .arg(millis(TOMBSTONE_TTL))
-        .clone()
+    redis::cmd("SET").arg(key).arg(value).arg("PX").arg(millis(TOMBSTONE_TTL)).clone()
 }
 
 /// Never zero, which Redis refuses.

@@ -27,10 +27,7 @@ impl Seal {
         let refused = || ConfigError::refused("cache.key", "must be 32 bytes in base64");
         let bytes = STANDARD.decode(key.expose_secret()).map_err(|_| refused())?;
         let cipher = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| refused())?;
-        Ok(Self {
-            cipher,
-            schema: Sha256::digest(cqm_proto::FILE_DESCRIPTOR_SET).into(),
-        })
+        Ok(Self { cipher, schema: Sha256::digest(cqm_proto::FILE_DESCRIPTOR_SET).into() })
     }
 
     /// format | nonce | sealed(version | message).
@@ -43,13 +40,7 @@ impl Seal {
         let aad = self.aad(key);
         let sealed = self
             .cipher
-            .encrypt(
-                XNonce::from_slice(&nonce),
-                Payload {
-                    msg: &plain,
-                    aad: &aad,
-                },
-            )
+            .encrypt(XNonce::from_slice(&nonce), Payload { msg: &plain, aad: &aad })
             .expect("a message of the suite is far below the cipher's limit of 256 GiB");
         [&[FORMAT][..], &nonce, &sealed].concat()
     }
@@ -58,16 +49,8 @@ impl Seal {
     pub(super) fn open(&self, key: &str, value: &[u8]) -> Option<(i64, Bytes)> {
         let (nonce, sealed) = value.strip_prefix(&[FORMAT])?.split_at_checked(NONCE)?;
         let aad = self.aad(key);
-        let plain = self
-            .cipher
-            .decrypt(
-                XNonce::from_slice(nonce),
-                Payload {
-                    msg: sealed,
-                    aad: &aad,
-                },
-            )
-            .ok()?;
+        let plain =
+            self.cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: &aad }).ok()?;
         let plain = Bytes::from(plain);
         let version = i64::from_be_bytes(*plain.first_chunk::<VERSION>()?);
         Some((version, plain.slice(VERSION..)))
@@ -98,16 +81,10 @@ mod tests {
     #[test]
     fn a_value_opens_under_its_own_key_only() {
         let sealed = seal(1).close("cqm:x:customer:1", 7, b"Zhang Wei");
-        assert_eq!(
-            seal(1).open("cqm:x:customer:1", &sealed),
-            Some((7, Bytes::from_static(b"Zhang Wei")))
-        );
+        assert_eq!(seal(1).open("cqm:x:customer:1", &sealed), Some((7, Bytes::from_static(b"Zhang Wei"))));
         assert_eq!(seal(1).open("cqm:x:customer:2", &sealed), None);
         assert_eq!(seal(2).open("cqm:x:customer:1", &sealed), None);
-        let other_contract = Seal {
-            schema: [0; 32],
-            ..seal(1)
-        };
+        let other_contract = Seal { schema: [0; 32], ..seal(1) };
         assert_eq!(other_contract.open("cqm:x:customer:1", &sealed), None);
     }
 

@@ -34,20 +34,15 @@ struct Pace {
 
 impl Connector {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self {
-            timeout,
-            pace: Arc::default(),
-        }
+        Self { timeout, pace: Arc::default() }
     }
 }
 
 impl Pace {
     /// Counts tries, not failures: a peer that accepts and hangs up is held off as well.
     fn admit(&mut self, now: Instant) -> Result<(), Duration> {
-        if let Some(wait) = self
-            .not_before
-            .and_then(|at| at.checked_duration_since(now))
-            .filter(|d| !d.is_zero())
+        if let Some(wait) =
+            self.not_before.and_then(|at| at.checked_duration_since(now)).filter(|d| !d.is_zero())
         {
             return Err(wait);
         }
@@ -70,22 +65,14 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let admitted = self
-            .pace
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .admit(Instant::now());
+        let admitted = self.pace.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
         let timeout = self.timeout;
         Box::pin(async move {
             if let Err(wait) = admitted {
                 let text = format!("the next try to connect is in {} ms", wait.as_millis());
                 return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
             }
-            let host = target
-                .host()
-                .unwrap_or_default()
-                .trim_matches(['[', ']'])
-                .to_owned();
+            let host = target.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
             let port = target.port_u16().unwrap_or_default();
             let stream = tokio::time::timeout(timeout, TcpStream::connect((host, port)))
                 .await
@@ -125,9 +112,6 @@ mod tests {
         }
         now += CALM;
         assert_eq!(pace.admit(now), Ok(()));
-        assert!(
-            pace.not_before
-                .is_some_and(|at| at - now <= Duration::from_millis(50))
-        );
+        assert!(pace.not_before.is_some_and(|at| at - now <= Duration::from_millis(50)));
     }
 }

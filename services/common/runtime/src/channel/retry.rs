@@ -21,9 +21,7 @@ pub(super) async fn send(channel: &Channel, request: Request, call: &Call) -> Re
     let mut tries = 1;
     loop {
         let body = Body::new(Full::new(bytes.clone()));
-        let answer = channel
-            .attempt(Request::from_parts(parts.clone(), body), Some(call))
-            .await;
+        let answer = channel.attempt(Request::from_parts(parts.clone(), body), Some(call)).await;
         let Some(failure) = unavailable(&answer) else {
             channel.budget.succeeded();
             return answer;

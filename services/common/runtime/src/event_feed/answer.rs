@@ -21,10 +21,7 @@ pub(super) fn aggregate_response(mut events: Vec<LoggedEvent>, max: i64) -> prot
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     let more = events.len() > max;
     events.truncate(max);
-    proto::ReadAggregateResponse {
-        events: events.into_iter().map(event).collect(),
-        more,
-    }
+    proto::ReadAggregateResponse { events: events.into_iter().map(event).collect(), more }
 }
 
 pub(super) fn list_response(page: Page<Parked>) -> proto::ListParkedResponse {
@@ -84,8 +81,5 @@ fn event(event: LoggedEvent) -> proto::Event {
 }
 
 fn timestamp(time: DateTime<Utc>) -> Timestamp {
-    Timestamp {
-        seconds: time.timestamp(),
-        nanos: time.timestamp_subsec_nanos().min(999_999_999) as i32,
-    }
+    Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos().min(999_999_999) as i32 }
 }

@@ -29,12 +29,7 @@ impl Read {
         consumer(&message.consumer, &mut violations);
         text("reader", &message.reader, 1..=128, &mut violations);
         position("after_position", message.after_position, 0, &mut violations);
-        hash(
-            "expect_hash",
-            message.after_position,
-            &message.expect_hash,
-            &mut violations,
-        );
+        hash("expect_hash", message.after_position, &message.expect_hash, &mut violations);
         let max = max_events(message.max_events, &mut violations);
         let wait = match message.wait.map(Duration::try_from) {
             None => Duration::ZERO,
@@ -146,11 +141,7 @@ impl List {
         let page = PageRequest::parse(message.page_size, &message.page_token, &query, &mut violations);
         violations.finish()?;
         let after = page.after.as_deref().map(read_key).transpose()?;
-        Ok(Self {
-            consumer: message.consumer,
-            page,
-            after,
-        })
+        Ok(Self { consumer: message.consumer, page, after })
     }
 
     /// Rows to ask for: one more than the page holds.
@@ -165,11 +156,7 @@ impl List {
 
 /// The last row's key in a page token: the time of parking in microseconds, then the aggregate.
 fn write_key(parked: &Parked) -> Vec<u8> {
-    [
-        &parked.park_time.timestamp_micros().to_be_bytes()[..],
-        parked.park.aggregate.as_bytes(),
-    ]
-    .concat()
+    [&parked.park_time.timestamp_micros().to_be_bytes()[..], parked.park.aggregate.as_bytes()].concat()
 }
 
 fn read_key(key: &[u8]) -> Result<(DateTime<Utc>, String), Error> {
@@ -179,11 +166,7 @@ fn read_key(key: &[u8]) -> Result<(DateTime<Utc>, String), Error> {
             Some((time, std::str::from_utf8(aggregate).ok()?.to_owned()))
         })
         .ok_or_else(|| {
-            Error::invalid(
-                "page_token",
-                reason::PAGE_TOKEN_INVALID,
-                "is not a token of this list",
-            )
+            Error::invalid("page_token", reason::PAGE_TOKEN_INVALID, "is not a token of this list")
         })
 }
 
@@ -201,11 +184,7 @@ impl ReadAggregate {
         position("after_position", message.after_position, 0, &mut violations);
         let max = max_events(message.max_events, &mut violations);
         violations.finish()?;
-        Ok(Self {
-            aggregate: message.aggregate,
-            after: message.after_position,
-            max,
-        })
+        Ok(Self { aggregate: message.aggregate, after: message.after_position, max })
     }
 }
 
@@ -222,11 +201,7 @@ impl Discard {
         text("aggregate", &message.aggregate, 1..=200, &mut violations);
         let event_id = event_id(&message.event_id, &mut violations);
         violations.finish()?;
-        Ok(Self {
-            consumer: message.consumer,
-            aggregate: message.aggregate,
-            event_id,
-        })
+        Ok(Self { consumer: message.consumer, aggregate: message.aggregate, event_id })
     }
 }
 
@@ -342,11 +317,7 @@ mod tests {
     use super::*;
 
     fn read() -> proto::ReadRequest {
-        proto::ReadRequest {
-            consumer: "coordinator".into(),
-            reader: "pod-1".into(),
-            ..Default::default()
-        }
+        proto::ReadRequest { consumer: "coordinator".into(), reader: "pod-1".into(), ..Default::default() }
     }
 
     fn fields(outcome: Result<Read, Error>) -> Vec<String> {
@@ -365,35 +336,18 @@ mod tests {
             reader: String::new(),
             after_position: 3,
             max_events: -1,
-            wait: Some(prost_types::Duration {
-                seconds: -1,
-                nanos: 0,
-            }),
+            wait: Some(prost_types::Duration { seconds: -1, nanos: 0 }),
             ..Default::default()
         };
-        assert_eq!(
-            fields(Read::parse(wrong)),
-            ["consumer", "reader", "expect_hash", "max_events", "wait"]
-        );
-        let negative = proto::ReadRequest {
-            after_position: -1,
-            ..read()
-        };
+        assert_eq!(fields(Read::parse(wrong)), ["consumer", "reader", "expect_hash", "max_events", "wait"]);
+        let negative = proto::ReadRequest { after_position: -1, ..read() };
         assert_eq!(fields(Read::parse(negative)), ["after_position", "expect_hash"]);
     }
 
     #[test]
     fn sizes_and_waits_are_cut_to_what_the_contract_says() {
-        let wait = Some(prost_types::Duration {
-            seconds: 3600,
-            nanos: 0,
-        });
-        let parsed = Read::parse(proto::ReadRequest {
-            max_events: 5000,
-            wait,
-            ..read()
-        })
-        .unwrap();
+        let wait = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
+        let parsed = Read::parse(proto::ReadRequest { max_events: 5000, wait, ..read() }).unwrap();
         assert_eq!((parsed.max, parsed.wait), (1000, Duration::from_secs(20)));
         let parsed = Read::parse(read()).unwrap();
         assert_eq!((parsed.max, parsed.wait), (100, Duration::ZERO));

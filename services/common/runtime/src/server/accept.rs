@@ -47,11 +47,7 @@ pub struct Options {
 
 impl Options {
     pub fn new(health: Health) -> Self {
-        Self {
-            health,
-            shutdown: CancellationToken::new(),
-            sampling: Sampling::never(),
-        }
+        Self { health, shutdown: CancellationToken::new(), sampling: Sampling::never() }
     }
 }
 
@@ -72,6 +68,12 @@ pub fn bind(config: &ServerConfig) -> io::Result<Bound> {
         Shape::PerCore => std::thread::available_parallelism()?.get(),
     };
     let shared = config.shape == Shape::PerCore;
+    if shared && config.listen.port() != 0 {
+        // SO_REUSEPORT lets any process of this user in beside us, and the kernel would give it some of our callers: one
+        // that listens here already must be an error, as it is without SO_REUSEPORT. A look before the leap: two that
+        // start within the same instant are not told apart.
+        drop(listen(config.listen, false)?);
+    }
     let first = listen(config.listen, shared)?;
     // Port 0: the kernel chooses once, the others follow.
     let address = first.local_addr()?;
@@ -79,11 +81,7 @@ pub fn bind(config: &ServerConfig) -> io::Result<Bound> {
     for _ in 1..count {
         listeners.push(listen(address, shared)?);
     }
-    Ok(Bound {
-        config: Arc::new(config.clone()),
-        address,
-        listeners,
-    })
+    Ok(Bound { config: Arc::new(config.clone()), address, listeners })
 }
 
 fn listen(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
@@ -150,28 +148,11 @@ impl Bound {
         edge: bool,
         make: impl Fn(Shard) -> Result<S, BoxError> + Send + Sync + 'static,
     ) -> Result<Running, BoxError> {
-        let Self {
-            config,
-            address,
-            listeners,
-        } = self;
-        let ends = Ends {
-            stop: CancellationToken::new(),
-            cut: CancellationToken::new(),
-        };
-        let Options {
-            health,
-            shutdown,
-            sampling,
-        } = options;
-        let shared = Shared::new(
-            &config,
-            health.clone(),
-            sampling,
-            edge,
-            ends.stop.clone(),
-            ends.cut.clone(),
-        )?;
+        let Self { config, address, listeners } = self;
+        let ends = Ends { stop: CancellationToken::new(), cut: CancellationToken::new() };
+        let Options { health, shutdown, sampling } = options;
+        let shared =
+            Shared::new(&config, health.clone(), sampling, edge, ends.stop.clone(), ends.cut.clone())?;
         let door = Door {
             config: Arc::clone(&config),
             places: Arc::new(Semaphore::new(config.max_connections)),
@@ -183,11 +164,7 @@ impl Bound {
         let count = listeners.len();
         let make = Arc::new(make);
         for (index, listener) in listeners.into_iter().enumerate() {
-            let shard = Shard {
-                index,
-                count,
-                closing: ends.stop.clone(),
-            };
+            let shard = Shard { index, count, closing: ends.stop.clone() };
             let (door, shared, gate, make) = (door.clone(), shared.clone(), gate.clone(), Arc::clone(&make));
             let prepare = move || {
                 let tasks = TaskTracker::new();
@@ -227,10 +204,7 @@ async fn drain(config: &ServerConfig, health: &Health, ends: &Ends, shards: &Tas
     tokio::time::sleep(config.drain.settle).await;
     health.close();
     ends.stop.cancel();
-    if tokio::time::timeout(config.drain.timeout, shards.wait())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(config.drain.timeout, shards.wait()).await.is_err() {
         tracing::warn!("calls were cut at the end of the drain");
         ends.cut.cancel();
         shards.wait().await;
@@ -246,33 +220,31 @@ async fn on_its_own_thread<S: Served, G: Gate>(
 ) -> Result<(), BoxError> {
     let (tell, started) = oneshot::channel::<Result<(), BoxError>>();
     let token = shards.token();
-    std::thread::Builder::new()
-        .name(format!("shard-{index}"))
-        .spawn(move || {
-            // Dropped last: the drain ends when the thread does.
-            let _token = token;
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
+    std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+        // Dropped last: the drain ends when the thread does.
+        let _token = token;
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = tell.send(Err(error.into()));
+                return;
+            }
+        };
+        runtime.block_on(async move {
+            match prepare() {
+                Ok((listener, stack, tasks)) => {
+                    if tell.send(Ok(())).is_ok() {
+                        door.attend(listener, stack, tasks).await;
+                    }
+                }
                 Err(error) => {
-                    let _ = tell.send(Err(error.into()));
-                    return;
+                    let _ = tell.send(Err(error));
                 }
-            };
-            runtime.block_on(async move {
-                match prepare() {
-                    Ok((listener, stack, tasks)) => {
-                        if tell.send(Ok(())).is_ok() {
-                            door.attend(listener, stack, tasks).await;
-                        }
-                    }
-                    Err(error) => {
-                        let _ = tell.send(Err(error));
-                    }
-                }
-            });
-            // A blocking task that hangs is not worth hanging for.
-            runtime.shutdown_background();
-        })?;
+            }
+        });
+        // A blocking task that hangs is not worth hanging for.
+        runtime.shutdown_background();
+    })?;
     started.await?
 }
 

@@ -120,18 +120,12 @@ impl http_body::Body for Watched {
             return Poll::Ready(Some(self.fail(Error::DeadlinePassed.into())));
         }
         if self.cut.as_mut().poll(cx).is_ready() {
-            let draining = Error::Unavailable {
-                reason: reason::DRAINING,
-                source: None,
-            };
+            let draining = Error::Unavailable { reason: reason::DRAINING, source: None };
             return Poll::Ready(Some(self.fail(draining.into())));
         }
         let this = &mut *self;
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            let _entered = this
-                .observation
-                .as_ref()
-                .map(|observation| observation.span.enter());
+            let _entered = this.observation.as_ref().map(|observation| observation.span.enter());
             Pin::new(&mut this.inner).poll_frame(cx)
         }));
         let Ok(polled) = polled else {
@@ -163,11 +157,7 @@ pub(super) struct Until {
 
 impl Until {
     pub fn new(inner: Body, stop: CancellationToken) -> Self {
-        Self {
-            inner,
-            stop: Box::pin(stop.cancelled_owned()),
-            done: false,
-        }
+        Self { inner, stop: Box::pin(stop.cancelled_owned()), done: false }
     }
 }
 
@@ -190,11 +180,8 @@ impl http_body::Body for Until {
         ready!(self.stop.as_mut().poll(cx));
         self.done = true;
         let mut trailers = HeaderMap::new();
-        Status::from(Error::Unavailable {
-            reason: reason::DRAINING,
-            source: None,
-        })
-        .add_header(&mut trailers)?;
+        Status::from(Error::Unavailable { reason: reason::DRAINING, source: None })
+            .add_header(&mut trailers)?;
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 

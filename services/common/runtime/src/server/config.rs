@@ -74,10 +74,7 @@ pub struct DrainConfig {
 impl ServerConfig {
     /// The suite's defaults on another address, for processes that are put together by hand.
     pub fn on(listen: SocketAddr) -> Self {
-        Self {
-            listen,
-            ..Self::default()
-        }
+        Self { listen, ..Self::default() }
     }
 }
 
@@ -104,10 +101,7 @@ impl Default for ServerConfig {
                 cap: Duration::from_secs(30),
                 stream_cap: Duration::from_secs(10 * 60),
             },
-            drain: DrainConfig {
-                settle: Duration::from_secs(5),
-                timeout: Duration::from_secs(20),
-            },
+            drain: DrainConfig { settle: Duration::from_secs(5), timeout: Duration::from_secs(20) },
         }
     }
 }
@@ -117,17 +111,11 @@ impl Validate for ServerConfig {
         let counts = [
             ("server.max_connections", self.max_connections),
             ("server.max_in_flight", self.max_in_flight),
-            (
-                "server.max_concurrent_streams",
-                self.max_concurrent_streams as usize,
-            ),
+            ("server.max_concurrent_streams", self.max_concurrent_streams as usize),
         ];
         for (key, count) in counts {
             if count == 0 || count > tokio::sync::Semaphore::MAX_PERMITS {
-                return Err(ConfigError::refused(
-                    key,
-                    "must be at least 1 and no astronomical number",
-                ));
+                return Err(ConfigError::refused(key, "must be at least 1 and no astronomical number"));
             }
         }
         // RFC 9113, 6.9.2: the window is a 31-bit number; below 64 KiB a unary message would stall on it.

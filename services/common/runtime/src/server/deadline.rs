@@ -10,11 +10,8 @@ use super::method::Method;
 
 /// What the caller asked for, within what the process gives.
 pub(super) fn read(headers: &HeaderMap, method: &Method, config: &DeadlineConfig) -> Result<Deadline, Error> {
-    let (fallback, cap) = if method.streams {
-        (config.stream_cap, config.stream_cap)
-    } else {
-        (config.fallback, config.cap)
-    };
+    let (fallback, cap) =
+        if method.streams { (config.stream_cap, config.stream_cap) } else { (config.fallback, config.cap) };
     let mut values = headers.get_all(metadata::TIMEOUT).iter();
     let budget = match (values.next(), values.next()) {
         (None, _) => fallback,
@@ -72,21 +69,8 @@ mod tests {
 
     #[test]
     fn what_the_protocol_does_not_allow_is_no_deadline() {
-        for text in [
-            "",
-            "S",
-            "1",
-            "1s",
-            "1.5S",
-            "-1S",
-            "+1S",
-            " 1S",
-            "1S ",
-            "100000000S",
-            "1é",
-            "é",
-            "１S",
-        ] {
+        for text in ["", "S", "1", "1s", "1.5S", "-1S", "+1S", " 1S", "1S ", "100000000S", "1é", "é", "１S"]
+        {
             assert_eq!(parse(text), None, "{text:?}");
         }
     }

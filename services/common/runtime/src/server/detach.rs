@@ -49,10 +49,7 @@ pub(super) async fn run(
         // The stack catches panics in one place.
         Ok(Err(panic)) => resume_unwind(panic),
         // The runtime has dropped the task: the drain's time is over.
-        Err(_) => Err(Error::Unavailable {
-            reason: reason::DRAINING,
-            source: None,
-        }),
+        Err(_) => Err(Error::Unavailable { reason: reason::DRAINING, source: None }),
     }
 }
 
@@ -69,7 +66,10 @@ fn pumped(tasks: &TaskTracker, place: Place, response: Response<Body>) -> Respon
         let pump = async {
             while let Some(frame) = body.frame().await {
                 if send.send(frame).await.is_err() {
-                    while body.frame().await.is_some() {}
+                    while body.frame().await.is_some() {
+                        // A body that is always ready must not keep the others of this runtime waiting.
+                        tokio::task::yield_now().await;
+                    }
                 }
             }
         };

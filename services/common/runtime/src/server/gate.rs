@@ -40,12 +40,7 @@ impl Gate for SuiteMetadata {
 }
 
 fn caller(headers: &HeaderMap, policy: &MethodPolicy) -> Result<Caller, Error> {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
-    };
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     match text(metadata::CALLER).filter(|subject| !subject.is_empty()) {
         Some(subject) => Ok(Caller {
             subject: subject.into(),
@@ -56,10 +51,9 @@ fn caller(headers: &HeaderMap, policy: &MethodPolicy) -> Result<Caller, Error> {
                 .collect(),
         }),
         // Nobody: only what a signed link opens is open to them.
-        None if policy.roles.contains(&Role::Customer) => Ok(Caller {
-            subject: "customer".into(),
-            roles: vec![Role::Customer],
-        }),
+        None if policy.roles.contains(&Role::Customer) => {
+            Ok(Caller { subject: "customer".into(), roles: vec![Role::Customer] })
+        }
         None => Err(Error::Unauthenticated(reason::CREDENTIALS_MISSING)),
     }
 }
@@ -69,8 +63,6 @@ pub(super) fn access(caller: &Caller, method: &Method) -> Result<(), Error> {
     if method.policy.roles.iter().any(|role| caller.has(*role)) {
         Ok(())
     } else {
-        Err(Error::Denied {
-            permission: method.permission().to_owned(),
-        })
+        Err(Error::Denied { permission: method.permission().to_owned() })
     }
 }

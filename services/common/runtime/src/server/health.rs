@@ -35,10 +35,7 @@ impl Health {
             reporter: HealthReporter::new(),
             phase: Arc::new(AtomicU8::new(Phase::Starting as u8)),
         };
-        health
-            .not_ready()
-            .now_or_never()
-            .expect("nobody else holds the lock of a new reporter");
+        health.not_ready().now_or_never().expect("nobody else holds the lock of a new reporter");
         health
     }
 

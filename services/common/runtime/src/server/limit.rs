@@ -21,10 +21,7 @@ impl Places {
     pub fn take(&self) -> Result<Place, Error> {
         let permit = Arc::clone(&self.0)
             .try_acquire_owned()
-            .map_err(|_| Error::Unavailable {
-                reason: reason::OVERLOADED,
-                source: None,
-            })?;
+            .map_err(|_| Error::Unavailable { reason: reason::OVERLOADED, source: None })?;
         Ok(Arc::new(permit))
     }
 }

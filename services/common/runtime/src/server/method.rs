@@ -51,18 +51,11 @@ impl Methods {
             if !services.contains(&service) {
                 continue;
             }
-            let (asks, answers) = *streams
-                .get(policy.path)
-                .ok_or("a policy without a method in the descriptors")?;
+            let (asks, answers) =
+                *streams.get(policy.path).ok_or("a policy without a method in the descriptors")?;
             methods.insert(
                 policy.path,
-                Method {
-                    policy,
-                    service,
-                    name,
-                    streams: asks || answers,
-                    answers_in_stream: answers,
-                },
+                Method { policy, service, name, streams: asks || answers, answers_in_stream: answers },
             );
         }
         Ok(Self(methods))
@@ -75,11 +68,8 @@ impl Methods {
 
 /// Every service of the contract: what the edge answers for.
 pub fn all_services() -> Vec<&'static str> {
-    let mut services: Vec<_> = policy::all()
-        .iter()
-        .filter_map(|policy| split(policy.path))
-        .map(|(service, _)| service)
-        .collect();
+    let mut services: Vec<_> =
+        policy::all().iter().filter_map(|policy| split(policy.path)).map(|(service, _)| service).collect();
     services.sort_unstable();
     services.dedup();
     services

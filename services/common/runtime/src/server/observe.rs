@@ -39,10 +39,7 @@ impl Observer {
                 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
             ])
             .build();
-        Self {
-            sampling,
-            duration: Arc::new(duration),
-        }
+        Self { sampling, duration: Arc::new(duration) }
     }
 
     /// Sampling is decided here, before a span exists: building spans that a sampler drops costs an eighth of

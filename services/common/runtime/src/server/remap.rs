@@ -38,10 +38,7 @@ fn too_large(message: &str) -> Error {
         Some(limit) => refusal.fact("limit", limit),
         None => refusal,
     };
-    Error::Exhausted {
-        refusal,
-        retry_after: None,
-    }
+    Error::Exhausted { refusal, retry_after: None }
 }
 
 /// The number in "the limit is: 65536 bytes" or "size limit, of 65536 bytes".

@@ -117,17 +117,9 @@ impl<S: Served, G: Gate> Stack<S, G> {
                     .register_encoded_file_descriptor_set(cqm_proto::FILE_DESCRIPTOR_SET)
                     .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             };
-            meta = meta
-                .add_service(described().build_v1()?)
-                .add_service(described().build_v1alpha()?);
+            meta = meta.add_service(described().build_v1()?).add_service(described().build_v1alpha()?);
         }
-        Ok(Self {
-            shared,
-            gate,
-            served,
-            meta: meta.prepare(),
-            tasks,
-        })
+        Ok(Self { shared, gate, served, meta: meta.prepare(), tasks })
     }
 
     /// Answers one request. Every failure of the steps in [`Self::answer`] becomes a status here, once.
@@ -157,11 +149,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
         };
         let answer = answer.unwrap_or_else(|_| Err(Error::internal(Panicked)));
 
-        let Answer {
-            response,
-            deadline,
-            place,
-        } = match answer {
+        let Answer { response, deadline, place } = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 let status = Status::from(error);
@@ -180,11 +168,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
         }
         // A unary answer of tonic's is complete here; a stream's status, deadline and place are its body's.
         if shared.edge || method.is_some_and(|method| method.answers_in_stream) {
-            let origin = if shared.edge {
-                Origin::Forwarded
-            } else {
-                Origin::Handler
-            };
+            let origin = if shared.edge { Origin::Forwarded } else { Origin::Handler };
             let watched = Watched::new(body, origin, deadline, shared.cut.clone(), observation, place);
             return Response::from_parts(parts, Body::new(watched));
         }
@@ -210,16 +194,10 @@ impl<S: Served, G: Gate> Stack<S, G> {
         match shared.health.phase() {
             Phase::Open => {}
             Phase::Starting => {
-                return Err(Error::Unavailable {
-                    reason: reason::STORAGE_UNAVAILABLE,
-                    source: None,
-                });
+                return Err(Error::Unavailable { reason: reason::STORAGE_UNAVAILABLE, source: None });
             }
             Phase::Closed => {
-                return Err(Error::Unavailable {
-                    reason: reason::DRAINING,
-                    source: None,
-                });
+                return Err(Error::Unavailable { reason: reason::DRAINING, source: None });
             }
         }
 
@@ -242,12 +220,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
         let place = shared.places.take()?;
 
         let path = Arc::from(method.policy.path);
-        parts.extensions.insert(Call {
-            caller,
-            deadline,
-            trace,
-            path,
-        });
+        parts.extensions.insert(Call { caller, deadline, trace, path });
         let request = Request::from_parts(parts, Body::new(body));
 
         // Remap: next to the routes, where tonic's own words come from.
@@ -264,26 +237,13 @@ impl<S: Served, G: Gate> Stack<S, G> {
             }
             let permission = method.permission();
             let place = Arc::clone(&place);
-            detach::run(
-                &self.tasks,
-                permission,
-                trace,
-                place,
-                method.answers_in_stream,
-                handler,
-            )
-            .await
+            detach::run(&self.tasks, permission, trace, place, method.answers_in_stream, handler).await
         };
 
         let until = tokio::time::Instant::from_std(deadline.instant());
-        let response = tokio::time::timeout_at(until, handler)
-            .await
-            .map_err(|_elapsed| Error::DeadlinePassed)??;
-        Ok(Answer {
-            response,
-            deadline,
-            place,
-        })
+        let response =
+            tokio::time::timeout_at(until, handler).await.map_err(|_elapsed| Error::DeadlinePassed)??;
+        Ok(Answer { response, deadline, place })
     }
 
     async fn describe(&self, request: Request<Body>) -> Response<Body> {
@@ -328,8 +288,6 @@ fn speaks_grpc(request: &Request<Incoming>) -> bool {
 fn no_grpc() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }

@@ -22,19 +22,12 @@ impl Default for Backoff {
 
 impl Backoff {
     pub const fn new(base: Duration, cap: Duration) -> Self {
-        Self {
-            base,
-            cap,
-            failures: 0,
-        }
+        Self { base, cap, failures: 0 }
     }
 
     /// The delay before the next try; each call counts a failure.
     pub fn next_delay(&mut self) -> Duration {
-        let bound = self
-            .base
-            .saturating_mul(2_u32.saturating_pow(self.failures))
-            .min(self.cap);
+        let bound = self.base.saturating_mul(2_u32.saturating_pow(self.failures)).min(self.cap);
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64(rand::rng().random_range(0.0..=1.0))
     }
@@ -62,10 +55,7 @@ mod tests {
             assert!(backoff.next_delay() <= bound, "after {failures} failures");
         }
         let long = (0..100).map(|_| backoff.next_delay()).max();
-        assert!(
-            long > Some(Duration::from_secs(1)),
-            "a hundred draws up to 5 s stay under 1 s: {long:?}"
-        );
+        assert!(long > Some(Duration::from_secs(1)), "a hundred draws up to 5 s stay under 1 s: {long:?}");
         backoff.reset();
         assert!(backoff.next_delay() <= Duration::from_millis(50));
     }
@@ -74,10 +64,7 @@ mod tests {
     fn jitter_stays_within_a_fifth() {
         for _ in 0..100 {
             let drawn = jittered(Duration::from_secs(10));
-            assert!(
-                (Duration::from_secs(8)..=Duration::from_secs(12)).contains(&drawn),
-                "{drawn:?}"
-            );
+            assert!((Duration::from_secs(8)..=Duration::from_secs(12)).contains(&drawn), "{drawn:?}");
         }
     }
 }

@@ -23,12 +23,7 @@ pub struct Periodic {
 
 impl Periodic {
     pub fn new(interval: Duration, stopping: CancellationToken) -> Self {
-        Self {
-            interval,
-            stopping,
-            wake: None,
-            ticked: false,
-        }
+        Self { interval, stopping, wake: None, ticked: false }
     }
 
     /// Ticks at once when `wake` is notified. Notify with `notify_one`: it keeps a wake-up that comes while
@@ -79,10 +74,7 @@ mod tests {
             let before = Instant::now();
             assert!(ticks.next().await);
             let apart = before.elapsed();
-            assert!(
-                (Duration::from_secs(8)..=Duration::from_millis(12_010)).contains(&apart),
-                "{apart:?}"
-            );
+            assert!((Duration::from_secs(8)..=Duration::from_millis(12_010)).contains(&apart), "{apart:?}");
         }
     }
 

@@ -24,9 +24,7 @@ struct Suite {
 
 impl Suite {
     fn new() -> Self {
-        Self {
-            service: format!("test-{}", uuid::Uuid::new_v4().simple()),
-        }
+        Self { service: format!("test-{}", uuid::Uuid::new_v4().simple()) }
     }
 
     fn config(&self) -> CacheConfig {
@@ -54,29 +52,18 @@ impl Suite {
 
     async fn value(&self, id: &str) -> Option<Vec<u8>> {
         let key = format!("cqm:{}:{KIND}:{id}", self.service);
-        redis::cmd("GET")
-            .arg(key)
-            .query_async(&mut redis().await)
-            .await
-            .unwrap()
+        redis::cmd("GET").arg(key).query_async(&mut redis().await).await.unwrap()
     }
 
     async fn keys(&self) -> Vec<String> {
         let pattern = format!("cqm:{}:*", self.service);
-        redis::cmd("KEYS")
-            .arg(pattern)
-            .query_async(&mut redis().await)
-            .await
-            .unwrap()
+        redis::cmd("KEYS").arg(pattern).query_async(&mut redis().await).await.unwrap()
     }
 }
 
 async fn redis() -> MultiplexedConnection {
     let client = redis::Client::open(redis_url()).unwrap();
-    client
-        .get_multiplexed_async_connection()
-        .await
-        .expect("the Redis of CQM_TEST_REDIS_URL answers")
+    client.get_multiplexed_async_connection().await.expect("the Redis of CQM_TEST_REDIS_URL answers")
 }
 
 async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
@@ -88,10 +75,7 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 }
 
 fn customer(name: &str) -> Customer {
-    Customer {
-        display_name: name.into(),
-        ..Default::default()
-    }
+    Customer { display_name: name.into(), ..Default::default() }
 }
 
 /// A row of Postgres, as far as the cache is concerned, and how often it was read.
@@ -117,10 +101,7 @@ impl Table {
 }
 
 async fn version(cache: &Cache, id: &str, minimum: Option<i64>, in_postgres: i64, table: &Table) -> i64 {
-    let found = cache
-        .get(KIND, id, minimum, table.read(in_postgres))
-        .await
-        .unwrap();
+    let found = cache.get(KIND, id, minimum, table.read(in_postgres)).await.unwrap();
     let (version, row) = found.expect("the row exists");
     assert_eq!(row.display_name, format!("version {version}"));
     version
@@ -152,16 +133,8 @@ async fn personal_data_cannot_be_read_in_redis_and_every_key_ends() {
     let keys = suite.keys().await;
     assert_eq!(keys.len(), 2);
     for key in keys {
-        let left: i64 = redis::cmd("PTTL")
-            .arg(&key)
-            .query_async(&mut redis().await)
-            .await
-            .unwrap();
-        let bound = if key.ends_with(":2") {
-            Duration::from_secs(10)
-        } else {
-            config.redis_ttl.mul_f64(1.2)
-        };
+        let left: i64 = redis::cmd("PTTL").arg(&key).query_async(&mut redis().await).await.unwrap();
+        let bound = if key.ends_with(":2") { Duration::from_secs(10) } else { config.redis_ttl.mul_f64(1.2) };
         assert!(left > 0 && left <= bound.as_millis() as i64, "{key}: {left} ms");
     }
 }
@@ -180,31 +153,19 @@ async fn a_late_fill_does_not_resurrect_an_old_row() {
                 wait.await.expect("the test lets it go on");
                 Ok(Some((1, customer("version 1"))))
             };
-            reader
-                .get(KIND, "1", None, slow)
-                .await
-                .unwrap()
-                .map(|(version, _)| version)
+            reader.get(KIND, "1", None, slow).await.unwrap().map(|(version, _)| version)
         }
     });
     started.notified().await;
     writer.wrote(KIND, "1", 2).await;
     go.send(()).unwrap();
-    assert_eq!(
-        late.await.unwrap(),
-        Some(1),
-        "it began before the write and may see what was there"
-    );
+    assert_eq!(late.await.unwrap(), Some(1), "it began before the write and may see what was there");
 
     assert_eq!(suite.value("1").await.as_deref(), Some(&b"TOMBSTONE:2"[..]));
     assert_eq!(version(&suite.replica().await, "1", None, 2, &table).await, 2);
     assert_eq!(version(&writer, "1", None, 2, &table).await, 2);
     assert_eq!(table.reads(), 2);
-    assert_eq!(
-        suite.value("1").await.as_deref(),
-        Some(&b"TOMBSTONE:2"[..]),
-        "the tombstone lives its time"
-    );
+    assert_eq!(suite.value("1").await.as_deref(), Some(&b"TOMBSTONE:2"[..]), "the tombstone lives its time");
 }
 
 #[tokio::test]
@@ -223,11 +184,7 @@ async fn a_write_ends_what_the_process_holds_and_what_it_is_loading() {
                 wait.await.expect("the test lets it go on");
                 Ok(Some((2, customer("version 2"))))
             };
-            cache
-                .get(KIND, "1", None, slow)
-                .await
-                .unwrap()
-                .map(|(version, _)| version)
+            cache.get(KIND, "1", None, slow).await.unwrap().map(|(version, _)| version)
         }
     });
     started.notified().await;
@@ -236,11 +193,7 @@ async fn a_write_ends_what_the_process_holds_and_what_it_is_loading() {
     assert_eq!(version(&cache, "1", None, 3, &table).await, 3);
     go.send(()).unwrap();
     assert_eq!(late.await.unwrap(), Some(2));
-    assert_eq!(
-        version(&cache, "1", None, 99, &table).await,
-        3,
-        "the late load replaced nothing"
-    );
+    assert_eq!(version(&cache, "1", None, 99, &table).await, 3, "the late load replaced nothing");
 }
 
 #[tokio::test]
@@ -271,11 +224,7 @@ async fn many_callers_are_one_read() {
                     go.cancelled().await;
                     table.read(1).await
                 };
-                cache
-                    .get(KIND, "1", None, load)
-                    .await
-                    .unwrap()
-                    .map(|(version, _)| version)
+                cache.get(KIND, "1", None, load).await.unwrap().map(|(version, _)| version)
             })
         })
         .collect();
@@ -316,14 +265,8 @@ async fn a_reader_who_leaves_does_not_take_the_others_along() {
 async fn an_absent_row_is_remembered_for_a_moment_only() {
     let (suite, table) = (Suite::new(), Table::default());
     let cache = suite.replica().await;
-    assert_eq!(
-        cache.get(KIND, "1", None, table.read_nothing()).await.unwrap(),
-        None
-    );
-    assert_eq!(
-        cache.get(KIND, "1", None, table.read_nothing()).await.unwrap(),
-        None
-    );
+    assert_eq!(cache.get(KIND, "1", None, table.read_nothing()).await.unwrap(), None);
+    assert_eq!(cache.get(KIND, "1", None, table.read_nothing()).await.unwrap(), None);
     assert_eq!(table.reads(), 1);
     assert_eq!(suite.keys().await, Vec::<String>::new());
     until("the absent row is asked for again", async || {
@@ -331,10 +274,7 @@ async fn an_absent_row_is_remembered_for_a_moment_only() {
     })
     .await;
     // Who has just created it sees it at once.
-    assert_eq!(
-        cache.get(KIND, "2", None, table.read_nothing()).await.unwrap(),
-        None
-    );
+    assert_eq!(cache.get(KIND, "2", None, table.read_nothing()).await.unwrap(), None);
     cache.wrote(KIND, "2", 1).await;
     assert_eq!(version(&cache, "2", None, 1, &table).await, 1);
 }
@@ -343,12 +283,7 @@ async fn an_absent_row_is_remembered_for_a_moment_only() {
 async fn errors_reach_the_caller_and_are_not_remembered() {
     let (suite, table) = (Suite::new(), Table::default());
     let cache = suite.replica().await;
-    let away = async {
-        Err(Error::Unavailable {
-            reason: reason::STORAGE_UNAVAILABLE,
-            source: None,
-        })
-    };
+    let away = async { Err(Error::Unavailable { reason: reason::STORAGE_UNAVAILABLE, source: None }) };
     let error = cache.get::<Customer, _>(KIND, "1", None, away).await.unwrap_err();
     assert_eq!(error.reason(), reason::STORAGE_UNAVAILABLE);
     assert_eq!(version(&cache, "1", None, 1, &table).await, 1);
@@ -360,11 +295,7 @@ async fn a_wiped_redis_costs_a_read() {
     let (here, there) = (suite.replica().await, suite.replica().await);
     assert_eq!(version(&here, "1", None, 1, &table).await, 1);
     for key in suite.keys().await {
-        redis::cmd("DEL")
-            .arg(key)
-            .exec_async(&mut redis().await)
-            .await
-            .unwrap();
+        redis::cmd("DEL").arg(key).exec_async(&mut redis().await).await.unwrap();
     }
     assert_eq!(version(&there, "1", None, 1, &table).await, 1);
     assert_eq!(table.reads(), 2);
@@ -375,12 +306,7 @@ async fn a_value_that_does_not_open_counts_as_absent() {
     let (suite, table) = (Suite::new(), Table::default());
     assert_eq!(version(&suite.replica().await, "1", None, 1, &table).await, 1);
     let other_key = Some("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=".into());
-    let stranger = suite
-        .replica_with(CacheConfig {
-            key: other_key,
-            ..suite.config()
-        })
-        .await;
+    let stranger = suite.replica_with(CacheConfig { key: other_key, ..suite.config() }).await;
     assert_eq!(version(&stranger, "1", None, 1, &table).await, 1);
     assert_eq!(table.reads(), 2);
 }
@@ -390,12 +316,7 @@ async fn a_tombstone_lost_in_an_outage_is_written_before_redis_is_read_again() {
     let (suite, table) = (Suite::new(), Table::default());
     let door = Door::to_redis().await;
     let redis_url = Some(format!("redis://{}", door.address()).into());
-    let cache = suite
-        .replica_with(CacheConfig {
-            redis_url,
-            ..suite.config()
-        })
-        .await;
+    let cache = suite.replica_with(CacheConfig { redis_url, ..suite.config() }).await;
     assert_eq!(version(&cache, "1", None, 1, &table).await, 1);
     let other = suite.replica().await;
 
@@ -431,11 +352,7 @@ async fn a_redis_that_hangs_is_left_alone_until_it_answers() {
     assert_eq!(table.reads(), 100);
     assert!(!cache.uses_redis());
     // A hundred reads, each with a lookup and a fill, at 20 ms would be 4 s.
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     door.reopen();
     until("redis is in use again", async || cache.uses_redis()).await;
 }
@@ -446,10 +363,7 @@ async fn starting_needs_no_redis() {
     let door = Door::to_redis().await;
     door.close();
     let cache = Cache::new(
-        &CacheConfig {
-            redis_url: Some(format!("redis://{}", door.address()).into()),
-            ..suite.config()
-        },
+        &CacheConfig { redis_url: Some(format!("redis://{}", door.address()).into()), ..suite.config() },
         &suite.service,
     );
     let cache = cache.unwrap();
@@ -463,11 +377,7 @@ async fn starting_needs_no_redis() {
 #[tokio::test]
 async fn without_redis_the_process_still_remembers() {
     let (suite, table) = (Suite::new(), Table::default());
-    let config = CacheConfig {
-        redis_url: None,
-        key: None,
-        ..suite.config()
-    };
+    let config = CacheConfig { redis_url: None, key: None, ..suite.config() };
     let cache = Cache::new(&config, &suite.service).unwrap();
     assert_eq!(version(&cache, "1", None, 1, &table).await, 1);
     assert_eq!(version(&cache, "1", None, 9, &table).await, 1);
@@ -486,10 +396,7 @@ async fn a_shard_on_another_runtime_shares_the_process_and_has_its_own_connectio
     assert!(!shard.uses_redis());
     let counted = table.clone();
     let outcome = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let shared = version(&shard, "1", None, 9, &counted).await;
             shard.warm_up();

@@ -32,10 +32,7 @@ struct Answering {
 
 impl Answering {
     fn failing(times: usize) -> Self {
-        Self {
-            failures: Arc::new(AtomicUsize::new(times)),
-            ..Self::default()
-        }
+        Self { failures: Arc::new(AtomicUsize::new(times)), ..Self::default() }
     }
 
     fn calls(&self) -> Vec<Call> {
@@ -54,10 +51,7 @@ impl Customer360Service for Answering {
             match message.customer.as_str() {
                 "absent" => {
                     let reason = Reason::new("cqm.test", "CUSTOMER_NOT_FOUND");
-                    return Err(Error::NotFound {
-                        reason,
-                        name: message.customer,
-                    });
+                    return Err(Error::NotFound { reason, name: message.customer });
                 }
                 "slow" => {
                     self.waiting.notify_one();
@@ -70,15 +64,9 @@ impl Customer360Service for Answering {
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok();
             if failing {
-                return Err(Error::Unavailable {
-                    reason: reason::STORAGE_UNAVAILABLE,
-                    source: None,
-                });
+                return Err(Error::Unavailable { reason: reason::STORAGE_UNAVAILABLE, source: None });
             }
-            Ok(GetCustomer360Response {
-                customer: message.customer,
-                ..Default::default()
-            })
+            Ok(GetCustomer360Response { customer: message.customer, ..Default::default() })
         })
         .await
     }
@@ -92,10 +80,7 @@ struct Server {
 async fn serve_at(listen: SocketAddr, service: Answering) -> Server {
     let config = ServerConfig {
         shape: Shape::MultiThread,
-        drain: DrainConfig {
-            settle: Duration::ZERO,
-            timeout: Duration::from_millis(100),
-        },
+        drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_millis(100) },
         ..ServerConfig::on(listen)
     };
     let health = Health::new(&[SERVICE_NAME]);
@@ -118,10 +103,7 @@ fn client_of(address: SocketAddr) -> Customer360ServiceClient<Channel> {
 
 fn call(budget: Duration) -> Call {
     Call {
-        caller: Caller {
-            subject: "gateway".into(),
-            roles: vec![Role::InternalService, Role::Supervisor],
-        },
+        caller: Caller { subject: "gateway".into(), roles: vec![Role::InternalService, Role::Supervisor] },
         deadline: Deadline::after(budget),
         trace: TraceContext::fresh(false),
         path: "/test".into(),
@@ -129,16 +111,12 @@ fn call(budget: Duration) -> Call {
 }
 
 fn asking(customer: &str) -> GetCustomer360Request {
-    GetCustomer360Request {
-        customer: customer.into(),
-    }
+    GetCustomer360Request { customer: customer.into() }
 }
 
 #[track_caller]
 fn failure<T>(answer: Result<T, Status>) -> (Code, String) {
-    let Err(status) = answer else {
-        panic!("the call was answered")
-    };
+    let Err(status) = answer else { panic!("the call was answered") };
     let failure = Failure::of(&status);
     (failure.code, failure.reason)
 }
@@ -173,16 +151,9 @@ async fn what_nobody_made_a_call_of_is_passed_on_as_it_is() {
     let service = Answering::default();
     let server = server(service.clone()).await;
     let mut request = Request::new(asking("customers/1"));
-    request
-        .metadata_mut()
-        .insert(metadata::CALLER, "edge".parse().unwrap());
-    request
-        .metadata_mut()
-        .insert(metadata::ROLES, "supervisor".parse().unwrap());
-    client_of(server.running.address())
-        .get_customer360(request)
-        .await
-        .unwrap();
+    request.metadata_mut().insert(metadata::CALLER, "edge".parse().unwrap());
+    request.metadata_mut().insert(metadata::ROLES, "supervisor".parse().unwrap());
+    client_of(server.running.address()).get_customer360(request).await.unwrap();
     assert_eq!(&*service.calls().remove(0).caller.subject, "edge");
 }
 
@@ -192,18 +163,13 @@ async fn the_edge_forwards_in_the_name_of_the_call_it_established() {
     let server = server(service.clone()).await;
     let forwarded = || {
         let mut request = Request::new(asking("customers/1"));
-        request
-            .metadata_mut()
-            .insert(metadata::CALLER, "forged".parse().unwrap());
+        request.metadata_mut().insert(metadata::CALLER, "forged".parse().unwrap());
         request.extensions_mut().insert(call(Duration::from_secs(10)));
         request
     };
     let mut client = client_of(server.running.address());
     // Passing on is not repeating: that is the caller's business.
-    assert_eq!(
-        failure(client.get_customer360(forwarded()).await).0,
-        Code::Unavailable
-    );
+    assert_eq!(failure(client.get_customer360(forwarded()).await).0, Code::Unavailable);
     assert_eq!(service.calls().len(), 1);
     client.get_customer360(forwarded()).await.unwrap();
     assert_eq!(&*service.calls().remove(1).caller.subject, "gateway");
@@ -215,10 +181,7 @@ async fn an_unavailable_service_is_asked_again() {
     let server = server(service.clone()).await;
     let mine = call(Duration::from_secs(20));
     let request = channel::request(&mine, asking("customers/1"));
-    let answer = client_of(server.running.address())
-        .get_customer360(request)
-        .await
-        .unwrap();
+    let answer = client_of(server.running.address()).get_customer360(request).await.unwrap();
     assert_eq!(answer.into_inner().customer, "customers/1");
     assert_eq!(service.calls().len(), 3);
 }
@@ -230,18 +193,12 @@ async fn asking_again_ends() {
     let mut client = client_of(server.running.address());
     let request = channel::request(&call(Duration::from_secs(20)), asking("customers/1"));
     let (code, reason) = failure(client.get_customer360(request).await);
-    assert_eq!(
-        (code, reason.as_str()),
-        (Code::Unavailable, "STORAGE_UNAVAILABLE")
-    );
+    assert_eq!((code, reason.as_str()), (Code::Unavailable, "STORAGE_UNAVAILABLE"));
     assert_eq!(service.calls().len(), ChannelConfig::default().tries as usize);
     // The pause before the next try would outlast the deadline.
     let before = service.calls().len();
     let request = channel::request(&call(Duration::from_millis(150)), asking("customers/1"));
-    assert_eq!(
-        failure(client.get_customer360(request).await).0,
-        Code::Unavailable
-    );
+    assert_eq!(failure(client.get_customer360(request).await).0, Code::Unavailable);
     assert_eq!(service.calls().len(), before + 1);
 }
 
@@ -251,18 +208,11 @@ async fn refusals_and_streams_are_not_repeated() {
     let server = server(service.clone()).await;
     let mut client = client_of(server.running.address());
     let mine = call(Duration::from_secs(10));
-    let (code, reason) = failure(
-        client
-            .get_customer360(channel::request(&mine, asking("absent")))
-            .await,
-    );
+    let (code, reason) = failure(client.get_customer360(channel::request(&mine, asking("absent"))).await);
     assert_eq!((code, reason.as_str()), (Code::NotFound, "CUSTOMER_NOT_FOUND"));
     assert_eq!(service.calls().len(), 1);
     let streamed = channel::streaming(&mine, asking("customers/1"));
-    assert_eq!(
-        failure(client.get_customer360(streamed).await).0,
-        Code::Unavailable
-    );
+    assert_eq!(failure(client.get_customer360(streamed).await).0, Code::Unavailable);
     assert_eq!(service.calls().len(), 2);
 }
 
@@ -279,21 +229,11 @@ async fn the_deadline_is_kept_on_this_side_too() {
     let started = Instant::now();
     let request = channel::request(&call(Duration::from_millis(300)), asking("customers/1"));
     let (code, reason) = failure(client.get_customer360(request).await);
-    assert_eq!(
-        (code, reason.as_str()),
-        (Code::DeadlineExceeded, "DEADLINE_PASSED")
-    );
-    assert!(
-        started.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        started.elapsed()
-    );
+    assert_eq!((code, reason.as_str()), (Code::DeadlineExceeded, "DEADLINE_PASSED"));
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 
     let request = channel::request(&call(Duration::ZERO), asking("customers/1"));
-    assert_eq!(
-        failure(client.get_customer360(request).await).0,
-        Code::DeadlineExceeded
-    );
+    assert_eq!(failure(client.get_customer360(request).await).0, Code::DeadlineExceeded);
 }
 
 #[tokio::test]
@@ -305,11 +245,7 @@ async fn a_connection_that_breaks_under_a_call_is_unavailable() {
     let waiting = service.waiting.clone();
     let asked = detached(async move {
         let mine = call(Duration::from_secs(20));
-        let outcome = failure(
-            client
-                .get_customer360(channel::streaming(&mine, asking("slow")))
-                .await,
-        );
+        let outcome = failure(client.get_customer360(channel::streaming(&mine, asking("slow"))).await);
         (client, outcome)
     });
     waiting.notified().await;

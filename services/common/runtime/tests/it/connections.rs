@@ -20,9 +20,7 @@ use crate::desk::{PATIENCE, config, from_manager, get, serve_desk, until};
 pub async fn connect(address: SocketAddr) -> (SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
     let socket = TcpStream::connect(address).await.unwrap();
     let (send, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
-            .await
-            .unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
     (send, detached(connection))
 }
 
@@ -64,11 +62,7 @@ async fn an_aged_connection_is_asked_to_go_and_its_call_is_answered() {
         assert_eq!(answer.trailers().unwrap()["grpc-status"], "0");
 
         // And then the connection is over, cleanly.
-        tokio::time::timeout(PATIENCE, connection)
-            .await
-            .expect("it ends")
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(PATIENCE, connection).await.expect("it ends").unwrap().unwrap();
     }
 }
 
@@ -83,31 +77,20 @@ async fn the_grace_of_an_aged_connection_ends() {
     let (mut send, connection) = connect(served.running.address()).await;
     let waiting = send.send_request(ask("wait"));
     served.desk.entered().await;
-    tokio::time::timeout(PATIENCE, waiting)
-        .await
-        .expect("it is cut")
-        .unwrap_err();
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it is cut").unwrap_err();
     until("the cancelled read", || async { served.desk.cancelled() }).await;
-    let _ = tokio::time::timeout(PATIENCE, connection)
-        .await
-        .expect("it ends")
-        .unwrap();
+    let _ = tokio::time::timeout(PATIENCE, connection).await.expect("it ends").unwrap();
 }
 
 #[tokio::test]
 async fn a_connection_that_never_speaks_is_closed() {
-    let config = ServerConfig {
-        handshake_timeout: Duration::from_millis(50),
-        ..config(Shape::PerCore)
-    };
+    let config = ServerConfig { handshake_timeout: Duration::from_millis(50), ..config(Shape::PerCore) };
     let served = serve_desk(config).await;
     for words in [&b""[..], b"PRI * HTTP/2.0\r\n"] {
         let mut silent = TcpStream::connect(served.running.address()).await.unwrap();
         silent.write_all(words).await.unwrap();
         let mut heard = Vec::new();
-        let read = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut heard))
-            .await
-            .expect("it ends");
+        let read = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut heard)).await.expect("it ends");
         assert!(read.is_err() || heard.is_empty());
     }
 }
@@ -116,21 +99,13 @@ async fn a_connection_that_never_speaks_is_closed() {
 async fn http_1_is_told_what_this_address_speaks() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let mut browser = TcpStream::connect(served.running.address()).await.unwrap();
-    browser
-        .write_all(b"GET / HTTP/1.1\r\nhost: cqm\r\n\r\n")
-        .await
-        .unwrap();
+    browser.write_all(b"GET / HTTP/1.1\r\nhost: cqm\r\n\r\n").await.unwrap();
     let mut heard = String::new();
     // The reset for what we did not read may come after the answer.
-    let _ = tokio::time::timeout(PATIENCE, browser.read_to_string(&mut heard))
-        .await
-        .expect("it ends");
+    let _ = tokio::time::timeout(PATIENCE, browser.read_to_string(&mut heard)).await.expect("it ends");
     let (head, body) = heard.split_once("\r\n\r\n").expect("an answer");
     assert!(head.starts_with("HTTP/1.1 505"), "{heard}");
-    assert!(
-        head.contains(&format!("content-length: {}", body.len())),
-        "{heard}"
-    );
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{heard}");
 }
 
 #[tokio::test]
@@ -140,19 +115,13 @@ async fn http_2_that_is_no_grpc_is_told_so() {
     let get = http::Request::get("http://cqm/").body(Full::default()).unwrap();
     assert_eq!(send.send_request(get).await.unwrap().status(), 415);
     let mut json = ask("known");
-    json.headers_mut()
-        .insert("content-type", "application/json".parse().unwrap());
+    json.headers_mut().insert("content-type", "application/json".parse().unwrap());
     assert_eq!(send.send_request(json).await.unwrap().status(), 415);
 }
 
 #[tokio::test]
 async fn connections_over_the_limit_wait_for_a_place() {
-    let served = serve_desk(ServerConfig {
-        max_connections: 1,
-        shards: 1,
-        ..config(Shape::PerCore)
-    })
-    .await;
+    let served = serve_desk(ServerConfig { max_connections: 1, shards: 1, ..config(Shape::PerCore) }).await;
     let (mut first, _) = connect(served.running.address()).await;
     let (mut second, _) = connect(served.running.address()).await;
     let waiting = detached(async move { second.send_request(ask("known")).await.unwrap().status() });
@@ -161,21 +130,12 @@ async fn connections_over_the_limit_wait_for_a_place() {
     }
     assert!(!waiting.is_finished());
     drop(first);
-    assert_eq!(
-        tokio::time::timeout(PATIENCE, waiting)
-            .await
-            .expect("it is let in")
-            .unwrap(),
-        200
-    );
+    assert_eq!(tokio::time::timeout(PATIENCE, waiting).await.expect("it is let in").unwrap(), 200);
 }
 
 #[tokio::test]
 async fn shards_share_one_address_and_each_makes_its_own_service() {
-    let config = ServerConfig {
-        shards: 3,
-        ..config(Shape::PerCore)
-    };
+    let config = ServerConfig { shards: 3, ..config(Shape::PerCore) };
     let bound = bind(&config).unwrap();
     assert_ne!(bound.address().port(), 0);
     let health = cqm_runtime::server::Health::new(&[]);
@@ -196,9 +156,7 @@ async fn shards_share_one_address_and_each_makes_its_own_service() {
     let expected: Vec<_> = (0..3).map(|index| (index, 3, format!("shard-{index}"))).collect();
     assert_eq!(made, expected);
     shutdown.cancel();
-    tokio::time::timeout(PATIENCE, running.join())
-        .await
-        .expect("it ends");
+    tokio::time::timeout(PATIENCE, running.join()).await.expect("it ends");
 }
 
 #[tokio::test]
@@ -214,10 +172,7 @@ async fn a_shard_that_cannot_be_made_keeps_the_process_from_starting() {
         .await
         .unwrap_err();
     assert_eq!(error.to_string(), "no pool for this shard");
-    until("the closed door", || async {
-        TcpStream::connect(address).await.is_err()
-    })
-    .await;
+    until("the closed door", || async { TcpStream::connect(address).await.is_err() }).await;
 }
 
 #[tokio::test]
@@ -226,12 +181,17 @@ async fn both_shapes_answer() {
         let served = serve_desk(config(shape)).await;
         // More connections than shards, so that each shard has some.
         for _ in 0..8 {
-            served
-                .customers()
-                .await
-                .get_customer(from_manager(get("known")))
-                .await
-                .unwrap();
+            served.customers().await.get_customer(from_manager(get("known"))).await.unwrap();
         }
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_somebody_listens_on_is_taken_in_either_shape() {
+    let served = serve_desk(config(Shape::PerCore)).await;
+    for shape in [Shape::PerCore, Shape::MultiThread] {
+        let second = ServerConfig { listen: served.running.address(), ..config(shape) };
+        let Err(error) = bind(&second) else { panic!("{shape:?} took an address that is taken") };
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{shape:?}");
     }
 }

@@ -47,9 +47,7 @@ struct Inner {
 impl Desk {
     /// Returns when a waiting handler has begun.
     pub async fn entered(&self) {
-        tokio::time::timeout(PATIENCE, self.0.entered.notified())
-            .await
-            .expect("the handler begins");
+        tokio::time::timeout(PATIENCE, self.0.entered.notified()).await.expect("the handler begins");
     }
 
     pub fn release(&self) {
@@ -65,10 +63,7 @@ impl Desk {
     }
 
     async fn wait(&self) {
-        let mut guard = Guard {
-            desk: self.clone(),
-            armed: true,
-        };
+        let mut guard = Guard { desk: self.clone(), armed: true };
         self.0.entered.notify_one();
         self.0.release.cancelled().await;
         guard.armed = false;
@@ -169,11 +164,7 @@ impl CustomerService for Desk {
                     let row = row?;
                     let name = row.customer.unwrap_or_default().external_reference;
                     desk.act(&name).await?;
-                    Ok(ImportCustomersResponse {
-                        row: row.row,
-                        name,
-                        ..Default::default()
-                    })
+                    Ok(ImportCustomersResponse { row: row.row, name, ..Default::default() })
                 }
             });
             let answers: Self::ImportCustomersStream = Box::pin(answers);
@@ -190,14 +181,9 @@ impl InvitationService for Desk {
         request: Request<OpenInvitationRequest>,
     ) -> Result<Response<OpenInvitationResponse>, Status> {
         serve(request, async |call: Call, _| {
-            let version = QuestionnaireVersion {
-                name: call.caller.subject.to_string(),
-                ..Default::default()
-            };
-            Ok(OpenInvitationResponse {
-                questionnaire_version: Some(version),
-                ..Default::default()
-            })
+            let version =
+                QuestionnaireVersion { name: call.caller.subject.to_string(), ..Default::default() };
+            Ok(OpenInvitationResponse { questionnaire_version: Some(version), ..Default::default() })
         })
         .await
     }
@@ -242,10 +228,7 @@ pub fn config(shape: Shape) -> ServerConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         shape,
         shards: 2,
-        drain: DrainConfig {
-            settle: Duration::ZERO,
-            timeout: PATIENCE,
-        },
+        drain: DrainConfig { settle: Duration::ZERO, timeout: PATIENCE },
         ..ServerConfig::default()
     }
 }
@@ -260,10 +243,7 @@ pub async fn serve_desk_unready(config: ServerConfig) -> Served {
     let desk = Desk::default();
     let health = Health::new(&[CUSTOMERS, INVITATIONS]);
     let bound = bind(&config).expect("a free port");
-    let options = Options {
-        sampling: crate::telemetry::sampling(),
-        ..Options::new(health.clone())
-    };
+    let options = Options { sampling: crate::telemetry::sampling(), ..Options::new(health.clone()) };
     let shutdown = options.shutdown.clone();
     let handlers = desk.clone();
     let make = move |_| {
@@ -271,12 +251,7 @@ pub async fn serve_desk_unready(config: ServerConfig) -> Served {
         Ok(Routes::new(customers).add_service(InvitationServiceServer::new(handlers.clone())))
     };
     let running = bound.serve(options, make).await.expect("the server starts");
-    Served {
-        desk,
-        health,
-        shutdown,
-        running,
-    }
+    Served { desk, health, shutdown, running }
 }
 
 impl Served {
@@ -303,54 +278,34 @@ pub fn from_manager<T>(message: T) -> Request<T> {
 }
 
 pub fn get(name: &str) -> GetCustomerRequest {
-    GetCustomerRequest {
-        name: format!("customers/{name}"),
-        ..Default::default()
-    }
+    GetCustomerRequest { name: format!("customers/{name}"), ..Default::default() }
 }
 
 pub fn create(name: &str) -> CreateCustomerRequest {
-    CreateCustomerRequest {
-        customer: Some(customer(name)),
-        ..Default::default()
-    }
+    CreateCustomerRequest { customer: Some(customer(name)), ..Default::default() }
 }
 
 fn customer(name: &str) -> Customer {
-    Customer {
-        external_reference: format!("customers/{name}"),
-        ..Default::default()
-    }
+    Customer { external_reference: format!("customers/{name}"), ..Default::default() }
 }
 
 pub fn row(row: i64, name: &str) -> ImportCustomersRequest {
-    ImportCustomersRequest {
-        row,
-        customer: Some(customer(name)),
-        ..Default::default()
-    }
+    ImportCustomersRequest { row, customer: Some(customer(name)), ..Default::default() }
 }
 
 /// The two halves of an import.
 pub async fn import(
     client: &mut CustomerServiceClient<Channel>,
-) -> (
-    mpsc::Sender<ImportCustomersRequest>,
-    Streaming<ImportCustomersResponse>,
-) {
+) -> (mpsc::Sender<ImportCustomersRequest>, Streaming<ImportCustomersResponse>) {
     let (rows, stream) = mpsc::channel(4);
-    let answers = client
-        .import_customers(from_manager(ReceiverStream::new(stream)))
-        .await;
+    let answers = client.import_customers(from_manager(ReceiverStream::new(stream))).await;
     (rows, answers.expect("the import begins").into_inner())
 }
 
 /// Code and reason, which is what callers decide by.
 #[track_caller]
 pub fn refused<T>(answer: Result<T, Status>) -> (tonic::Code, String) {
-    let Err(status) = answer else {
-        panic!("the call was answered")
-    };
+    let Err(status) = answer else { panic!("the call was answered") };
     let failure = Failure::of(&status);
     (failure.code, failure.reason)
 }

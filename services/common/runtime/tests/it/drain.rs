@@ -26,16 +26,11 @@ async fn a_call_at_work_is_answered_before_the_process_ends() {
         served.desk.entered().await;
         let address = served.running.address();
         served.shutdown.cancel();
-        until("the closed door", || async {
-            TcpStream::connect(address).await.is_err()
-        })
-        .await;
+        until("the closed door", || async { TcpStream::connect(address).await.is_err() }).await;
         assert!(!call.is_finished());
         served.desk.release();
         call.await.unwrap().unwrap();
-        tokio::time::timeout(PATIENCE, served.running.join())
-            .await
-            .expect("it ends");
+        tokio::time::timeout(PATIENCE, served.running.join()).await.expect("it ends");
     }
 }
 
@@ -48,17 +43,11 @@ async fn a_mutation_without_a_caller_is_waited_for() {
     call.abort();
     served.shutdown.cancel();
     let address = served.running.address();
-    until("the closed door", || async {
-        TcpStream::connect(address).await.is_err()
-    })
-    .await;
+    until("the closed door", || async { TcpStream::connect(address).await.is_err() }).await;
     let ended = detached(served.running.join());
     assert!(!ended.is_finished());
     served.desk.release();
-    tokio::time::timeout(PATIENCE, ended)
-        .await
-        .expect("it ends")
-        .unwrap();
+    tokio::time::timeout(PATIENCE, ended).await.expect("it ends").unwrap();
     assert!(served.desk.finished());
 }
 
@@ -76,9 +65,7 @@ async fn open_streams_and_silent_connections_do_not_hold_the_process() {
         served.shutdown.cancel();
         let (code, reason) = refused(answers.message().await);
         assert_eq!((code, reason.as_str()), (Code::Unavailable, "DRAINING"));
-        tokio::time::timeout(PATIENCE, served.running.join())
-            .await
-            .expect("it ends");
+        tokio::time::timeout(PATIENCE, served.running.join()).await.expect("it ends");
         // Not before the drain's time, or the stream was not given any.
         assert!(started.elapsed() >= Duration::from_millis(200));
         drop((rows, silent));
@@ -93,9 +80,7 @@ async fn a_call_that_never_ends_is_cut() {
         let call = detached(async move { client.get_customer(from_manager(get("wait"))).await });
         served.desk.entered().await;
         served.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, served.running.join())
-            .await
-            .expect("it ends");
+        tokio::time::timeout(PATIENCE, served.running.join()).await.expect("it ends");
         call.await.unwrap().unwrap_err();
         until("the cancelled read", || async { served.desk.cancelled() }).await;
     }
@@ -105,11 +90,7 @@ async fn a_call_that_never_ends_is_cut() {
 async fn a_health_watch_hears_the_news_and_does_not_hold_the_drain() {
     let served = serve_desk(with_drain(Shape::PerCore, PATIENCE * 10)).await;
     let mut client = HealthClient::new(served.channel().await);
-    let mut news = client
-        .watch(HealthCheckRequest::default())
-        .await
-        .unwrap()
-        .into_inner();
+    let mut news = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(news.message().await.unwrap().unwrap().status, 1);
     served.shutdown.cancel();
     tokio::time::timeout(PATIENCE, served.running.join())

@@ -28,21 +28,13 @@ impl Gate for Porter {
             _ => return Err(Error::Unauthenticated(reason::TOKEN_INVALID)),
         };
         parts.headers.insert(metadata::CALLER, subject.parse().unwrap());
-        parts
-            .headers
-            .insert(metadata::ROLES, "supervisor".parse().unwrap());
-        Ok(Caller {
-            subject: subject.into(),
-            roles: vec![Role::Supervisor],
-        })
+        parts.headers.insert(metadata::ROLES, "supervisor".parse().unwrap());
+        Ok(Caller { subject: subject.into(), roles: vec![Role::Supervisor] })
     }
 
     async fn admit(&self, caller: &Caller, _: &'static MethodPolicy) -> Result<(), Error> {
         if &*caller.subject == "staff-9" {
-            return Err(Error::Exhausted {
-                refusal: Refusal::new(reason::QUOTA),
-                retry_after: None,
-            });
+            return Err(Error::Exhausted { refusal: Refusal::new(reason::QUOTA), retry_after: None });
         }
         Ok(())
     }
@@ -61,19 +53,14 @@ async fn edge_before(served: &Served) -> Running {
                 if request.headers().contains_key("x-test-break") {
                     // An upstream whose connection breaks in the middle of an answer.
                     let frames = [Ok(Frame::data(Bytes::from_static(b"\0"))), Err("broken pipe")];
-                    return Ok(http::Response::new(Body::new(StreamBody::new(
-                        tokio_stream::iter(frames),
-                    ))));
+                    return Ok(http::Response::new(Body::new(StreamBody::new(tokio_stream::iter(frames)))));
                 }
                 Ok(channel.ready().await.unwrap().call(request).await.unwrap())
             }
         }))
     };
     let bound = bind(&config(Shape::PerCore)).unwrap();
-    bound
-        .serve_edge(Options::new(health), Porter, forward)
-        .await
-        .unwrap()
+    bound.serve_edge(Options::new(health), Porter, forward).await.unwrap()
 }
 
 async fn client(edge: &Running) -> CustomerServiceClient<Channel> {
@@ -83,9 +70,7 @@ async fn client(edge: &Running) -> CustomerServiceClient<Channel> {
 
 fn with<T>(password: &str, message: T) -> Request<T> {
     let mut request = from_manager(message);
-    request
-        .metadata_mut()
-        .insert("authorization", password.parse().unwrap());
+    request.metadata_mut().insert("authorization", password.parse().unwrap());
     request
 }
 
@@ -94,40 +79,24 @@ async fn the_edge_puts_its_own_identity_in_place_of_what_was_sent() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let edge = edge_before(&served).await;
     let mut client = client(&edge).await;
-    let customer = client
-        .get_customer(with("swordfish", get("known")))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(
-        (customer.external_reference.as_str(), customer.tags[0].as_str()),
-        ("staff-8", "supervisor")
-    );
+    let customer = client.get_customer(with("swordfish", get("known"))).await.unwrap().into_inner();
+    assert_eq!((customer.external_reference.as_str(), customer.tags[0].as_str()), ("staff-8", "supervisor"));
 
     let answer = client.get_customer(from_manager(get("known"))).await;
-    assert_eq!(
-        refused(answer),
-        (Code::Unauthenticated, "TOKEN_INVALID".to_owned())
-    );
+    assert_eq!(refused(answer), (Code::Unauthenticated, "TOKEN_INVALID".to_owned()));
     let answer = client.get_customer(with("greedy", get("known"))).await;
     assert_eq!(refused(answer), (Code::ResourceExhausted, "QUOTA".to_owned()));
     // Access comes before the quota.
     let delete = cqm_proto::customers::v1::DeleteCustomerRequest::default();
     let answer = client.delete_customer(with("greedy", delete)).await;
-    assert_eq!(
-        refused(answer),
-        (Code::PermissionDenied, "ROLE_MISSING".to_owned())
-    );
+    assert_eq!(refused(answer), (Code::PermissionDenied, "ROLE_MISSING".to_owned()));
 }
 
 #[tokio::test]
 async fn a_services_error_passes_the_edge_unchanged() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let edge = edge_before(&served).await;
-    let answer = client(&edge)
-        .await
-        .get_customer(with("swordfish", get("internal")))
-        .await;
+    let answer = client(&edge).await.get_customer(with("swordfish", get("internal"))).await;
     assert_eq!(refused(answer), (Code::Internal, "INTERNAL".to_owned()));
 }
 
@@ -136,9 +105,7 @@ async fn an_answer_that_breaks_off_is_unavailable() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let edge = edge_before(&served).await;
     let mut request = with("swordfish", get("known"));
-    request
-        .metadata_mut()
-        .insert("x-test-break", "1".parse().unwrap());
+    request.metadata_mut().insert("x-test-break", "1".parse().unwrap());
     let answer = client(&edge).await.get_customer(request).await;
     assert_eq!(refused(answer), (Code::Unavailable, "UNREACHABLE".to_owned()));
 }

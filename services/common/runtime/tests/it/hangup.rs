@@ -38,11 +38,7 @@ async fn hanging_up_does_not_cancel_a_mutation() {
 
 #[tokio::test]
 async fn a_mutation_without_a_caller_keeps_its_place() {
-    let served = serve_desk(ServerConfig {
-        max_in_flight: 1,
-        ..config(Shape::PerCore)
-    })
-    .await;
+    let served = serve_desk(ServerConfig { max_in_flight: 1, ..config(Shape::PerCore) }).await;
     hung_up_mutation(&served).await;
     let mut client = served.customers().await;
     let (code, reason) = refused(client.get_customer(from_manager(get("known"))).await);

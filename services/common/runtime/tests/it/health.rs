@@ -13,9 +13,7 @@ use crate::desk::{
 
 pub async fn serving(served: &Served, service: &str) -> bool {
     let mut client = HealthClient::new(served.channel().await);
-    let request = HealthCheckRequest {
-        service: service.to_owned(),
-    };
+    let request = HealthCheckRequest { service: service.to_owned() };
     client.check(request).await.unwrap().into_inner().status() == ServingStatus::Serving
 }
 
@@ -44,12 +42,7 @@ async fn a_process_is_not_serving_until_it_says_so_and_again_before_it_ends() {
     assert!(!serving(&served, CUSTOMERS).await);
     // Balancers need a moment to notice; until then calls are answered, on new connections too.
     client.get_customer(from_manager(get("known"))).await.unwrap();
-    served
-        .customers()
-        .await
-        .get_customer(from_manager(get("known")))
-        .await
-        .unwrap();
+    served.customers().await.get_customer(from_manager(get("known"))).await.unwrap();
 }
 
 macro_rules! reflection_test {
@@ -63,43 +56,25 @@ macro_rules! reflection_test {
 
             let served = serve_desk(config(Shape::PerCore)).await;
             let mut client = ServerReflectionClient::new(served.channel().await);
-            let ask = |question| ServerReflectionRequest {
-                host: String::new(),
-                message_request: Some(question),
-            };
+            let ask =
+                |question| ServerReflectionRequest { host: String::new(), message_request: Some(question) };
             let questions = tokio_stream::iter([
                 ask(MessageRequest::ListServices(String::new())),
-                ask(MessageRequest::FileContainingSymbol(
-                    "cqm.customers.v1.Customer".to_owned(),
-                )),
+                ask(MessageRequest::FileContainingSymbol("cqm.customers.v1.Customer".to_owned())),
             ]);
-            let mut answers = client
-                .server_reflection_info(Request::new(questions))
-                .await
-                .unwrap()
-                .into_inner();
+            let mut answers =
+                client.server_reflection_info(Request::new(questions)).await.unwrap().into_inner();
             let Some(MessageResponse::ListServicesResponse(list)) =
                 answers.message().await.unwrap().unwrap().message_response
             else {
                 panic!("a list of services")
             };
-            let names: Vec<_> = list
-                .service
-                .into_iter()
-                .map(|service| service.name)
-                .collect();
-            for name in [
-                CUSTOMERS,
-                "grpc.health.v1.Health",
-                "grpc.reflection.v1.ServerReflection",
-            ] {
+            let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+            for name in [CUSTOMERS, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"] {
                 if name.ends_with("ServerReflection") && stringify!($version) != "v1" {
                     continue;
                 }
-                assert!(
-                    names.iter().any(|known| known == name),
-                    "{name} is not in {names:?}"
-                );
+                assert!(names.iter().any(|known| known == name), "{name} is not in {names:?}");
             }
             let Some(MessageResponse::FileDescriptorResponse(file)) =
                 answers.message().await.unwrap().unwrap().message_response

@@ -1,9 +1,6 @@
 //! The runtime, used as a process uses it: over TCP, with real clients.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "the lint exempts test functions, and this is what they call"
-)]
+#![allow(clippy::unwrap_used, reason = "the lint exempts test functions, and this is what they call")]
 
 mod cache;
 mod channel;

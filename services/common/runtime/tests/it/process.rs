@@ -93,18 +93,12 @@ fn settings(database: &TestDatabase, server: ServerConfig, counts: &Counts) -> S
 }
 
 async fn channel(address: SocketAddr) -> Channel {
-    Channel::from_shared(format!("http://{address}"))
-        .unwrap()
-        .connect()
-        .await
-        .unwrap()
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
 async fn end(shutdown: &CancellationToken, running: Running) {
     shutdown.cancel();
-    tokio::time::timeout(PATIENCE, running.join())
-        .await
-        .expect("it ends");
+    tokio::time::timeout(PATIENCE, running.join()).await.expect("it ends");
 }
 
 #[tokio::test]
@@ -113,34 +107,19 @@ async fn a_process_serves_its_routes_and_the_event_feed_and_stops_its_workers() 
         let (database, counts) = (TestDatabase::migrated(NOTES).await, Counts::default());
         let shutdown = CancellationToken::new();
         let settings = settings(&database, config(shape), &counts);
-        let mut running = process::start::<App>(settings, Clock::system(), shutdown.clone())
-            .await
-            .unwrap();
-        tokio::time::timeout(PATIENCE, running.ready())
-            .await
-            .expect("it gets ready");
+        let mut running = process::start::<App>(settings, Clock::system(), shutdown.clone()).await.unwrap();
+        tokio::time::timeout(PATIENCE, running.ready()).await.expect("it gets ready");
         let channel = channel(running.address()).await;
 
-        CustomerServiceClient::new(channel.clone())
-            .get_customer(from_manager(get("known")))
-            .await
-            .unwrap();
-        let cursor = GetCursorRequest {
-            consumer: "test".to_owned(),
-        };
-        let cursor = EventFeedClient::new(channel)
-            .get_cursor(from_manager(cursor))
-            .await
-            .unwrap()
-            .into_inner();
+        CustomerServiceClient::new(channel.clone()).get_customer(from_manager(get("known"))).await.unwrap();
+        let cursor = GetCursorRequest { consumer: "test".to_owned() };
+        let cursor =
+            EventFeedClient::new(channel).get_cursor(from_manager(cursor)).await.unwrap().into_inner();
         assert_eq!(cursor.position, 0);
         // One per shard and one for the workers.
         let shards = if shape == Shape::PerCore { 2 } else { 1 };
         assert_eq!(counts.made.load(Ordering::SeqCst), shards + 1);
-        until("the worker", || async {
-            counts.worked.load(Ordering::SeqCst) == 1
-        })
-        .await;
+        until("the worker", || async { counts.worked.load(Ordering::SeqCst) == 1 }).await;
         assert_eq!(counts.stopped.load(Ordering::SeqCst), 0);
 
         end(&shutdown, running).await;
@@ -153,9 +132,7 @@ async fn a_pending_migration_keeps_a_process_from_serving_until_it_is_done() {
     let (database, counts) = (TestDatabase::empty().await, Counts::default());
     let shutdown = CancellationToken::new();
     let settings = settings(&database, config(Shape::PerCore), &counts);
-    let mut running = process::start::<App>(settings, Clock::system(), shutdown.clone())
-        .await
-        .unwrap();
+    let mut running = process::start::<App>(settings, Clock::system(), shutdown.clone()).await.unwrap();
     assert!(!running.is_ready());
     let mut client = CustomerServiceClient::new(channel(running.address()).await);
     let status = client.get_customer(from_manager(get("known"))).await.unwrap_err();
@@ -163,28 +140,19 @@ async fn a_pending_migration_keeps_a_process_from_serving_until_it_is_done() {
     assert_eq!(counts.worked.load(Ordering::SeqCst), 0);
 
     cqm_db::run(&database.url, NOTES).await.unwrap();
-    tokio::time::timeout(PATIENCE, running.ready())
-        .await
-        .expect("it notices");
+    tokio::time::timeout(PATIENCE, running.ready()).await.expect("it notices");
     assert!(running.is_ready());
     client.get_customer(from_manager(get("known"))).await.unwrap();
-    until("the worker", || async {
-        counts.worked.load(Ordering::SeqCst) == 1
-    })
-    .await;
+    until("the worker", || async { counts.worked.load(Ordering::SeqCst) == 1 }).await;
     end(&shutdown, running).await;
 }
 
 #[tokio::test]
 async fn a_process_starts_and_ends_without_its_database() {
-    let database = TestDatabase {
-        url: "host=/nowhere user=cqm dbname=none".to_owned().into(),
-    };
+    let database = TestDatabase { url: "host=/nowhere user=cqm dbname=none".to_owned().into() };
     let shutdown = CancellationToken::new();
     let settings = settings(&database, config(Shape::MultiThread), &Counts::default());
-    let running = process::start::<App>(settings, Clock::system(), shutdown.clone())
-        .await
-        .unwrap();
+    let running = process::start::<App>(settings, Clock::system(), shutdown.clone()).await.unwrap();
     assert!(!running.is_ready());
     let address = running.address();
     TcpStream::connect(address).await.unwrap();
@@ -194,9 +162,7 @@ async fn a_process_starts_and_ends_without_its_database() {
 
 #[tokio::test]
 async fn settings_without_sense_do_not_start() {
-    let database = TestDatabase {
-        url: "host=/nowhere user=cqm dbname=none".to_owned().into(),
-    };
+    let database = TestDatabase { url: "host=/nowhere user=cqm dbname=none".to_owned().into() };
     let mut settings = settings(&database, config(Shape::MultiThread), &Counts::default());
     settings.server.drain.timeout = Duration::ZERO;
     let started = process::start::<App>(settings, Clock::system(), CancellationToken::new()).await;

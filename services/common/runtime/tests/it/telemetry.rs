@@ -50,9 +50,7 @@ impl TraceService for Collector {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let spans = request.into_inner().resource_spans.into_iter();
-        let spans = spans
-            .flat_map(|resource| resource.scope_spans)
-            .flat_map(|scope| scope.spans);
+        let spans = spans.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans);
         self.spans.lock().unwrap().extend(spans);
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
@@ -72,11 +70,8 @@ impl MetricsService for Collector {
 impl Telemetry {
     fn start() -> Self {
         // Outlives every test's own runtime.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let _entered = runtime.enter();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -108,14 +103,7 @@ impl Telemetry {
             log_line(panic);
             terminal(panic);
         }));
-        Self {
-            config,
-            log,
-            collector,
-            _folder: folder,
-            _guard: guard,
-            _runtime: runtime,
-        }
+        Self { config, log, collector, _folder: folder, _guard: guard, _runtime: runtime }
     }
 
     /// The log's lines about one trace.
@@ -130,11 +118,7 @@ impl Telemetry {
 
     fn spans(&self, trace: &TraceContext) -> Vec<Span> {
         let spans = self.collector.spans.lock().unwrap();
-        spans
-            .iter()
-            .filter(|span| span.trace_id == trace.trace_id)
-            .cloned()
-            .collect()
+        spans.iter().filter(|span| span.trace_id == trace.trace_id).cloned().collect()
     }
 }
 
@@ -145,9 +129,7 @@ pub fn sampling() -> Sampling {
 
 fn traced<T>(message: T, trace: &TraceContext) -> Request<T> {
     let mut request = from_manager(message);
-    request
-        .metadata_mut()
-        .insert("traceparent", trace.to_string().parse().unwrap());
+    request.metadata_mut().insert("traceparent", trace.to_string().parse().unwrap());
     request
 }
 
@@ -156,10 +138,7 @@ async fn a_failure_is_logged_once_with_its_whole_chain() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let mut client = served.customers().await;
     let trace = TraceContext::fresh(false);
-    client
-        .get_customer(traced(get("internal"), &trace))
-        .await
-        .unwrap_err();
+    client.get_customer(traced(get("internal"), &trace)).await.unwrap_err();
     until("the line", || async { !TELEMETRY.lines(&trace).is_empty() }).await;
     let lines = TELEMETRY.lines(&trace);
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -175,16 +154,11 @@ async fn what_the_caller_can_mend_is_not_logged_as_a_failure() {
     let mut client = served.customers().await;
     let trace = TraceContext::fresh(false);
     let mut request = traced(get("known"), &trace);
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", "soon".parse().unwrap());
+    request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
     client.get_customer(request).await.unwrap_err();
     // The line of a later failure on the same connection is there, so the earlier one's would be.
     let later = TraceContext::fresh(false);
-    client
-        .get_customer(traced(get("internal"), &later))
-        .await
-        .unwrap_err();
+    client.get_customer(traced(get("internal"), &later)).await.unwrap_err();
     until("the later line", || async { !TELEMETRY.lines(&later).is_empty() }).await;
     assert_eq!(TELEMETRY.lines(&trace), Vec::<serde_json::Value>::new());
 }
@@ -192,23 +166,12 @@ async fn what_the_caller_can_mend_is_not_logged_as_a_failure() {
 #[tokio::test]
 async fn a_panic_is_logged_once_by_its_place_and_without_what_it_quotes() {
     let served = serve_desk(config(Shape::PerCore)).await;
-    served
-        .customers()
-        .await
-        .get_customer(from_manager(get("panic")))
-        .await
-        .unwrap_err();
+    served.customers().await.get_customer(from_manager(get("panic"))).await.unwrap_err();
     let panics = || {
         let log = std::fs::read_to_string(&TELEMETRY.log).unwrap();
-        log.lines()
-            .filter(|line| line.contains("\"panic\""))
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        log.lines().filter(|line| line.contains("\"panic\"")).map(str::to_owned).collect::<Vec<_>>()
     };
-    until("the panic", || async {
-        panics().iter().any(|line| line.contains("desk.rs"))
-    })
-    .await;
+    until("the panic", || async { panics().iter().any(|line| line.contains("desk.rs")) }).await;
     for line in panics() {
         assert!(!line.contains("planted"), "{line}");
     }
@@ -219,15 +182,8 @@ async fn a_sampled_call_is_a_span_of_its_callers_trace() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let mut client = served.customers().await;
     let (sampled, unsampled) = (TraceContext::fresh(true), TraceContext::fresh(false));
-    client
-        .get_customer(traced(get("known"), &unsampled))
-        .await
-        .unwrap();
-    let answer = client
-        .get_customer(traced(get("known"), &sampled))
-        .await
-        .unwrap()
-        .into_inner();
+    client.get_customer(traced(get("known"), &unsampled)).await.unwrap();
+    let answer = client.get_customer(traced(get("known"), &sampled)).await.unwrap().into_inner();
     until("the span", || async { !TELEMETRY.spans(&sampled).is_empty() }).await;
     let spans = TELEMETRY.spans(&sampled);
     assert_eq!(spans.len(), 1, "{spans:?}");
@@ -265,19 +221,10 @@ async fn an_internal_error_inside_a_stream_is_logged_too() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let trace = TraceContext::fresh(false);
     let rows = tokio_stream::iter([crate::desk::row(1, "internal")]);
-    let mut answers = served
-        .customers()
-        .await
-        .import_customers(traced(rows, &trace))
-        .await
-        .unwrap()
-        .into_inner();
+    let mut answers =
+        served.customers().await.import_customers(traced(rows, &trace)).await.unwrap().into_inner();
     assert_eq!(answers.message().await.unwrap_err().code(), tonic::Code::Internal);
     until("the line", || async { !TELEMETRY.lines(&trace).is_empty() }).await;
     let lines = TELEMETRY.lines(&trace);
-    assert_eq!(
-        (lines.len(), &lines[0]["level"]),
-        (1, &"ERROR".into()),
-        "{lines:?}"
-    );
+    assert_eq!((lines.len(), &lines[0]["level"]), (1, &"ERROR".into()), "{lines:?}");
 }

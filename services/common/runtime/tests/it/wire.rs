@@ -38,13 +38,7 @@ async fn raw(
     if let Some(status) = Status::from_header_map(&parts.headers) {
         return (parts.headers, status);
     }
-    let trailers = body
-        .collect()
-        .await
-        .unwrap()
-        .trailers()
-        .cloned()
-        .expect("a status at the end");
+    let trailers = body.collect().await.unwrap().trailers().cloned().expect("a status at the end");
     (parts.headers, Status::from_header_map(&trailers).unwrap())
 }
 
@@ -64,28 +58,13 @@ fn frame(message: &[u8]) -> Vec<u8> {
 async fn a_good_call_knows_its_caller_its_trace_and_its_deadline() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let mut request = from_manager(get("known"));
-    request.metadata_mut().insert(
-        metadata::ROLES,
-        "crm_specialist, root,supervisor".parse().unwrap(),
-    );
-    request
-        .metadata_mut()
-        .insert(metadata::TIMEOUT, "2S".parse().unwrap());
+    request.metadata_mut().insert(metadata::ROLES, "crm_specialist, root,supervisor".parse().unwrap());
+    request.metadata_mut().insert(metadata::TIMEOUT, "2S".parse().unwrap());
     let trace = TraceContext::fresh(false);
-    request
-        .metadata_mut()
-        .insert(metadata::TRACEPARENT, trace.to_string().parse().unwrap());
-    let customer = served
-        .customers()
-        .await
-        .get_customer(request)
-        .await
-        .unwrap()
-        .into_inner();
+    request.metadata_mut().insert(metadata::TRACEPARENT, trace.to_string().parse().unwrap());
+    let customer = served.customers().await.get_customer(request).await.unwrap().into_inner();
     assert_eq!(customer.external_reference, "staff-7");
-    let [roles, seen, left, path] = customer.tags.as_slice() else {
-        panic!("four facts")
-    };
+    let [roles, seen, left, path] = customer.tags.as_slice() else { panic!("four facts") };
     assert_eq!(roles, "crm_specialist,supervisor");
     let seen = TraceContext::parse(seen).unwrap();
     assert_eq!(seen.trace_id, trace.trace_id);
@@ -107,11 +86,7 @@ async fn unknown_methods_are_unimplemented_before_anybody_asks_who_calls() {
         "/grpc.nothing.v1.Here/Get",
     ] {
         let (_, status) = raw(&served, path, &[], &frame(b"")).await;
-        assert_eq!(
-            said(&status),
-            (Code::Unimplemented, "METHOD_UNKNOWN".to_owned()),
-            "{path}"
-        );
+        assert_eq!(said(&status), (Code::Unimplemented, "METHOD_UNKNOWN".to_owned()), "{path}");
     }
 }
 
@@ -140,11 +115,7 @@ async fn bytes_that_are_no_message_are_malformed() {
         ("an unknown flag", unknown_flag),
     ] {
         let (_, status) = raw(&served, GET, &[], &body).await;
-        assert_eq!(
-            said(&status),
-            (Code::InvalidArgument, "MALFORMED_MESSAGE".to_owned()),
-            "{what}"
-        );
+        assert_eq!(said(&status), (Code::InvalidArgument, "MALFORMED_MESSAGE".to_owned()), "{what}");
     }
 }
 
@@ -155,10 +126,7 @@ async fn a_message_over_the_limit_is_refused_with_the_limit() {
     let large = "x".repeat(UNARY_LIMIT);
     let status = client.get_customer(from_manager(get(&large))).await.unwrap_err();
     let failure = Failure::of(&status);
-    assert_eq!(
-        (failure.code, failure.reason.as_str()),
-        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE")
-    );
+    assert_eq!((failure.code, failure.reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
     assert_eq!(failure.facts["limit"], UNARY_LIMIT.to_string());
 
     // The same inside a stream, where the status comes last.
@@ -168,18 +136,12 @@ async fn a_message_over_the_limit_is_refused_with_the_limit() {
     rows.send(row(2, &large)).await.unwrap();
     let status = answers.message().await.unwrap_err();
     let failure = Failure::of(&status);
-    assert_eq!(
-        (failure.code, failure.reason.as_str()),
-        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE")
-    );
+    assert_eq!((failure.code, failure.reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
     assert_eq!(failure.facts["limit"], UNARY_LIMIT.to_string());
 
     // A liar announces four gigabytes and sends five bytes.
     let (_, status) = raw(&served, GET, &[], &[0, 0xff, 0xff, 0xff, 0xff]).await;
-    assert_eq!(
-        said(&status),
-        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".to_owned())
-    );
+    assert_eq!(said(&status), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".to_owned()));
 }
 
 #[tokio::test]
@@ -187,20 +149,13 @@ async fn deadlines_are_read_strictly() {
     let served = serve_desk(config(Shape::PerCore)).await;
     for bad in ["", "5", "5s", "-1S", "1.5S", "123456789S", "abc"] {
         let (_, status) = raw(&served, GET, &[("grpc-timeout", bad)], &frame(b"")).await;
-        assert_eq!(
-            said(&status),
-            (Code::InvalidArgument, "BAD_DEADLINE".to_owned()),
-            "{bad:?}"
-        );
+        assert_eq!(said(&status), (Code::InvalidArgument, "BAD_DEADLINE".to_owned()), "{bad:?}");
     }
     let twice = [("grpc-timeout", "1S"), ("grpc-timeout", "2S")];
     let (_, status) = raw(&served, GET, &twice, &frame(b"")).await;
     assert_eq!(said(&status), (Code::InvalidArgument, "BAD_DEADLINE".to_owned()));
     let (_, status) = raw(&served, GET, &[("grpc-timeout", "0m")], &frame(b"")).await;
-    assert_eq!(
-        said(&status),
-        (Code::DeadlineExceeded, "DEADLINE_PASSED".to_owned())
-    );
+    assert_eq!(said(&status), (Code::DeadlineExceeded, "DEADLINE_PASSED".to_owned()));
 }
 
 #[tokio::test]
@@ -208,10 +163,7 @@ async fn a_deadline_that_passes_is_told_by_the_server() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let wait = frame(b"\x0a\x0ecustomers/wait");
     let (_, status) = raw(&served, GET, &[("grpc-timeout", "50m")], &wait).await;
-    assert_eq!(
-        said(&status),
-        (Code::DeadlineExceeded, "DEADLINE_PASSED".to_owned())
-    );
+    assert_eq!(said(&status), (Code::DeadlineExceeded, "DEADLINE_PASSED".to_owned()));
     crate::desk::until("the cancelled read", || async { served.desk.cancelled() }).await;
 }
 
@@ -220,23 +172,12 @@ async fn a_deadline_that_passes_inside_a_stream_ends_it() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let (rows, stream) = tokio::sync::mpsc::channel(1);
     let mut request = from_manager(tokio_stream::wrappers::ReceiverStream::new(stream));
-    request
-        .metadata_mut()
-        .insert(metadata::TIMEOUT, "200m".parse().unwrap());
+    request.metadata_mut().insert(metadata::TIMEOUT, "200m".parse().unwrap());
     // The generated client would watch the deadline itself if it had set it.
-    let mut answers = served
-        .customers()
-        .await
-        .import_customers(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut answers = served.customers().await.import_customers(request).await.unwrap().into_inner();
     rows.send(row(1, "quick")).await.unwrap();
     assert_eq!(answers.message().await.unwrap().unwrap().row, 1);
-    assert_eq!(
-        refused(answers.message().await),
-        (Code::DeadlineExceeded, "DEADLINE_PASSED".to_owned())
-    );
+    assert_eq!(refused(answers.message().await), (Code::DeadlineExceeded, "DEADLINE_PASSED".to_owned()));
 }
 
 #[tokio::test]
@@ -246,9 +187,7 @@ async fn without_a_deadline_the_fallback_holds_and_the_cap_over_a_long_one() {
     for (asked, most) in [(None, 5_000_u64), (Some("1H"), 30_000)] {
         let mut request = from_manager(get("known"));
         if let Some(asked) = asked {
-            request
-                .metadata_mut()
-                .insert(metadata::TIMEOUT, asked.parse().unwrap());
+            request.metadata_mut().insert(metadata::TIMEOUT, asked.parse().unwrap());
         }
         let customer = client.get_customer(request).await.unwrap().into_inner();
         let left: u64 = customer.tags[2].parse().unwrap();
@@ -260,33 +199,16 @@ async fn without_a_deadline_the_fallback_holds_and_the_cap_over_a_long_one() {
 async fn nobody_is_not_let_in_except_where_a_signed_link_opens() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let missing = (Code::Unauthenticated, "CREDENTIALS_MISSING".to_owned());
-    let answer = served
-        .customers()
-        .await
-        .get_customer(Request::new(get("known")))
-        .await;
+    let answer = served.customers().await.get_customer(Request::new(get("known"))).await;
     assert_eq!(refused(answer), missing);
     let mut blank = Request::new(get("known"));
-    blank
-        .metadata_mut()
-        .insert(metadata::CALLER, " ".parse().unwrap());
-    blank
-        .metadata_mut()
-        .insert(metadata::ROLES, "service_manager".parse().unwrap());
-    assert_eq!(
-        refused(served.customers().await.get_customer(blank).await),
-        missing
-    );
+    blank.metadata_mut().insert(metadata::CALLER, " ".parse().unwrap());
+    blank.metadata_mut().insert(metadata::ROLES, "service_manager".parse().unwrap());
+    assert_eq!(refused(served.customers().await.get_customer(blank).await), missing);
 
     let mut invitations = InvitationServiceClient::new(served.channel().await);
-    let opened = invitations
-        .open_invitation(Request::new(OpenInvitationRequest::default()))
-        .await
-        .unwrap();
-    assert_eq!(
-        opened.into_inner().questionnaire_version.unwrap().name,
-        "customer"
-    );
+    let opened = invitations.open_invitation(Request::new(OpenInvitationRequest::default())).await.unwrap();
+    assert_eq!(opened.into_inner().questionnaire_version.unwrap().name, "customer");
 }
 
 #[tokio::test]
@@ -295,19 +217,14 @@ async fn a_role_that_lacks_the_method_is_told_the_permission() {
     let mut client = served.customers().await;
     for roles in ["supervisor,after_sales", "", "root", "SERVICE_MANAGER"] {
         let mut request = from_manager(cqm_proto::customers::v1::DeleteCustomerRequest::default());
-        request
-            .metadata_mut()
-            .insert(metadata::ROLES, roles.parse().unwrap());
+        request.metadata_mut().insert(metadata::ROLES, roles.parse().unwrap());
         let failure = Failure::of(&client.delete_customer(request).await.unwrap_err());
         assert_eq!(
             (failure.code, failure.reason.as_str()),
             (Code::PermissionDenied, "ROLE_MISSING"),
             "{roles}"
         );
-        assert_eq!(
-            failure.facts["permission"],
-            "cqm.customers.v1.CustomerService/DeleteCustomer"
-        );
+        assert_eq!(failure.facts["permission"], "cqm.customers.v1.CustomerService/DeleteCustomer");
     }
 }
 
@@ -318,10 +235,7 @@ async fn identity_comes_before_the_deadline_and_the_deadline_before_the_message(
     let denied = (metadata::TIMEOUT, "soon");
     let nobody = [(metadata::CALLER, ""), denied];
     let (_, status) = raw(&served, GET, &nobody, &garbage).await;
-    assert_eq!(
-        said(&status),
-        (Code::Unauthenticated, "CREDENTIALS_MISSING".to_owned())
-    );
+    assert_eq!(said(&status), (Code::Unauthenticated, "CREDENTIALS_MISSING".to_owned()));
 
     let (_, status) = raw(&served, GET, &[denied], &garbage).await;
     assert_eq!(said(&status), (Code::InvalidArgument, "BAD_DEADLINE".to_owned()));
@@ -338,10 +252,7 @@ async fn a_panic_is_an_internal_error_and_the_process_lives() {
     assert_eq!(status.message(), "internal error");
     assert!(!String::from_utf8_lossy(status.details()).contains("planted"));
     assert_eq!(said(&status), internal);
-    assert_eq!(
-        refused(client.create_customer(from_manager(create("panic"))).await),
-        internal
-    );
+    assert_eq!(refused(client.create_customer(from_manager(create("panic"))).await), internal);
     let (rows, mut answers) = import(&mut client).await;
     rows.send(row(1, "fine")).await.unwrap();
     assert_eq!(answers.message().await.unwrap().unwrap().row, 1);
@@ -355,34 +266,20 @@ async fn a_panic_is_an_internal_error_and_the_process_lives() {
 async fn a_text_of_a_library_does_not_reach_the_caller() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let message = cqm_proto::customers::v1::UpdateCustomerRequest::default();
-    let status = served
-        .customers()
-        .await
-        .update_customer(from_manager(message))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (status.code(), status.message()),
-        (Code::Internal, "internal error")
-    );
+    let status = served.customers().await.update_customer(from_manager(message)).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
 }
 
 #[tokio::test]
 async fn calls_over_the_limit_are_shed_and_health_is_not() {
-    let served = serve_desk(cqm_runtime::server::ServerConfig {
-        max_in_flight: 1,
-        ..config(Shape::PerCore)
-    })
-    .await;
+    let served =
+        serve_desk(cqm_runtime::server::ServerConfig { max_in_flight: 1, ..config(Shape::PerCore) }).await;
     let (mut first, mut second) = (served.customers().await, served.customers().await);
     let waiting = detached(async move { first.get_customer(from_manager(get("wait"))).await });
     served.desk.entered().await;
 
     let failure = Failure::of(&second.get_customer(from_manager(get("known"))).await.unwrap_err());
-    assert_eq!(
-        (failure.code, failure.reason.as_str()),
-        (Code::Unavailable, "OVERLOADED")
-    );
+    assert_eq!((failure.code, failure.reason.as_str()), (Code::Unavailable, "OVERLOADED"));
     assert!(failure.retry_after.is_some());
     assert!(crate::health::serving(&served, "").await);
 

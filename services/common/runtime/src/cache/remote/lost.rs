@@ -37,10 +37,7 @@ impl Lost {
     }
 
     pub(super) fn all(&self) -> Vec<(String, i64)> {
-        self.versions()
-            .iter()
-            .map(|(key, version)| (key.clone(), *version))
-            .collect()
+        self.versions().iter().map(|(key, version)| (key.clone(), *version)).collect()
     }
 
     /// Forgets what has arrived, unless a newer one was lost meanwhile.
