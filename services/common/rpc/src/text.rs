@@ -18,7 +18,7 @@ pub fn line(field: &str, text: &str, limit: usize, violations: &mut Violations) 
     clean(field, text, limit, false, violations)
 }
 
-/// Reads free text of several lines: as [`line`], with line feeds and tabs.
+/// Reads free text of several lines: as [`line()`], with line feeds and tabs.
 pub fn block(field: &str, text: &str, limit: usize, violations: &mut Violations) -> String {
     clean(field, text, limit, true, violations)
 }
