@@ -36,10 +36,8 @@ def main(arguments: list[str]) -> int:
     # One at a time: two would measure each other.
     with places.exclusive("bench.lock"), Rig(options.rounds, options.seconds) as run:
         ui.heading(f"Measuring: {options.rounds} rounds of {options.seconds:g} s for each row")
-        before = machine.busy_share()
         texts = [_measure(run, section) for section in sections.values()]
-        others = max(before, machine.busy_share())
-        text = "\n\n".join([_heading(run, built, others), *texts, "Taken in " + ui.seconds(time.monotonic() - begin) + "."])
+        text = "\n\n".join([_heading(run, built), *texts, "Taken in " + ui.seconds(time.monotonic() - begin) + "."])
     print(text, flush=True)
     ui.say()
     ui.say(f"    written to {_keep(text)}")
@@ -48,6 +46,7 @@ def main(arguments: list[str]) -> int:
 
 def _measure(run: Rig, section) -> str:
     """Starts what a section needs, measures its rows in turns, stops all of it, and tells."""
+    before = machine.busy_share()
     try:
         one = section(run)
         for number in range(run.rounds):
@@ -58,10 +57,13 @@ def _measure(run: Rig, section) -> str:
                     row.samples.append(row.measure())
     finally:
         run.stop_processes()
-    return one.text()
+    others = max(before, machine.busy_share())
+    if others <= BUSY:
+        return one.text()
+    return f"{one.text()}\n\nCAUTION: something else kept {others:.0%} of the processors busy just before or after these rounds."
 
 
-def _heading(run: Rig, built: float, others: float) -> str:
+def _heading(run: Rig, built: float) -> str:
     settings = run.sql("bench", "SHOW server_version; SHOW fsync; SHOW synchronous_commit").split("\n")
     redis = run.tool([run.pair.redis_program, "--version"]).split(" sha=")[0].strip()
     disk = machine.file_system(places.server_home())
@@ -77,8 +79,6 @@ def _heading(run: Rig, built: float, others: float) -> str:
         "of a table is 1.00 in the column \"to the limit\". \"server µs\" and \"load µs\": time on the processors for one "
         "call, of the processes of the suite (not Postgres, not Redis) and of the load generator.",
     ]
-    if others > BUSY:
-        lines.append(f"CAUTION: something else kept {others:.0%} of the processors busy before the first or after the last measurement.")
     if disk == "tmpfs":
         lines.append("CAUTION: the data is in memory: nothing here says how fast durable writes are.")
     if run.rounds < FEWEST_ROUNDS:
