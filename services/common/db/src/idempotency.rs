@@ -1,5 +1,7 @@
 //! Remembered requests: a repeat gets the first answer, byte for byte.
 
+pub(crate) mod many;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,7 +16,7 @@ use crate::pool::Conn;
 use crate::schema::idempotency;
 
 /// What makes two requests the same one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestKey {
     caller: String,
     request_id: Uuid,
@@ -23,6 +25,11 @@ pub struct RequestKey {
 }
 
 impl RequestKey {
+    /// By what it is remembered.
+    pub(crate) fn identity(&self) -> (&str, Uuid) {
+        (&self.caller, self.request_id)
+    }
+
     /// `None` when the message has no `request_id`; a malformed one is a violation.
     pub fn of<M: Mutation>(call: &Call, message: &M) -> Result<Option<Self>, Error> {
         let text = message.request_id();
@@ -38,14 +45,6 @@ impl RequestKey {
             body_digest: Sha256::digest(message.encode_to_vec()).to_vec(),
         }))
     }
-}
-
-/// For methods that must not be repeated by accident: refuses a message without a `request_id`.
-pub fn require<M: Mutation>(message: &M) -> Result<(), Error> {
-    if message.request_id().is_empty() {
-        return Err(Error::invalid("request_id", reason::REQUEST_ID_REQUIRED, "is required"));
-    }
-    Ok(())
 }
 
 /// What is known of a request.
@@ -164,11 +163,14 @@ async fn find(tx: &mut Conn, key: &RequestKey) -> Result<Option<Row>, Error> {
 
 fn answer_of(key: &RequestKey, (method, digest, answer): Row) -> Result<Claim, Error> {
     if method != key.method || digest != key.body_digest {
-        return Err(Error::Refused(
-            Refusal::new(reason::REQUEST_ID_REUSED).fact("request_id", key.request_id),
-        ));
+        return Err(reused(key));
     }
     answer.map(Claim::Answered).ok_or_else(expired)
+}
+
+/// The id belongs to another request.
+pub(crate) fn reused(key: &RequestKey) -> Error {
+    Error::Refused(Refusal::new(reason::REQUEST_ID_REUSED).fact("request_id", key.request_id))
 }
 
 fn expired() -> Error {

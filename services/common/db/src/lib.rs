@@ -4,6 +4,7 @@
 //! A handler sees [`Db`] and, inside a transaction, one borrowed [`Conn`]. Queries are free functions over
 //! that connection; nothing here knows what they are about.
 
+mod coalesce;
 mod config;
 mod expect;
 pub mod idempotency;
@@ -11,10 +12,13 @@ pub mod log;
 mod migrate;
 mod pool;
 mod schema;
+mod statement;
 mod tx;
 
+pub use coalesce::{Batch, Coalescer, Patience, Request, Verdict};
 pub use config::{DatabaseConfig, EventsConfig};
 pub use expect::{OnConflict, known};
 pub use migrate::{Migrations, pending, run};
 pub use pool::Conn;
+pub use statement::{Bound, Statement, statement};
 pub use tx::{Db, Retryable};

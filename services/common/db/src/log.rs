@@ -10,7 +10,7 @@ pub mod feed;
 pub mod parked;
 mod sequencer;
 
-pub use append::{NewEvent, append};
+pub use append::{NewEvent, append, append_all};
 pub use feed::{Batch, Cursor, LoggedEvent};
 pub use parked::{Park, Parked, ParkedState};
 pub use sequencer::{Sequencer, verify};

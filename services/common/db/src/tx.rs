@@ -243,7 +243,7 @@ impl Db {
         finish(call, lease, result).await
     }
 
-    async fn lease(&self, call: &Call) -> Result<Lease, Error> {
+    pub(crate) async fn lease(&self, call: &Call) -> Result<Lease, Error> {
         if call.deadline.remaining().is_zero() {
             return Err(Error::DeadlinePassed);
         }

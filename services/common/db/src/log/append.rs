@@ -3,12 +3,14 @@
 use chrono::{DateTime, Utc};
 use cqm_rpc::{Error, TraceContext};
 use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Binary, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use prost::{Message, Name};
 use uuid::Uuid;
 
 use crate::pool::Conn;
 use crate::schema::event_pending;
+use crate::statement::statement;
 
 /// Something that happened to one aggregate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,5 +85,36 @@ pub async fn append(tx: &mut Conn, trace: &TraceContext, events: &[NewEvent]) ->
             }
         }
     }
+    Ok(())
+}
+
+/// [`append`] for a transaction that answers many calls: each event in the trace of the call that caused it. One
+/// statement, whatever their number; the order is theirs.
+pub async fn append_all(mut conn: &Conn, events: &[(TraceContext, NewEvent)]) -> Result<(), Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    fn column<'a, T>(
+        events: &'a [(TraceContext, NewEvent)],
+        field: impl Fn(&'a NewEvent) -> T,
+    ) -> Vec<T> {
+        events.iter().map(|(_, event)| field(event)).collect()
+    }
+    statement(
+        "INSERT INTO event_pending (event_id, aggregate, aggregate_version, type, payload, trace, occur_time)
+         SELECT event_id, aggregate, aggregate_version, type, payload, trace, occur_time
+         FROM unnest($1, $2, $3, $4, $5, $6, $7) WITH ORDINALITY
+              AS event (event_id, aggregate, aggregate_version, type, payload, trace, occur_time, place)
+         ORDER BY place",
+    )
+    .bind::<Array<SqlUuid>, _>(column(events, |event| event.event_id))
+    .bind::<Array<Text>, _>(column(events, |event| event.aggregate.as_str()))
+    .bind::<Array<BigInt>, _>(column(events, |event| event.aggregate_version))
+    .bind::<Array<Text>, _>(column(events, |event| event.event_type.as_str()))
+    .bind::<Array<Binary>, _>(column(events, |event| event.payload.as_slice()))
+    .bind::<Array<Text>, _>(events.iter().map(|(trace, _)| trace.to_string()).collect::<Vec<_>>())
+    .bind::<Array<Timestamptz>, _>(column(events, |event| event.occur_time))
+    .execute(&mut conn)
+    .await?;
     Ok(())
 }
