@@ -1,14 +1,18 @@
 //! The service's own section of the configuration: the programme's rules.
 
+use std::time::Duration;
+
+use chrono::TimeDelta;
 use cqm_runtime::config::{ConfigError, Validate};
 use serde::Deserialize;
 
+use crate::domain::account::Policy;
 use crate::domain::earning::Rules;
 
 /// The defaults, under everything that a file or the environment says.
 pub const DEFAULTS: &str = include_str!("config.toml");
 
-/// What points are given for.
+/// What points are given for, and what becomes of them.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -16,15 +20,53 @@ pub struct Config {
     pub points_per_unit: i64,
     /// Points for an answered survey; 0: answers earn none.
     pub survey_points: i64,
+    /// How long the points of a purchase are pending. Too short: they are spent before the purchase is returned, and
+    /// become a debt. Too long: the reward comes when the customer has forgotten what it is for.
+    #[serde(with = "humantime_serde")]
+    pub purchase_delay: Duration,
+    /// How long points can be spent once they are available; 0: for ever, and the liability only grows.
+    #[serde(with = "humantime_serde")]
+    pub lifetime: Duration,
+    /// How long before points expire it is announced. Too short: nobody can act on it. Too long: it is forgotten.
+    #[serde(with = "humantime_serde")]
+    pub expiry_notice: Duration,
+    /// How long points can be spent that a refund gives back after their time; 0: they end at once.
+    #[serde(with = "humantime_serde")]
+    pub refund_grace: Duration,
+    /// What a member owes is paid off from what they earn and are given back.
+    pub repay_debt: bool,
+    /// How often the worker looks for members whom time has caught up with. Nobody's answer depends on it, only when
+    /// the events of it are told. Too short: the database is asked for nothing. Too long: they are told late.
+    #[serde(with = "humantime_serde")]
+    pub poll: Duration,
 }
 
 /// More than this for one thing that happened is a slip of the finger.
 const MOST: i64 = 1_000_000;
+/// A hundred years: longer is a slip of the finger, and a time that no calendar has.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 impl Config {
     pub fn rules(&self) -> Rules {
-        Rules { points_per_unit: self.points_per_unit, survey_points: self.survey_points }
+        Rules {
+            points_per_unit: self.points_per_unit,
+            survey_points: self.survey_points,
+            purchase_delay: delta(self.purchase_delay),
+            lifetime: Some(delta(self.lifetime)).filter(|lifetime| *lifetime > TimeDelta::zero()),
+        }
     }
+
+    pub fn policy(&self) -> Policy {
+        Policy {
+            repay_debt: self.repay_debt,
+            grace: delta(self.refund_grace),
+            notice: delta(self.expiry_notice),
+        }
+    }
+}
+
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).expect("validated: at most a hundred years")
 }
 
 impl Validate for Config {
@@ -36,6 +78,19 @@ impl Validate for Config {
                 return Err(ConfigError::refused(key, format!("must be 0 to {MOST}")));
             }
         }
+        for (key, duration) in [
+            ("service.purchase_delay", self.purchase_delay),
+            ("service.lifetime", self.lifetime),
+            ("service.expiry_notice", self.expiry_notice),
+            ("service.refund_grace", self.refund_grace),
+        ] {
+            if duration > LONGEST {
+                return Err(ConfigError::refused(key, "must be a hundred years or less".to_owned()));
+            }
+        }
+        if self.poll.is_zero() {
+            return Err(ConfigError::refused("service.poll", "must be more than 0".to_owned()));
+        }
         Ok(())
     }
 }
@@ -46,11 +101,25 @@ mod tests {
 
     #[test]
     fn rules_out_of_range_are_refused_by_name() {
-        let good = Config { points_per_unit: 1, survey_points: 50 };
+        let good = Config {
+            points_per_unit: 1,
+            survey_points: 50,
+            purchase_delay: Duration::ZERO,
+            lifetime: Duration::ZERO,
+            expiry_notice: Duration::ZERO,
+            refund_grace: Duration::ZERO,
+            repay_debt: true,
+            poll: Duration::from_secs(1),
+        };
         assert!(good.validate().is_ok());
         for (config, key) in [
             (Config { points_per_unit: -1, ..good }, "service.points_per_unit"),
             (Config { survey_points: MOST + 1, ..good }, "service.survey_points"),
+            (Config { purchase_delay: Duration::MAX, ..good }, "service.purchase_delay"),
+            (Config { lifetime: Duration::MAX, ..good }, "service.lifetime"),
+            (Config { expiry_notice: Duration::MAX, ..good }, "service.expiry_notice"),
+            (Config { refund_grace: Duration::MAX, ..good }, "service.refund_grace"),
+            (Config { poll: Duration::ZERO, ..good }, "service.poll"),
         ] {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

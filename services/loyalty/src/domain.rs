@@ -3,35 +3,53 @@
 //!
 //! - [`member`]: who takes part, and whether points may be spent;
 //! - [`earning`]: how many points what happened is worth;
-//! - [`lot`]: which points are spent first;
-//! - [`book`]: the accounts, and the end of each;
-//! - [`ledger`]: the entries and postings that a change is made of;
-//! - [`chain`]: the hashes that tie each account's postings together.
+//! - [`book`]: the accounts, and what stands on each;
+//! - [`lot`] and [`hold`]: points that end together, and points that are set aside;
+//! - [`entry`]: the movements that a change is made of, and [`chain`]: the hashes that tie them together;
+//! - [`account`]: a member with all of it, and what can be decided: earn, spend, hold, take back, let time pass;
+//! - [`split`]: parts that add up;
+//! - [`verify`]: whether what is stored is what these rules allow.
 
+pub mod account;
 pub mod book;
 pub mod chain;
 pub mod earning;
-pub mod ledger;
+pub mod entry;
+pub mod hold;
 pub mod lot;
 pub mod member;
+pub mod split;
+pub mod verify;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use ledger::Reason;
+use entry::Reason;
 
 /// Why a rule says no. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// There are fewer points than asked for: only this many.
     Insufficient { available: i64 },
+    /// The points are spread over too many lots for one transaction: this many can be spent by one.
+    TooManyLots { points: i64 },
     /// The member is frozen; points are not spent.
     Frozen,
     /// The member's state does not allow the action.
     State { state: member::State, action: &'static str },
+    /// The hold's state does not allow the action.
+    HoldState { state: hold::State, action: &'static str },
+    /// Less is held than asked for: only this much.
+    HoldExceeded { held: i64 },
+    /// Less is left to take back than asked for: only this much.
+    ReversalExceeded { left: i64 },
+    /// All of it was taken back before.
+    AlreadyReversed,
+    /// Such a transaction cannot be taken back.
+    NotReversible { kind: entry::Kind },
     /// A sum does not fit into 64 bits.
     Overflow,
-    /// The lots and the account disagree: a fault of ours, never the caller's.
+    /// The lots and the accounts disagree: a fault of ours, never the caller's.
     OutOfBalance,
 }
 
@@ -44,7 +62,7 @@ pub struct Event {
     pub fact: Fact,
 }
 
-/// The facts of an event. Points are over 0, whichever way they went.
+/// The facts of an event. Points are over 0, whichever way they went; `balance` is what is available after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     Enrolled,
@@ -52,5 +70,12 @@ pub enum Fact {
     Unfrozen,
     Earned { entry: Uuid, points: i64, reason: Reason, source: String, balance: i64 },
     Deducted { entry: Uuid, points: i64, source: String, balance: i64 },
-    Redeemed { entry: Uuid, points: i64, source: String, balance: i64 },
+    Redeemed { entry: Uuid, points: i64, source: String, balance: i64, hold: Option<Uuid> },
+    Held { hold: Uuid, points: i64, source: String, balance: i64, expires_at: DateTime<Utc> },
+    HoldReleased { hold: Uuid, points: i64, ran_out: bool, balance: i64 },
+    Matured { points: i64, balance: i64 },
+    Expired { points: i64, balance: i64 },
+    ExpiringSoon { points: i64, first: DateTime<Utc>, last: DateTime<Utc> },
+    EarningReversed { transaction: Uuid, points: i64, debt: i64, balance: i64 },
+    SpendingReversed { transaction: Uuid, points: i64, repaid: i64, balance: i64 },
 }

@@ -3,16 +3,23 @@
 
 use cqm_rpc::{Error, Refusal as Refused, ResourceName};
 
+use uuid::Uuid;
+
 use crate::domain::Refusal;
+use crate::grpc::convert::{HOLDS, child};
 
 cqm_rpc::reasons! { "cqm.loyalty.v1", cqm_proto::loyalty::v1::ErrorReason:
-    MEMBER_NOT_FOUND, MEMBER_STATE, INSUFFICIENT_POINTS, ACCOUNT_FROZEN, BALANCE_OVERFLOW,
+    MEMBER_NOT_FOUND, MEMBER_STATE, INSUFFICIENT_POINTS, ACCOUNT_FROZEN, BALANCE_OVERFLOW, TOO_MANY_LOTS,
+    HOLD_NOT_FOUND, HOLD_STATE, HOLD_EXCEEDED, TRANSACTION_NOT_FOUND, NOT_REVERSIBLE, ALREADY_REVERSED,
+    REVERSAL_EXCEEDED,
 }
 
 /// Constraints whose violation has a meaning of its own.
 pub mod constraint {
     /// One source gives points once for each reason that gives once.
     pub const ENTRY_SOURCE_ONCE: &str = "entry_source_once";
+    /// A customer is a member once.
+    pub const MEMBER_ONCE: &str = "member_pkey";
 }
 
 impl From<Refusal> for Error {
@@ -20,6 +27,20 @@ impl From<Refusal> for Error {
         match refusal {
             Refusal::Insufficient { available } => {
                 Self::Refused(Refused::new(INSUFFICIENT_POINTS).fact("available", available))
+            }
+            Refusal::TooManyLots { points } => {
+                Self::Refused(Refused::new(TOO_MANY_LOTS).fact("points", points))
+            }
+            Refusal::HoldState { state, action } => {
+                Self::Refused(Refused::new(HOLD_STATE).fact("state", state.name()).fact("action", action))
+            }
+            Refusal::HoldExceeded { held } => Self::Refused(Refused::new(HOLD_EXCEEDED).fact("held", held)),
+            Refusal::ReversalExceeded { left } => {
+                Self::Refused(Refused::new(REVERSAL_EXCEEDED).fact("left", left))
+            }
+            Refusal::AlreadyReversed => Self::refused(ALREADY_REVERSED),
+            Refusal::NotReversible { kind } => {
+                Self::Refused(Refused::new(NOT_REVERSIBLE).fact("kind", kind.name()))
             }
             Refusal::Frozen => Self::refused(ACCOUNT_FROZEN),
             Refusal::State { state, action } => {
@@ -34,4 +55,9 @@ impl From<Refusal> for Error {
 /// The customer is no member.
 pub(crate) fn member_not_found(name: ResourceName) -> Error {
     Error::not_found(MEMBER_NOT_FOUND, name)
+}
+
+/// There is no such hold of the customer, who may be no member either.
+pub(crate) fn hold_not_found(customer: Uuid, id: Uuid) -> Error {
+    Error::not_found(HOLD_NOT_FOUND, child(customer, HOLDS, id))
 }

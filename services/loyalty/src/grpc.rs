@@ -1,18 +1,26 @@
 //! The contract's services: one line for each RPC.
 
-mod convert;
+pub(crate) mod convert;
+mod hold;
 mod ledger;
 mod member;
+mod verify;
+
+use std::pin::Pin;
 
 use cqm_db::{Conn, log};
 use cqm_proto::loyalty::v1 as proto;
 use cqm_proto::loyalty::v1::ledger_service_server::LedgerService;
 use cqm_proto::loyalty::v1::member_service_server::MemberService;
 use cqm_rpc::{Call, Error, serve};
+use futures::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::App;
 use crate::domain::Event;
+
+/// A stream of answers.
+type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl MemberService for App {
@@ -87,6 +95,60 @@ impl LedgerService for App {
         request: Request<proto::GetTrialBalanceRequest>,
     ) -> Result<Response<proto::GetTrialBalanceResponse>, Status> {
         serve(request, async |call, _| ledger::get_trial_balance(self, &call).await).await
+    }
+
+    async fn hold_points(
+        &self,
+        request: Request<proto::HoldPointsRequest>,
+    ) -> Result<Response<proto::HoldPointsResponse>, Status> {
+        serve(request, async |call, message| ledger::hold_points(self, &call, &message).await).await
+    }
+
+    async fn commit_hold(
+        &self,
+        request: Request<proto::CommitHoldRequest>,
+    ) -> Result<Response<proto::CommitHoldResponse>, Status> {
+        serve(request, async |call, message| ledger::commit_hold(self, &call, &message).await).await
+    }
+
+    async fn release_hold(
+        &self,
+        request: Request<proto::ReleaseHoldRequest>,
+    ) -> Result<Response<proto::ReleaseHoldResponse>, Status> {
+        serve(request, async |call, message| ledger::release_hold(self, &call, &message).await).await
+    }
+
+    async fn get_hold(
+        &self,
+        request: Request<proto::GetHoldRequest>,
+    ) -> Result<Response<proto::Hold>, Status> {
+        serve(request, async |call, message| hold::get_hold(self, &call, &message).await).await
+    }
+
+    async fn list_holds(
+        &self,
+        request: Request<proto::ListHoldsRequest>,
+    ) -> Result<Response<proto::ListHoldsResponse>, Status> {
+        serve(request, async |call, message| hold::list_holds(self, &call, &message).await).await
+    }
+
+    async fn reverse_transaction(
+        &self,
+        request: Request<proto::ReverseTransactionRequest>,
+    ) -> Result<Response<proto::ReverseTransactionResponse>, Status> {
+        serve(request, async |call, message| ledger::reverse_transaction(self, &call, &message).await).await
+    }
+
+    type VerifyLedgerStream = Answers<proto::VerifyLedgerResponse>;
+
+    async fn verify_ledger(
+        &self,
+        request: Request<proto::VerifyLedgerRequest>,
+    ) -> Result<Response<Self::VerifyLedgerStream>, Status> {
+        serve(request, async |call, message| {
+            Ok(Box::pin(verify::verify_ledger(self, &call, &message).await?) as Answers<_>)
+        })
+        .await
     }
 }
 

@@ -8,38 +8,45 @@
 //!
 //! 1. [`grpc`]: one line for each RPC takes the call; the handler in `grpc/ledger.rs` has `grpc/convert` parse the
 //!    message into a command that holds nothing invalid, every violation at once.
-//! 2. `Db::mutate` opens the transaction and looks whether the request was answered before.
-//! 3. [`store::lock_account`] takes the member's row, the only lock there is, and reads the heads of the member's
-//!    accounts. A customer who is no member becomes one.
-//! 4. [`domain::earning`] says what it is worth, [`domain::ledger`] makes the change: a lot, an entry, two postings
-//!    that add up to zero, each chained to the one before on its account, and an event.
-//! 5. The change is written, the event last, and the answer beside the request's id. One commit carries all of it.
+//! 2. The command goes to the [`Coalescer`]. While one commit is on its way to the disk, the requests that arrive form
+//!    the next batch; a request that arrives alone goes at once.
+//! 3. [`posting`]: one set of statements for the whole batch looks up which requests were answered before, takes the
+//!    locks of the members, in the order of their ids and the only locks there are, and reads what the decisions need:
+//!    lots to spend, holds, what a source was rewarded with. What time has changed meanwhile is written down first.
+//! 4. [`domain::earning`] says what it is worth; [`domain::account`] makes the change: a lot, an entry that debits one
+//!    account and credits another, chained to the member's entry before it, and an event. The next request of the batch
+//!    is decided over what this one has left. A refusal changes nothing.
+//! 5. [`store::save`] writes the batch by arrays, the answers beside the requests' ids, the events last. One commit
+//!    carries all of it, and each caller is told their own answer.
 //!
 //! # How it is put together
 //!
 //! `grpc` knows the contract and not the tables, `store` the tables and not the contract, `domain` neither. Nothing is
-//! cached: what a member has must be what they have now, and is one row by its key.
+//! cached: what a member has must be what they have now, and is one row by its key. [`worker`] writes down what time
+//! changes for members whom nobody asks about.
 
 pub mod config;
 pub mod domain;
 pub mod error;
 pub mod grpc;
+pub mod posting;
 mod schema;
 pub mod store;
+pub mod worker;
 
 pub use config::Config;
 
-use cqm_db::Db;
+use cqm_db::{Coalescer, Db};
 use cqm_proto::loyalty::v1::ledger_service_server::{self, LedgerServiceServer};
 use cqm_proto::loyalty::v1::member_service_server::{self, MemberServiceServer};
-use cqm_rpc::{BoxError, Clock};
+use cqm_rpc::BoxError;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
 use cqm_runtime::tasks::Supervisor;
 use diesel_migrations::embed_migrations;
 use tonic::service::Routes;
 
-use domain::earning::Rules;
+use posting::{Command, Posting};
 
 /// The tables of this service, over those that every service has.
 pub const MIGRATIONS: cqm_db::Migrations = embed_migrations!("migrations");
@@ -48,8 +55,11 @@ pub const MIGRATIONS: cqm_db::Migrations = embed_migrations!("migrations");
 #[derive(Clone)]
 pub struct App {
     db: Db,
-    clock: Clock,
-    rules: Rules,
+    /// How the ledger decides.
+    posting: Posting,
+    /// Where the changes of all connections meet.
+    coalescer: Coalescer<Command>,
+    config: Config,
 }
 
 impl Service for App {
@@ -61,7 +71,8 @@ impl Service for App {
     const MIGRATIONS: cqm_db::Migrations = MIGRATIONS;
 
     fn new(base: Base, config: Config) -> Result<Self, BoxError> {
-        Ok(Self { db: base.db, clock: base.clock, rules: config.rules() })
+        let posting = Posting { clock: base.clock, rules: config.rules(), policy: config.policy() };
+        Ok(Self { db: base.db, posting, coalescer: base.shared.of(), config })
     }
 
     fn routes(&self) -> Routes {
@@ -69,6 +80,7 @@ impl Service for App {
             .add_service(LedgerServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
     }
 
-    /// None: nothing happens here by itself yet.
-    fn workers(&self, _supervisor: &Supervisor) {}
+    fn workers(&self, supervisor: &Supervisor) {
+        worker::start(self, supervisor);
+    }
 }

@@ -9,24 +9,45 @@ diesel::table! {
         kind -> Text,
         reason -> Text,
         source -> Text,
-        lot_id -> Uuid,
+        debit -> Text,
+        credit -> Text,
         points -> Int8,
         balance_after -> Int8,
+        lot_id -> Uuid,
+        hold_id -> Nullable<Uuid>,
+        reverses -> Nullable<Int8>,
+        rule_id -> Nullable<Uuid>,
         actor -> Text,
         request_id -> Uuid,
         create_time -> Timestamptz,
+        hash -> Bytea,
     }
 }
 
 diesel::table! {
-    ledger_account (customer_id, account) {
+    hold (customer_id, id) {
         customer_id -> Uuid,
-        account -> Text,
-        debit -> Int8,
-        credit -> Int8,
-        balance -> Int8,
-        postings -> Int8,
-        hash -> Bytea,
+        id -> Uuid,
+        state -> Text,
+        points -> Int8,
+        committed -> Int8,
+        released -> Int8,
+        source -> Text,
+        expires_at -> Timestamptz,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    hold_lot (customer_id, hold_id, place) {
+        customer_id -> Uuid,
+        hold_id -> Uuid,
+        place -> Int2,
+        lot_id -> Uuid,
+        points -> Int8,
+        committed -> Int8,
+        released -> Int8,
     }
 }
 
@@ -36,6 +57,11 @@ diesel::table! {
         id -> Uuid,
         amount -> Int8,
         remaining -> Int8,
+        held -> Int8,
+        spent -> Int8,
+        expired -> Int8,
+        reversed -> Int8,
+        pending -> Bool,
         earned_at -> Timestamptz,
         available_at -> Timestamptz,
         expires_at -> Nullable<Timestamptz>,
@@ -48,24 +74,19 @@ diesel::table! {
         state -> Text,
         version -> Int8,
         entry_count -> Int8,
+        hash -> Bytea,
+        available -> Int8,
+        pending -> Int8,
+        held -> Int8,
+        issued -> Int8,
+        debt -> Int8,
+        redeemed -> Int8,
+        expired -> Int8,
+        next_due -> Nullable<Timestamptz>,
+        notice_until -> Timestamptz,
         create_time -> Timestamptz,
         update_time -> Timestamptz,
     }
 }
 
-diesel::table! {
-    posting (customer_id, account, sequence) {
-        customer_id -> Uuid,
-        account -> Text,
-        sequence -> Int8,
-        transaction_id -> Uuid,
-        entry_sequence -> Int8,
-        amount -> Int8,
-        balance_after -> Int8,
-        hash -> Bytea,
-    }
-}
-
-diesel::joinable!(ledger_account -> member (customer_id));
-
-diesel::allow_tables_to_appear_in_same_query!(entry, ledger_account, lot, member, posting,);
+diesel::allow_tables_to_appear_in_same_query!(entry, hold, hold_lot, lot, member,);

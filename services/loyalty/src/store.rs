@@ -1,15 +1,36 @@
-//! Queries: free functions over one borrowed connection. A function that writes expects the member's lock, which
-//! [`lock_account`] takes; there is no other lock.
+//! Queries: free functions over one borrowed connection. A function that writes expects the members' locks, which
+//! [`load`] takes; there is no other lock.
 //!
-//! What is written in numbers is written by arrays, one statement whatever their length.
+//! What is written in numbers is written by arrays, one statement whatever their length. Functions over `&Conn` may be
+//! joined: their statements travel together, in the order of the join.
 
+mod due;
 mod entry;
+mod hold;
+mod load;
 mod lot;
 mod member;
+mod reports;
+mod save;
 
-pub use entry::{find_entry_of_source, insert_entries, insert_postings, list_entries};
-pub use lot::{insert_lot, list_spendable_lots, take_from_lots};
-pub use member::{
-    TrialBalance, find_account, find_member, insert_member, list_members, lock_account, lock_member,
-    sum_accounts, update_account, update_member,
-};
+use cqm_rpc::Error;
+
+use crate::domain::chain::Hash;
+
+pub use due::{find_due_members, load_due};
+pub use entry::{Rewarded, list_entries, read_entries};
+pub use hold::{find_hold, list_holds, open_holds};
+pub use load::{Loaded, Wants, find_account, load};
+pub use lot::all_lots;
+pub use member::{find_member, insert_member, list_members, lock_member, update_member};
+pub use reports::{Position, TrialBalance, count_members, members_after, sum_accounts};
+pub use save::save;
+
+/// One column of rows, as an array for a statement.
+fn column<'a, R, T>(rows: &'a [R], field: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(field).collect()
+}
+
+fn hash(bytes: Vec<u8>) -> Result<Hash, Error> {
+    bytes.try_into().map_err(|_| Error::internal("a hash of another length than 32 bytes"))
+}

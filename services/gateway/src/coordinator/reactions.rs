@@ -64,6 +64,8 @@ pub(super) const NOTHING_FOLLOWS: &[&str] = &[
     "cqm.events.v1.ComplaintInvestigationStarted",
     "cqm.events.v1.ComplaintReopened",
     "cqm.events.v1.ComplaintRootCauseRecorded",
+    "cqm.events.v1.EarningReversed",
+    "cqm.events.v1.HoldReleased",
     "cqm.events.v1.InteractionRecorded",
     "cqm.events.v1.InvitationExpired",
     "cqm.events.v1.MemberEnrolled",
@@ -73,8 +75,13 @@ pub(super) const NOTHING_FOLLOWS: &[&str] = &[
     "cqm.events.v1.MessageFailed",
     "cqm.events.v1.PointsDeducted",
     "cqm.events.v1.PointsEarned",
+    "cqm.events.v1.PointsExpired",
+    "cqm.events.v1.PointsExpiringSoon",
+    "cqm.events.v1.PointsHeld",
+    "cqm.events.v1.PointsMatured",
     "cqm.events.v1.PointsRedeemed",
     "cqm.events.v1.QuestionnairePublished",
+    "cqm.events.v1.SpendingReversed",
 ];
 
 /// What follows from an event of this type, in order; `None` when nobody has said what does.

@@ -1,8 +1,6 @@
-//! The ledger's accounts, each with the end of its chain and the sums over it.
+//! The ledger's accounts, and what stands on each of a member's.
 
 use super::Refusal;
-use super::chain::{self, GENESIS, Hash};
-use super::ledger::{Entry, Posting};
 
 cqm_rpc::words! {
     /// The accounts of the ledger. All of them are kept for each member: the programme's are the sums over the
@@ -13,9 +11,9 @@ cqm_rpc::words! {
         Issued = "programme:issued",
         /// Points that were spent.
         Redeemed = "programme:redeemed",
-        /// Points that ended unspent.
+        /// Points that ended unspent: breakage.
         Expired = "programme:expired",
-        /// Points that were taken back after they had been spent.
+        /// Points that were taken back after they had been spent: the member owes them. A debit.
         ClawbackDebt = "programme:clawback_debt",
         /// Points that can be spent.
         Available = "member:available",
@@ -26,73 +24,68 @@ cqm_rpc::words! {
     }
 }
 
-/// The end of one account's chain, and the sums over it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
-    pub debit: i64,
-    pub credit: i64,
-    pub postings: i64,
-    pub hash: Hash,
-}
-
-impl Head {
-    /// An account without postings.
-    pub const EMPTY: Self = Self { debit: 0, credit: 0, postings: 0, hash: GENESIS };
-
-    /// Credits less debits. Both are 0 or more, so that it always fits.
-    pub const fn balance(&self) -> i64 {
-        self.credit - self.debit
-    }
-
-    /// Adds a posting to the end: over 0 is a credit. A refusal leaves the account as it was.
-    pub(super) fn post(&mut self, book: Book, amount: i64, entry: &Entry) -> Result<Posting, Refusal> {
-        let mut next = *self;
-        let side = if amount > 0 { &mut next.credit } else { &mut next.debit };
-        *side = amount.checked_abs().and_then(|amount| side.checked_add(amount)).ok_or(Refusal::Overflow)?;
-        next.postings += 1;
-        let mut posting = Posting {
-            customer: entry.customer,
-            book,
-            sequence: next.postings,
-            transaction: entry.transaction,
-            entry_sequence: entry.sequence,
-            amount,
-            balance_after: next.balance(),
-            hash: GENESIS,
-        };
-        posting.hash = chain::link(&self.hash, &posting, entry);
-        next.hash = posting.hash;
-        *self = next;
-        Ok(posting)
+impl Book {
+    /// Whether what stands there is a debit: what it says of the others is what they say of it.
+    pub const fn is_debit(self) -> bool {
+        matches!(self, Self::Issued | Self::ClawbackDebt)
     }
 }
 
-/// The heads of a member's accounts, in the order of [`Book::ALL`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Books([Head; Book::ALL.len()]);
-
-impl Default for Books {
-    fn default() -> Self {
-        Self([Head::EMPTY; Book::ALL.len()])
-    }
-}
+/// What stands on each account of a member, 0 or more, on the account's own side. The debits are always as much as the
+/// credits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Books([i64; Book::ALL.len()]);
 
 impl Books {
-    pub fn head(&self, book: Book) -> &Head {
-        &self.0[book as usize]
+    pub fn of(&self, book: Book) -> i64 {
+        self.0[book as usize]
     }
 
-    pub fn head_mut(&mut self, book: Book) -> &mut Head {
-        &mut self.0[book as usize]
+    /// For what was stored.
+    pub fn set(&mut self, book: Book, points: i64) {
+        self.0[book as usize] = points;
     }
 
-    /// What stands on an account: over 0 is a credit.
-    pub fn balance(&self, book: Book) -> i64 {
-        self.head(book).balance()
+    /// Moves points (over 0) by a debit of one account and a credit of the other. A refusal leaves both as they were.
+    pub fn post(&mut self, debit: Book, credit: Book, points: i64) -> Result<(), Refusal> {
+        let mut next = *self;
+        for (book, grows) in [(debit, debit.is_debit()), (credit, !credit.is_debit())] {
+            let balance = &mut next.0[book as usize];
+            *balance = balance.checked_add(if grows { points } else { -points }).ok_or(Refusal::Overflow)?;
+            if *balance < 0 {
+                return Err(Refusal::OutOfBalance);
+            }
+        }
+        *self = next;
+        Ok(())
     }
 
-    /// The accounts that have postings.
-    pub fn used(&self) -> impl Iterator<Item = (Book, &Head)> {
-        Book::ALL.iter().copied().zip(&self.0).filter(|(_, head)| head.postings > 0)
+    /// Debits less credits; anything but 0 is a fault.
+    pub fn difference(&self) -> i128 {
+        let signed = |book: &Book| {
+            let points = i128::from(self.of(*book));
+            if book.is_debit() { points } else { -points }
+        };
+        Book::ALL.iter().map(signed).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_move_between_accounts_and_none_falls_below_nothing() {
+        let mut books = Books::default();
+        books.post(Book::Issued, Book::Available, 10).unwrap();
+        books.post(Book::Available, Book::Redeemed, 4).unwrap();
+        books.post(Book::ClawbackDebt, Book::Issued, 3).unwrap();
+        let found: Vec<_> = Book::ALL.iter().map(|book| books.of(*book)).collect();
+        assert_eq!((found, books.difference()), (vec![7, 4, 0, 3, 6, 0, 0], 0));
+
+        let before = books;
+        assert_eq!(books.post(Book::Available, Book::Held, 7), Err(Refusal::OutOfBalance));
+        assert_eq!(books.post(Book::Issued, Book::Available, i64::MAX), Err(Refusal::Overflow));
+        assert_eq!(books, before);
     }
 }

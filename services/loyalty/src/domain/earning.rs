@@ -1,10 +1,11 @@
 //! How many points what happened is worth. The rules of the programme live here and nowhere else: whoever reports
 //! what happened reports facts.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Refusal;
-use super::ledger::Reason;
+use super::account::Award;
+use super::entry::Reason;
 
 /// The programme's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,10 @@ pub struct Rules {
     pub points_per_unit: i64,
     /// Points for an answered survey.
     pub survey_points: i64,
+    /// How long the points of a purchase are pending: as long as it may be returned.
+    pub purchase_delay: TimeDelta,
+    /// How long points can be spent once they are available; `None`: for ever.
+    pub lifetime: Option<TimeDelta>,
 }
 
 /// What happened.
@@ -48,6 +53,20 @@ impl Basis {
         }
     }
 
+    /// What is given for it, at `now`: nothing when the rules say so.
+    pub fn award(&self, rules: &Rules, now: DateTime<Utc>) -> Result<Option<Award>, Refusal> {
+        let points = self.points(rules)?;
+        let delay = if matches!(self, Self::Purchase { .. }) { rules.purchase_delay } else { TimeDelta::zero() };
+        let available_at = now + delay;
+        Ok((points > 0).then(|| Award {
+            points,
+            rule: None,
+            earned_at: self.earned_at(now),
+            available_at,
+            expires_at: rules.lifetime.map(|lifetime| available_at + lifetime),
+        }))
+    }
+
     /// When the points count as earned. A purchase that is reported late counts from when it was made, so that the
     /// order in which points are spent is not that of the reports; one from a clock that runs ahead counts from now.
     pub fn earned_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
@@ -72,8 +91,13 @@ mod tests {
 
     #[test]
     fn what_happened_is_worth_what_the_rules_say() {
-        let plain = Rules { points_per_unit: 1, survey_points: 50 };
-        let double = Rules { points_per_unit: 2, survey_points: 0 };
+        let plain = Rules {
+            points_per_unit: 1,
+            survey_points: 50,
+            purchase_delay: TimeDelta::zero(),
+            lifetime: None,
+        };
+        let double = Rules { points_per_unit: 2, survey_points: 0, ..plain };
         for (basis, rules, points) in [
             (purchase(0), plain, Ok(0)),
             (purchase(11), plain, Ok(11)),
@@ -87,6 +111,23 @@ mod tests {
         ] {
             assert_eq!(basis.points(&rules), points, "{basis:?} by {rules:?}");
         }
+    }
+
+    #[test]
+    fn purchases_wait_as_long_as_they_may_be_returned_and_points_end_a_lifetime_later() {
+        let rules = Rules {
+            points_per_unit: 1,
+            survey_points: 50,
+            purchase_delay: TimeDelta::days(14),
+            lifetime: Some(TimeDelta::days(365)),
+        };
+        let bought = purchase(10).award(&rules, NOW).unwrap().unwrap();
+        assert_eq!(bought.available_at, NOW + TimeDelta::days(14));
+        assert_eq!(bought.expires_at, Some(NOW + TimeDelta::days(379)));
+        let answered = Basis::Survey.award(&rules, NOW).unwrap().unwrap();
+        assert_eq!((answered.points, answered.available_at), (50, NOW));
+        assert_eq!(answered.expires_at, Some(NOW + TimeDelta::days(365)));
+        assert_eq!(purchase(0).award(&rules, NOW), Ok(None));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Members of the programme.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use super::book::Books;
+use super::chain::{GENESIS, Hash};
 use super::{Event, Fact, Refusal};
 
 cqm_rpc::words! {
@@ -25,6 +27,14 @@ pub struct Member {
     pub version: i64,
     /// How many entries the ledger has for the member; the last one's sequence.
     pub entry_count: i64,
+    /// The last entry's hash.
+    pub hash: Hash,
+    /// What stands on each account.
+    pub books: Books,
+    /// When the passing of time next changes something; `None`: never. May be too early, never too late.
+    pub next_due: Option<DateTime<Utc>>,
+    /// Points that expire up to then have been announced.
+    pub notice_until: DateTime<Utc>,
     pub create_time: DateTime<Utc>,
     pub update_time: DateTime<Utc>,
 }
@@ -37,6 +47,10 @@ impl Member {
             state: State::Active,
             version: 0,
             entry_count: 0,
+            hash: GENESIS,
+            books: Books::default(),
+            next_due: None,
+            notice_until: now,
             create_time: now,
             update_time: now,
         };
@@ -62,6 +76,19 @@ impl Member {
         }
         self.state = to;
         Ok(())
+    }
+
+    /// Sees to it that the member is looked at again by then.
+    pub fn due_by(&mut self, time: DateTime<Utc>) {
+        self.next_due = Some(self.next_due.map_or(time, |due| due.min(time)));
+    }
+
+    /// [`Self::due_by`] for points that end, and for the announcement of it.
+    pub fn due_for(&mut self, expires_at: Option<DateTime<Utc>>, notice: TimeDelta, now: DateTime<Utc>) {
+        if let Some(expires_at) = expires_at {
+            let announced = expires_at - notice;
+            self.due_by(if announced > now { announced } else { expires_at });
+        }
     }
 
     pub(super) fn happened(&mut self, now: DateTime<Utc>, fact: Fact) -> Event {

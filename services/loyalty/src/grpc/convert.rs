@@ -2,19 +2,48 @@
 //! nothing invalid, and a refusal names everything that is wrong.
 
 pub mod event;
+pub mod hold;
 pub mod ledger;
 pub mod member;
+pub mod reversal;
+pub mod verify;
 
 use cqm_rpc::{ResourceName, Violations, text};
 use uuid::Uuid;
 
 pub const CUSTOMERS: &str = "customers";
 pub const MEMBERS: &str = "members";
+pub const ENTRIES: &str = "entries";
+pub const TRANSACTIONS: &str = "transactions";
+pub const HOLDS: &str = "holds";
 
 const SOURCE_LIMIT: usize = 200;
 
 fn customer(name: &str, violations: &mut Violations) -> Option<Uuid> {
     ResourceName::parse(CUSTOMERS, "customer", name, violations).map(|name| name.id())
+}
+
+/// The name of something of a member's.
+pub fn child(customer: Uuid, collection: &'static str, id: Uuid) -> String {
+    format!("{}/{}", ResourceName::new(MEMBERS, customer), ResourceName::new(collection, id))
+}
+
+/// Reads the name of something of a member's: whose it is, and its id.
+fn parse_child(
+    collection: &'static str,
+    field: &str,
+    name: &str,
+    violations: &mut Violations,
+) -> Option<(Uuid, Uuid)> {
+    if name.is_empty() {
+        violations.required(field);
+        return None;
+    }
+    let found = ResourceName::find_nested(MEMBERS, collection, name);
+    if found.is_none() {
+        violations.format(field, &format!("{MEMBERS}/{{uuid}}/{collection}/{{uuid}}"));
+    }
+    found.map(|(member, child)| (member.id(), child.id()))
 }
 
 /// Reads the optional name of another service's resource. It goes into events, so that it must not be free text.

@@ -1,73 +1,34 @@
-//! The ledger: earning, spending, reading.
+//! The ledger: earning, spending, taking back, reading.
 
-use cqm_db::Conn;
+use cqm_proto::Mutation;
 use cqm_proto::loyalty::v1 as proto;
-use cqm_rpc::{Call, Error, Etag};
+use cqm_rpc::{Call, Error};
+use prost::Message;
 
-use super::append;
+use super::convert::hold::{Commit, Place, Release};
 use super::convert::ledger::{self as convert, Earn, ListEntries, Redeem};
 use super::convert::member::name;
-use super::member::lock_or_open;
-use crate::domain::ledger::{Account, Cause, Change, Reason};
-use crate::domain::{Event, Refusal};
+use super::convert::reversal::Reverse;
 use crate::error::member_not_found;
+use crate::posting::Command;
 use crate::{App, store};
+
+/// Every change of points goes the same way: parsed, and carried out with those that wait beside it.
+async fn post<M: Mutation, A: Message + Default>(
+    app: &App,
+    call: &Call,
+    message: &M,
+    command: Command,
+) -> Result<A, Error> {
+    app.coalescer.submit(&app.db, &app.posting, call, message, command).await
+}
 
 pub(super) async fn earn_points(
     app: &App,
     call: &Call,
     message: &proto::EarnPointsRequest,
 ) -> Result<proto::EarnPointsResponse, Error> {
-    let command = Earn::parse(message)?;
-    app.db
-        .mutate(call, "earn_points", message, async |tx| {
-            let (mut account, enrolled) = lock_or_open(app, tx, command.customer).await?;
-            let reason = command.basis.reason();
-            let earlier = store::find_entry_of_source(tx, command.customer, reason, &command.source).await?;
-            if earlier.is_some() {
-                return Ok(convert::earned(earlier.as_ref(), &account));
-            }
-            let change = earn(app, call, tx, &mut account, &command).await?;
-            let mut events: Vec<Event> = enrolled.into_iter().collect();
-            if let Some(change) = &change {
-                write(tx, &account, change).await?;
-                events.push(change.event.clone());
-            }
-            append(tx, call, &events).await?;
-            let entry = change.as_ref().and_then(|change| change.entries.last());
-            let points = change.iter().flat_map(|change| &change.entries).map(|entry| entry.points).sum();
-            Ok(proto::EarnPointsResponse { points, ..convert::earned(entry, &account) })
-        })
-        .await
-}
-
-/// Decides what is earned; `None` when the rules give no points.
-async fn earn(
-    app: &App,
-    call: &Call,
-    tx: &mut Conn,
-    account: &mut Account,
-    command: &Earn,
-) -> Result<Option<Change>, Error> {
-    // After the lock: of two changes of a member, the one that is written later has the later time.
-    let cause = Cause {
-        actor: call.caller.subject.to_string(),
-        request_id: command.request_id,
-        reason: command.basis.reason(),
-        source: command.source.clone(),
-        time: app.clock.now(),
-    };
-    let points = command.basis.points(&app.rules)?;
-    if points == 0 {
-        return Ok(None);
-    }
-    if points > 0 {
-        let earned_at = command.basis.earned_at(cause.time);
-        return Ok(Some(account.earn(points, earned_at, &cause, uuid::Uuid::now_v7)?));
-    }
-    let taken = points.checked_neg().ok_or(Refusal::Overflow)?;
-    let lots = store::list_spendable_lots(tx, command.customer, taken, cause.time).await?;
-    Ok(Some(account.deduct(taken, &lots, &cause, uuid::Uuid::now_v7)?))
+    post(app, call, message, Command::Earn(Earn::parse(message)?)).await
 }
 
 pub(super) async fn redeem_points(
@@ -75,41 +36,39 @@ pub(super) async fn redeem_points(
     call: &Call,
     message: &proto::RedeemPointsRequest,
 ) -> Result<proto::RedeemPointsResponse, Error> {
-    let command = Redeem::parse(message)?;
-    app.db
-        .mutate(call, "redeem_points", message, async |tx| {
-            let name = name(command.customer);
-            let account = store::lock_account(tx, command.customer).await?;
-            let mut account = account.ok_or_else(|| member_not_found(name))?;
-            Etag::check(command.etag, account.member.version, &name.to_string())?;
-            let cause = Cause {
-                actor: call.caller.subject.to_string(),
-                request_id: command.request_id,
-                reason: Reason::Redemption,
-                source: command.source.clone(),
-                time: app.clock.now(),
-            };
-            let lots = store::list_spendable_lots(tx, command.customer, command.points, cause.time).await?;
-            let change = account.redeem(command.points, &lots, &cause, uuid::Uuid::now_v7)?;
-            write(tx, &account, &change).await?;
-            append(tx, call, std::slice::from_ref(&change.event)).await?;
-            Ok(convert::redeemed(&change.entries, &account))
-        })
-        .await
+    post(app, call, message, Command::Redeem(Redeem::parse(message)?)).await
 }
 
-/// Writes a change, all but its event. Each table after those that it refers to.
-async fn write(tx: &mut Conn, account: &Account, change: &Change) -> Result<(), Error> {
-    let customer = account.member.customer;
-    if let Some(lot) = &change.lot {
-        store::insert_lot(tx, customer, lot).await?;
-    }
-    if !change.takes.is_empty() {
-        store::take_from_lots(tx, customer, &change.takes).await?;
-    }
-    store::insert_entries(tx, &change.entries).await?;
-    store::update_account(tx, account).await?;
-    store::insert_postings(tx, &change.postings).await
+pub(super) async fn hold_points(
+    app: &App,
+    call: &Call,
+    message: &proto::HoldPointsRequest,
+) -> Result<proto::HoldPointsResponse, Error> {
+    post(app, call, message, Command::Hold(Place::parse(message)?)).await
+}
+
+pub(super) async fn commit_hold(
+    app: &App,
+    call: &Call,
+    message: &proto::CommitHoldRequest,
+) -> Result<proto::CommitHoldResponse, Error> {
+    post(app, call, message, Command::Commit(Commit::parse(message)?)).await
+}
+
+pub(super) async fn release_hold(
+    app: &App,
+    call: &Call,
+    message: &proto::ReleaseHoldRequest,
+) -> Result<proto::ReleaseHoldResponse, Error> {
+    post(app, call, message, Command::Release(Release::parse(message)?)).await
+}
+
+pub(super) async fn reverse_transaction(
+    app: &App,
+    call: &Call,
+    message: &proto::ReverseTransactionRequest,
+) -> Result<proto::ReverseTransactionResponse, Error> {
+    post(app, call, message, Command::Reverse(Reverse::parse(message)?)).await
 }
 
 pub(super) async fn get_account(
@@ -118,8 +77,12 @@ pub(super) async fn get_account(
     message: &proto::GetAccountRequest,
 ) -> Result<proto::Account, Error> {
     let customer = convert::get_account(message)?;
-    let account =
-        app.db.read(call, "get_account", async |conn| store::find_account(conn, customer).await).await?;
+    let account = app
+        .db
+        .read(call, "get_account", async |conn| {
+            store::find_account(conn, customer, &app.posting.policy, app.posting.clock.now()).await
+        })
+        .await?;
     account.as_ref().map(convert::account).ok_or_else(|| member_not_found(name(customer)))
 }
 
@@ -147,5 +110,5 @@ pub(super) async fn get_trial_balance(
 ) -> Result<proto::GetTrialBalanceResponse, Error> {
     let balance =
         app.db.read(call, "get_trial_balance", async |conn| store::sum_accounts(conn).await).await?;
-    convert::trial_balance(&balance, app.clock.now())
+    convert::trial_balance(&balance, app.posting.clock.now())
 }

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::append;
 use super::convert::member::{self as convert, Create, List, Turn};
-use crate::domain::ledger::Account;
 use crate::domain::member::Member;
 use crate::domain::{Event, Refusal};
 use crate::error::member_not_found;
@@ -21,29 +20,16 @@ pub(super) async fn create_member(
     let command = Create::parse(message)?;
     app.db
         .mutate(call, "create_member", message, async |tx| {
-            let (account, enrolled) = lock_or_open(app, tx, command.customer).await?;
-            append(tx, call, enrolled.as_slice()).await?;
-            Ok(convert::member(&account.member))
+            let (member, enrolled) = Member::enrol(command.customer, app.posting.clock.now());
+            if store::insert_member(tx, &member).await? {
+                append(tx, call, &[enrolled]).await?;
+                return Ok(convert::member(&member));
+            }
+            // The customer is one already; members are not deleted.
+            let member = store::lock_member(tx, command.customer).await?;
+            member.as_ref().map(convert::member).ok_or_else(|| Error::internal("a member vanished"))
         })
         .await
-}
-
-/// Locks a member's account; opens it when the customer is no member yet, with the event of that.
-pub(super) async fn lock_or_open(
-    app: &App,
-    tx: &mut Conn,
-    customer: Uuid,
-) -> Result<(Account, Option<Event>), Error> {
-    if let Some(account) = store::lock_account(tx, customer).await? {
-        return Ok((account, None));
-    }
-    let (account, enrolled) = Account::open(customer, app.clock.now());
-    if store::insert_member(tx, &account.member).await? {
-        return Ok((account, Some(enrolled)));
-    }
-    // Another transaction opened it after this one had looked, and has committed: members are not deleted.
-    let account = store::lock_account(tx, customer).await?;
-    account.map(|account| (account, None)).ok_or_else(|| Error::internal("a member vanished"))
 }
 
 pub(super) async fn get_member(
@@ -80,7 +66,7 @@ pub(super) async fn freeze_member(
     let command = Turn::freeze(message)?;
     app.db
         .mutate(call, "freeze_member", message, async |tx| {
-            turn(call, tx, &command, |member| member.freeze(app.clock.now())).await
+            turn(call, tx, &command, |member| member.freeze(app.posting.clock.now())).await
         })
         .await
 }
@@ -93,7 +79,7 @@ pub(super) async fn unfreeze_member(
     let command = Turn::unfreeze(message)?;
     app.db
         .mutate(call, "unfreeze_member", message, async |tx| {
-            turn(call, tx, &command, |member| member.unfreeze(app.clock.now())).await
+            turn(call, tx, &command, |member| member.unfreeze(app.posting.clock.now())).await
         })
         .await
 }

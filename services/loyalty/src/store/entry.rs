@@ -1,21 +1,23 @@
-//! Entries and their postings: written and read, never changed.
+//! Entries: written and read, never changed.
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, OnConflict, known};
+use cqm_db::{Conn, OnConflict, known, statement};
 use cqm_rpc::{Error, reason};
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use crate::domain::ledger::{Entry, Kind, Posting, Reason};
+use super::column;
+use crate::domain::account::{Past, PastLot};
+use crate::domain::book::Book;
+use crate::domain::entry::{Entry, Kind, Reason};
 use crate::error::constraint;
 use crate::schema::entry;
 
-#[derive(Queryable, Selectable)]
+#[derive(Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = entry)]
-struct EntryRow {
+pub(super) struct EntryRow {
     customer_id: Uuid,
     sequence: i64,
     id: Uuid,
@@ -23,20 +25,29 @@ struct EntryRow {
     kind: String,
     reason: String,
     source: String,
-    lot_id: Uuid,
+    debit: String,
+    credit: String,
     points: i64,
     balance_after: i64,
+    lot_id: Uuid,
+    hold_id: Option<Uuid>,
+    reverses: Option<i64>,
+    rule_id: Option<Uuid>,
     actor: String,
     request_id: Uuid,
     create_time: DateTime<Utc>,
+    hash: Vec<u8>,
 }
 
-/// Writes the entries of a change.
-pub async fn insert_entries(tx: &mut Conn, entries: &[Entry]) -> Result<(), Error> {
-    diesel::sql_query(
-        "INSERT INTO entry (customer_id, sequence, id, transaction_id, kind, reason, source, lot_id, points,
-                            balance_after, actor, request_id, create_time)
-         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+/// Writes entries.
+pub(super) async fn insert_entries(mut conn: &Conn, entries: &[&Entry]) -> Result<(), Error> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    statement(
+        "INSERT INTO entry (customer_id, sequence, id, transaction_id, kind, reason, source, debit, credit, points,
+                            balance_after, lot_id, hold_id, reverses, rule_id, actor, request_id, create_time, hash)
+         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind::<Array<SqlUuid>, _>(column(entries, |entry| entry.customer))
     .bind::<Array<BigInt>, _>(column(entries, |entry| entry.sequence))
@@ -45,13 +56,19 @@ pub async fn insert_entries(tx: &mut Conn, entries: &[Entry]) -> Result<(), Erro
     .bind::<Array<Text>, _>(column(entries, |entry| entry.kind.name()))
     .bind::<Array<Text>, _>(column(entries, |entry| entry.reason.name()))
     .bind::<Array<Text>, _>(column(entries, |entry| entry.source.as_str()))
-    .bind::<Array<SqlUuid>, _>(column(entries, |entry| entry.lot))
+    .bind::<Array<Text>, _>(column(entries, |entry| entry.debit.name()))
+    .bind::<Array<Text>, _>(column(entries, |entry| entry.credit.name()))
     .bind::<Array<BigInt>, _>(column(entries, |entry| entry.points))
     .bind::<Array<BigInt>, _>(column(entries, |entry| entry.balance_after))
+    .bind::<Array<SqlUuid>, _>(column(entries, |entry| entry.lot))
+    .bind::<Array<Nullable<SqlUuid>>, _>(column(entries, |entry| entry.hold))
+    .bind::<Array<Nullable<BigInt>>, _>(column(entries, |entry| entry.reverses))
+    .bind::<Array<Nullable<SqlUuid>>, _>(column(entries, |entry| entry.rule))
     .bind::<Array<Text>, _>(column(entries, |entry| entry.actor.as_str()))
     .bind::<Array<SqlUuid>, _>(column(entries, |entry| entry.request_id))
     .bind::<Array<Timestamptz>, _>(column(entries, |entry| entry.create_time))
-    .execute(tx)
+    .bind::<Array<Binary>, _>(column(entries, |entry| entry.hash.as_slice()))
+    .execute(&mut conn)
     .await
     // The member's lock keeps two earns of one source apart; should it ever not, the repeat finds the first.
     .on_conflict(constraint::ENTRY_SOURCE_ONCE, || Error::Conflict {
@@ -61,48 +78,122 @@ pub async fn insert_entries(tx: &mut Conn, entries: &[Entry]) -> Result<(), Erro
     Ok(())
 }
 
-/// Writes the postings of a change. In one statement, because that is what the database adds up.
-pub async fn insert_postings(tx: &mut Conn, postings: &[Posting]) -> Result<(), Error> {
-    diesel::sql_query(
-        "INSERT INTO posting (customer_id, account, sequence, transaction_id, entry_sequence, amount, balance_after,
-                              hash)
-         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind::<Array<SqlUuid>, _>(column(postings, |posting| posting.customer))
-    .bind::<Array<Text>, _>(column(postings, |posting| posting.book.name()))
-    .bind::<Array<BigInt>, _>(column(postings, |posting| posting.sequence))
-    .bind::<Array<SqlUuid>, _>(column(postings, |posting| posting.transaction))
-    .bind::<Array<BigInt>, _>(column(postings, |posting| posting.entry_sequence))
-    .bind::<Array<BigInt>, _>(column(postings, |posting| posting.amount))
-    .bind::<Array<BigInt>, _>(column(postings, |posting| posting.balance_after))
-    .bind::<Array<Binary>, _>(column(postings, |posting| posting.hash.as_slice()))
-    .execute(tx)
-    .await?;
-    Ok(())
+/// What a source has already been rewarded with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewarded {
+    /// The last of the entries that gave the points.
+    pub entry: Entry,
+    /// All that the transaction gave.
+    pub points: i64,
 }
 
-/// Finds the entry that a source has already given, for a reason that gives once.
-pub async fn find_entry_of_source(
-    tx: &mut Conn,
-    customer: Uuid,
-    reason: Reason,
-    source: &str,
-) -> Result<Option<Entry>, Error> {
-    if source.is_empty() || !reason.is_once() {
-        return Ok(None);
+/// Finds what sources have already been rewarded with, for reasons that give once.
+pub(super) async fn find_rewarded(
+    mut conn: &Conn,
+    sources: &[(Uuid, Reason, &str)],
+) -> Result<Vec<Rewarded>, Error> {
+    if sources.is_empty() {
+        return Ok(Vec::new());
     }
-    let row: Option<EntryRow> = entry::table
-        .filter(entry::customer_id.eq(customer))
-        .filter(entry::reason.eq(reason.name()))
-        .filter(entry::source.eq(source))
-        // What the index says of its rows, said again as constants: with parameters alone, a plan that is kept for
-        // all values could not use the index and would read all entries of the member.
-        .filter(sql::<Bool>("source <> '' AND reason IN ('PURCHASE', 'SURVEY_ANSWERED', 'COMPENSATION')"))
-        .select(EntryRow::as_select())
-        .first(tx)
-        .await
-        .optional()?;
-    row.map(EntryRow::into_domain).transpose()
+    // What the index says of its rows, said again as constants: with parameters alone, a plan that is kept for all
+    // values could not use the index and would read all entries of the member. The entries of a transaction follow
+    // each other, and there are few of them.
+    let rows: Vec<EntryRow> = statement(
+        "SELECT made.* FROM unnest($1, $2, $3) AS asked (customer_id, reason, source)
+         JOIN entry AS first USING (customer_id, reason, source)
+         JOIN entry AS made ON made.customer_id = first.customer_id
+              AND made.sequence BETWEEN first.sequence AND first.sequence + 1000
+              AND made.transaction_id = first.id
+         WHERE first.id = first.transaction_id AND first.source <> ''
+               AND first.reason IN ('PURCHASE', 'SURVEY_ANSWERED', 'COMPENSATION', 'REFERRAL', 'BIRTHDAY')
+         ORDER BY made.customer_id, made.sequence",
+    )
+    .bind::<Array<SqlUuid>, _>(column(sources, |source| source.0))
+    .bind::<Array<Text>, _>(column(sources, |source| source.1.name()))
+    .bind::<Array<Text>, _>(column(sources, |source| source.2))
+    .load(&mut conn)
+    .await?;
+    let entries: Vec<Entry> = rows.into_iter().map(EntryRow::into_domain).collect::<Result<_, _>>()?;
+    Ok(entries
+        .chunk_by(|a, b| a.transaction == b.transaction)
+        .filter_map(Rewarded::of)
+        .collect())
+}
+
+impl Rewarded {
+    /// Sums up the entries of one transaction; what of it paid off a debt was given, too.
+    pub fn of(entries: &[Entry]) -> Option<Self> {
+        let given = || entries.iter().filter(|entry| entry.debit == Book::Issued);
+        Some(Self { points: given().map(|entry| entry.points).sum(), entry: given().next_back()?.clone() })
+    }
+}
+
+/// Finds transactions of the past by their names, with what was taken back of them.
+pub(super) async fn find_past(
+    mut conn: &Conn,
+    transactions: &[(Uuid, Uuid)],
+) -> Result<Vec<(Uuid, Past)>, Error> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        customer_id: Uuid,
+        #[diesel(sql_type = SqlUuid)]
+        transaction_id: Uuid,
+        #[diesel(sql_type = BigInt)]
+        sequence: i64,
+        #[diesel(sql_type = Text)]
+        kind: String,
+        #[diesel(sql_type = Text)]
+        debit: String,
+        #[diesel(sql_type = Text)]
+        credit: String,
+        #[diesel(sql_type = SqlUuid)]
+        lot_id: Uuid,
+        #[diesel(sql_type = BigInt)]
+        points: i64,
+        #[diesel(sql_type = BigInt)]
+        reversed: i64,
+    }
+    if transactions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<Row> = statement(
+        "SELECT made.customer_id, made.transaction_id, made.sequence, made.kind, made.debit, made.credit, made.lot_id,
+                made.points,
+                (SELECT coalesce(sum(back.points), 0)::bigint FROM entry AS back
+                 WHERE back.customer_id = made.customer_id AND back.reverses = made.sequence) AS reversed
+         FROM unnest($1, $2) AS asked (customer_id, id)
+         JOIN entry AS first USING (customer_id, id)
+         JOIN entry AS made ON made.customer_id = first.customer_id
+              AND made.sequence BETWEEN first.sequence AND first.sequence + 2000
+              AND made.transaction_id = first.id
+         WHERE first.id = first.transaction_id
+         ORDER BY made.customer_id, made.sequence",
+    )
+    .bind::<Array<SqlUuid>, _>(column(transactions, |transaction| transaction.0))
+    .bind::<Array<SqlUuid>, _>(column(transactions, |transaction| transaction.1))
+    .load(&mut conn)
+    .await?;
+    let mut found: Vec<(Uuid, Past)> = Vec::new();
+    for row in rows {
+        let moves = |word: &str, book: Book| word == book.name();
+        if found.last().is_none_or(|(_, past)| past.transaction != row.transaction_id) {
+            let kind = known("entry.kind", &row.kind, Kind::find)?;
+            found.push((row.customer_id, Past { transaction: row.transaction_id, kind, lots: Vec::new() }));
+        }
+        // What a lot was given, or what was spent of it. Nothing else of a transaction is taken back: not that a part
+        // paid off a debt, nor that the rest of a hold was given back.
+        let counts = moves(&row.debit, Book::Issued) || moves(&row.credit, Book::Redeemed);
+        if let (true, Some((_, past))) = (counts, found.last_mut()) {
+            past.lots.push(PastLot {
+                lot: row.lot_id,
+                sequence: row.sequence,
+                points: row.points,
+                reversed: row.reversed,
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// Pages through a member's entries, the newest first, `before` the sequence of the last of the page before.
@@ -123,8 +214,22 @@ pub async fn list_entries(
     rows.into_iter().map(EntryRow::into_domain).collect()
 }
 
-fn column<'a, R, T>(rows: &'a [R], field: impl Fn(&'a R) -> T) -> Vec<T> {
-    rows.iter().map(field).collect()
+/// Reads the next of a member's entries, in order.
+pub async fn read_entries(
+    conn: &mut Conn,
+    customer: Uuid,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Entry>, Error> {
+    let rows: Vec<EntryRow> = entry::table
+        .filter(entry::customer_id.eq(customer))
+        .filter(entry::sequence.gt(after))
+        .order(entry::sequence)
+        .limit(limit)
+        .select(EntryRow::as_select())
+        .load(conn)
+        .await?;
+    rows.into_iter().map(EntryRow::into_domain).collect()
 }
 
 impl EntryRow {
@@ -137,12 +242,18 @@ impl EntryRow {
             kind: known("entry.kind", &self.kind, Kind::find)?,
             reason: known("entry.reason", &self.reason, Reason::find)?,
             source: self.source,
-            lot: self.lot_id,
+            debit: known("entry.debit", &self.debit, Book::find)?,
+            credit: known("entry.credit", &self.credit, Book::find)?,
             points: self.points,
             balance_after: self.balance_after,
+            lot: self.lot_id,
+            hold: self.hold_id,
+            reverses: self.reverses,
+            rule: self.rule_id,
             actor: self.actor,
             request_id: self.request_id,
             create_time: self.create_time,
+            hash: super::hash(self.hash)?,
         })
     }
 }

@@ -1,37 +1,39 @@
-//! Members with the heads of their accounts.
+//! Members.
+
+use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, known};
+use cqm_db::{Conn, Patience, known, statement};
 use cqm_rpc::Error;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use crate::domain::book::{Book, Books, Head};
-use crate::domain::ledger::Account;
+use super::column;
+use crate::domain::book::{Book, Books};
 use crate::domain::member::{Member, State};
-use crate::schema::{ledger_account, member};
+use crate::schema::member;
 
-#[derive(Queryable, Selectable, Insertable)]
-#[diesel(table_name = member)]
-struct MemberRow {
-    customer_id: Uuid,
+#[derive(Queryable, QueryableByName, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = member, treat_none_as_null = true)]
+pub(super) struct MemberRow {
+    pub customer_id: Uuid,
     state: String,
     version: i64,
     entry_count: i64,
+    hash: Vec<u8>,
+    available: i64,
+    pending: i64,
+    held: i64,
+    issued: i64,
+    debt: i64,
+    redeemed: i64,
+    expired: i64,
+    next_due: Option<DateTime<Utc>>,
+    notice_until: DateTime<Utc>,
     create_time: DateTime<Utc>,
     update_time: DateTime<Utc>,
-}
-
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = ledger_account)]
-struct AccountRow {
-    account: String,
-    debit: i64,
-    credit: i64,
-    postings: i64,
-    hash: Vec<u8>,
 }
 
 /// Writes a new member; `false` when the customer is one already. Waits for another transaction that writes the
@@ -48,38 +50,88 @@ pub async fn insert_member(tx: &mut Conn, member: &Member) -> Result<bool, Error
 
 /// Writes what an event changed of a locked member.
 pub async fn update_member(tx: &mut Conn, member: &Member) -> Result<(), Error> {
-    diesel::update(member::table.find(member.customer))
-        .set((
-            member::state.eq(member.state.name()),
-            member::version.eq(member.version),
-            member::entry_count.eq(member.entry_count),
-            member::update_time.eq(member.update_time),
-        ))
-        .execute(tx)
-        .await?;
+    diesel::update(member::table.find(member.customer)).set(MemberRow::of(member)).execute(tx).await?;
     Ok(())
 }
 
-/// Writes what a change did to a locked member and to the heads of their accounts.
-pub async fn update_account(tx: &mut Conn, account: &Account) -> Result<(), Error> {
-    update_member(tx, &account.member).await?;
-    let used: Vec<(Book, &Head)> = account.books.used().collect();
-    diesel::sql_query(
-        "INSERT INTO ledger_account (customer_id, account, debit, credit, postings, hash)
-         SELECT $1, * FROM unnest($2, $3, $4, $5, $6)
-         ON CONFLICT (customer_id, account) DO UPDATE
-         SET debit = excluded.debit, credit = excluded.credit, postings = excluded.postings, hash = excluded.hash
-         WHERE ledger_account.postings < excluded.postings",
-    )
-    .bind::<SqlUuid, _>(account.member.customer)
-    .bind::<Array<Text>, _>(used.iter().map(|(book, _)| book.name()).collect::<Vec<_>>())
-    .bind::<Array<BigInt>, _>(used.iter().map(|(_, head)| head.debit).collect::<Vec<_>>())
-    .bind::<Array<BigInt>, _>(used.iter().map(|(_, head)| head.credit).collect::<Vec<_>>())
-    .bind::<Array<BigInt>, _>(used.iter().map(|(_, head)| head.postings).collect::<Vec<_>>())
-    .bind::<Array<Binary>, _>(used.iter().map(|(_, head)| head.hash.as_slice()).collect::<Vec<_>>())
-    .execute(tx)
-    .await?;
-    Ok(())
+pub(super) const INSERT: &str = "
+    INSERT INTO member (customer_id, state, version, entry_count, hash, available, pending, held, issued, debt, redeemed,
+                        expired, next_due, notice_until, create_time, update_time)
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+
+pub(super) const UPDATE: &str = "
+    UPDATE member
+    SET state = new.state, version = new.version, entry_count = new.entry_count, hash = new.hash,
+        available = new.available, pending = new.pending, held = new.held, issued = new.issued, debt = new.debt,
+        redeemed = new.redeemed, expired = new.expired, next_due = new.next_due, notice_until = new.notice_until,
+        update_time = new.update_time
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+         AS new (customer_id, state, version, entry_count, hash, available, pending, held, issued, debt, redeemed,
+                 expired, next_due, notice_until, create_time, update_time)
+    WHERE member.customer_id = new.customer_id";
+
+/// Writes members by [`INSERT`] or [`UPDATE`], and returns how many it wrote.
+pub(super) async fn write_members(
+    mut conn: &Conn,
+    sql: &'static str,
+    members: &[&Member],
+) -> diesel::QueryResult<usize> {
+    if members.is_empty() {
+        return Ok(0);
+    }
+    let rows: Vec<MemberRow> = members.iter().map(|member| MemberRow::of(member)).collect();
+    statement(sql)
+        .bind::<Array<SqlUuid>, _>(column(&rows, |row| row.customer_id))
+        .bind::<Array<Text>, _>(column(&rows, |row| row.state.as_str()))
+        .bind::<Array<BigInt>, _>(column(&rows, |row| row.version))
+        .bind::<Array<BigInt>, _>(column(&rows, |row| row.entry_count))
+        .bind::<Array<Binary>, _>(column(&rows, |row| row.hash.as_slice()))
+        .bind::<Array<BigInt>, _>(column(&rows, |row| row.available))
+        .bind::<Array<BigInt>, _>(column(&rows, |row| row.pending))
+        .bind::<Array<BigInt>, _>(column(&rows, |row| row.held))
+        .bind::<Array<BigInt>, _>(column(&rows, |row| row.issued))
+        .bind::<Array<BigInt>, _>(column(&rows, |row| row.debt))
+        .bind::<Array<BigInt>, _>(column(&rows, |row| row.redeemed))
+        .bind::<Array<BigInt>, _>(column(&rows, |row| row.expired))
+        .bind::<Array<Nullable<Timestamptz>>, _>(column(&rows, |row| row.next_due))
+        .bind::<Array<Timestamptz>, _>(column(&rows, |row| row.notice_until))
+        .bind::<Array<Timestamptz>, _>(column(&rows, |row| row.create_time))
+        .bind::<Array<Timestamptz>, _>(column(&rows, |row| row.update_time))
+        .execute(&mut conn)
+        .await
+}
+
+/// Reads members and takes their locks, in the order of their ids; in a hurry without those that somebody else has
+/// locked.
+pub(super) async fn lock_members(
+    mut conn: &Conn,
+    customers: &[Uuid],
+    patience: Patience,
+) -> Result<Vec<Member>, Error> {
+    // The order of the columns does not matter: rows are read by name.
+    let sql = match patience {
+        Patience::Skip => {
+            "SELECT * FROM member WHERE customer_id = ANY($1) ORDER BY customer_id FOR UPDATE SKIP LOCKED"
+        }
+        Patience::Wait => "SELECT * FROM member WHERE customer_id = ANY($1) ORDER BY customer_id FOR UPDATE",
+    };
+    let rows: Vec<MemberRow> =
+        statement(sql).bind::<Array<SqlUuid>, _>(customers).load(&mut conn).await?;
+    rows.into_iter().map(MemberRow::into_domain).collect()
+}
+
+/// Which of the customers are members, locked or not.
+pub(super) async fn known_members(mut conn: &Conn, customers: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+    #[derive(QueryableByName)]
+    struct Known {
+        #[diesel(sql_type = SqlUuid)]
+        customer_id: Uuid,
+    }
+    let rows: Vec<Known> = statement("SELECT customer_id FROM member WHERE customer_id = ANY($1)")
+        .bind::<Array<SqlUuid>, _>(customers)
+        .load(&mut conn)
+        .await?;
+    Ok(rows.into_iter().map(|row| row.customer_id).collect())
 }
 
 /// Reads a member and takes their lock.
@@ -92,36 +144,6 @@ pub async fn lock_member(tx: &mut Conn, customer: Uuid) -> Result<Option<Member>
         .await
         .optional()?;
     row.map(MemberRow::into_domain).transpose()
-}
-
-/// Reads a member with what they have and takes their lock.
-pub async fn lock_account(tx: &mut Conn, customer: Uuid) -> Result<Option<Account>, Error> {
-    // Two statements: the second must see what the transaction that was waited for has committed.
-    let Some(member) = lock_member(tx, customer).await? else {
-        return Ok(None);
-    };
-    let rows: Vec<AccountRow> = ledger_account::table
-        .filter(ledger_account::customer_id.eq(customer))
-        .select(AccountRow::as_select())
-        .load(tx)
-        .await?;
-    Ok(Some(Account { member, books: books(rows)? }))
-}
-
-/// Reads a member with what they have, all at one moment.
-pub async fn find_account(conn: &mut Conn, customer: Uuid) -> Result<Option<Account>, Error> {
-    let rows: Vec<(MemberRow, Option<AccountRow>)> = member::table
-        .left_join(ledger_account::table)
-        .filter(member::customer_id.eq(customer))
-        .select((MemberRow::as_select(), Option::<AccountRow>::as_select()))
-        .load(conn)
-        .await?;
-    let (mut members, accounts): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-    let Some(member) = members.pop() else {
-        return Ok(None);
-    };
-    let books = books(accounts.into_iter().flatten().collect())?;
-    Ok(Some(Account { member: member.into_domain()?, books }))
 }
 
 /// Reads a member.
@@ -155,89 +177,51 @@ pub async fn list_members(
     query.load::<MemberRow>(conn).await?.into_iter().map(MemberRow::into_domain).collect()
 }
 
-/// The sums over all accounts, read at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrialBalance {
-    /// Debits and credits of each account, in the order of [`Book::ALL`]. Wider than the sums of one member, because
-    /// those of all members together need not fit into 64 bits.
-    pub accounts: Vec<(Book, i128, i128)>,
-    pub members: i64,
-    pub entries: i128,
-}
-
-/// Adds up the heads of all accounts of all members. Reads every one of them: the cost grows with the number of
-/// members, not with that of the postings.
-pub async fn sum_accounts(conn: &mut Conn) -> Result<TrialBalance, Error> {
-    #[derive(QueryableByName)]
-    struct Sum {
-        #[diesel(sql_type = Text)]
-        account: String,
-        // As text: diesel has no numeric without another crate, and 64 bits may not do.
-        #[diesel(sql_type = Text)]
-        debit: String,
-        #[diesel(sql_type = Text)]
-        credit: String,
-        #[diesel(sql_type = BigInt)]
-        members: i64,
-        #[diesel(sql_type = Text)]
-        entries: String,
-    }
-    let sums: Vec<Sum> = diesel::sql_query(
-        "WITH programme AS (SELECT count(*) AS members, coalesce(sum(entry_count), 0)::text AS entries FROM member)
-         SELECT known.account, coalesce(sum(debit), 0)::text AS debit, coalesce(sum(credit), 0)::text AS credit,
-                members, entries
-         FROM programme
-         CROSS JOIN unnest($1) WITH ORDINALITY AS known (account, place)
-         LEFT JOIN ledger_account USING (account)
-         GROUP BY known.account, place, members, entries
-         ORDER BY place",
-    )
-    .bind::<Array<Text>, _>(Book::ALL.iter().map(|book| book.name()).collect::<Vec<_>>())
-    .load(conn)
-    .await?;
-    let mut balance = TrialBalance { accounts: Vec::new(), members: 0, entries: 0 };
-    for sum in sums {
-        let book = known("ledger_account.account", &sum.account, Book::find)?;
-        balance.accounts.push((book, whole(&sum.debit)?, whole(&sum.credit)?));
-        balance.members = sum.members;
-        balance.entries = whole(&sum.entries)?;
-    }
-    Ok(balance)
-}
-
-fn whole(number: &str) -> Result<i128, Error> {
-    number.parse().map_err(Error::internal)
-}
-
-fn books(rows: Vec<AccountRow>) -> Result<Books, Error> {
-    let mut books = Books::default();
-    for row in rows {
-        let book = known("ledger_account.account", &row.account, Book::find)?;
-        let hash =
-            row.hash.try_into().map_err(|_| Error::internal("a hash of another length than 32 bytes"))?;
-        *books.head_mut(book) = Head { debit: row.debit, credit: row.credit, postings: row.postings, hash };
-    }
-    Ok(books)
-}
-
 impl MemberRow {
-    fn of(member: &Member) -> Self {
+    pub(super) fn of(member: &Member) -> Self {
+        let books = &member.books;
         Self {
             customer_id: member.customer,
             state: member.state.name().to_owned(),
             version: member.version,
             entry_count: member.entry_count,
+            hash: member.hash.to_vec(),
+            available: books.of(Book::Available),
+            pending: books.of(Book::Pending),
+            held: books.of(Book::Held),
+            issued: books.of(Book::Issued),
+            debt: books.of(Book::ClawbackDebt),
+            redeemed: books.of(Book::Redeemed),
+            expired: books.of(Book::Expired),
+            next_due: member.next_due,
+            notice_until: member.notice_until,
             create_time: member.create_time,
             update_time: member.update_time,
         }
     }
 
-    fn into_domain(self) -> Result<Member, Error> {
+    pub(super) fn into_domain(self) -> Result<Member, Error> {
+        let mut books = Books::default();
+        for (book, points) in [
+            (Book::Available, self.available),
+            (Book::Pending, self.pending),
+            (Book::Held, self.held),
+            (Book::Issued, self.issued),
+            (Book::ClawbackDebt, self.debt),
+            (Book::Redeemed, self.redeemed),
+            (Book::Expired, self.expired),
+        ] {
+            books.set(book, points);
+        }
         Ok(Member {
             customer: self.customer_id,
             state: known("member.state", &self.state, State::find)?,
             version: self.version,
             entry_count: self.entry_count,
+            hash: super::hash(self.hash)?,
+            books,
+            next_due: self.next_due,
+            notice_until: self.notice_until,
             create_time: self.create_time,
             update_time: self.update_time,
         })

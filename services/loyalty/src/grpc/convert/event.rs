@@ -2,11 +2,11 @@
 
 use cqm_db::log::NewEvent;
 use cqm_proto::events::v1 as proto;
-use cqm_rpc::ResourceName;
+use cqm_rpc::{ResourceName, time};
 use prost::{Message, Name};
 use uuid::Uuid;
 
-use super::CUSTOMERS;
+use super::{CUSTOMERS, HOLDS, TRANSACTIONS, child};
 use super::ledger::entry_name;
 use super::member::name;
 use crate::domain::{Event, Fact};
@@ -16,6 +16,8 @@ pub fn logged(event: &Event) -> NewEvent {
     let member = name(event.customer).to_string();
     let customer = ResourceName::new(CUSTOMERS, event.customer).to_string();
     let entry = |id: Uuid| entry_name(event.customer, id);
+    let hold = |id: Uuid| child(event.customer, HOLDS, id);
+    let transaction = |id: Uuid| child(event.customer, TRANSACTIONS, id);
     match event.fact.clone() {
         Fact::Enrolled => new(event, &proto::MemberEnrolled { member, customer }),
         Fact::Frozen => new(event, &proto::MemberFrozen { member, customer }),
@@ -30,8 +32,43 @@ pub fn logged(event: &Event) -> NewEvent {
         Fact::Deducted { entry: id, points, source, balance } => {
             new(event, &proto::PointsDeducted { member, entry: entry(id), customer, points, source, balance })
         }
-        Fact::Redeemed { entry: id, points, source, balance } => {
-            new(event, &proto::PointsRedeemed { member, entry: entry(id), customer, points, source, balance })
+        Fact::Redeemed { entry: id, points, source, balance, hold: by } => {
+            let hold = by.map(hold).unwrap_or_default();
+            new(
+                event,
+                &proto::PointsRedeemed { member, entry: entry(id), customer, points, source, balance, hold },
+            )
+        }
+        Fact::Held { hold: id, points, source, balance, expires_at } => {
+            let expire_time = Some(time::wire(expires_at));
+            new(
+                event,
+                &proto::PointsHeld { member, customer, hold: hold(id), points, source, expire_time, balance },
+            )
+        }
+        Fact::HoldReleased { hold: id, points, ran_out, balance } => {
+            new(event, &proto::HoldReleased { member, customer, hold: hold(id), points, ran_out, balance })
+        }
+        Fact::Matured { points, balance } => {
+            new(event, &proto::PointsMatured { member, customer, points, balance })
+        }
+        Fact::Expired { points, balance } => {
+            new(event, &proto::PointsExpired { member, customer, points, balance })
+        }
+        Fact::ExpiringSoon { points, first, last } => {
+            let (first_expire_time, last_expire_time) = (Some(time::wire(first)), Some(time::wire(last)));
+            new(
+                event,
+                &proto::PointsExpiringSoon { member, customer, points, first_expire_time, last_expire_time },
+            )
+        }
+        Fact::EarningReversed { transaction: id, points, debt, balance } => {
+            let transaction = transaction(id);
+            new(event, &proto::EarningReversed { member, customer, transaction, points, debt, balance })
+        }
+        Fact::SpendingReversed { transaction: id, points, repaid, balance } => {
+            let transaction = transaction(id);
+            new(event, &proto::SpendingReversed { member, customer, transaction, points, repaid, balance })
         }
     }
 }

@@ -8,12 +8,13 @@ use cqm_rpc::{Error, Etag, PageRequest, Violations, time};
 use uuid::Uuid;
 
 use super::member::name;
-use super::source;
+use super::{ENTRIES, HOLDS, TRANSACTIONS, child, source};
 use crate::domain::Refusal;
+use crate::domain::account::Account;
 use crate::domain::book::Book;
 use crate::domain::earning::Basis;
-use crate::domain::ledger::{Account, Entry, Kind, Reason};
-use crate::store::TrialBalance;
+use crate::domain::entry::{Entry, Kind, Reason};
+use crate::store::{Rewarded, TrialBalance};
 
 /// The most points that one statement of a person gives or takes.
 const MOST_STATED: i64 = 1_000_000;
@@ -161,36 +162,50 @@ impl ListEntries {
     }
 }
 
-/// What was given: the entry's points, none without an entry.
-pub fn earned(earned: Option<&Entry>, to: &Account) -> proto::EarnPointsResponse {
+/// What was given by a transaction, none without one.
+pub fn earned(given: Option<&Rewarded>, to: &Account) -> proto::EarnPointsResponse {
     proto::EarnPointsResponse {
-        entry: earned.map(entry),
-        points: earned.map_or(0, |entry| entry.points),
+        entry: given.map(|given| entry(&given.entry)),
+        points: given.map_or(0, |given| given.points),
         account: Some(account(to)),
     }
 }
 
-pub fn redeemed(entries: &[Entry], from: &Account) -> proto::RedeemPointsResponse {
-    proto::RedeemPointsResponse { entries: entries.iter().map(entry).collect(), account: Some(account(from)) }
+/// What an adjustment took: its last entry stands for all of them.
+pub fn deducted(entries: &[Entry], from: &Account) -> proto::EarnPointsResponse {
+    proto::EarnPointsResponse {
+        entry: entries.last().map(entry),
+        points: entries.iter().map(Entry::change).sum(),
+        account: Some(account(from)),
+    }
+}
+
+pub fn redeemed(made: &[Entry], from: &Account) -> proto::RedeemPointsResponse {
+    proto::RedeemPointsResponse { entries: entries(made), account: Some(account(from)) }
 }
 
 pub fn account(account: &Account) -> proto::Account {
-    let balance = |book| account.books.balance(book);
+    let balance = |book| account.balance(book);
     proto::Account {
         member: name(account.member.customer).to_string(),
         available: balance(Book::Available),
         pending: balance(Book::Pending),
         held: balance(Book::Held),
-        // What was issued is a debit. Never over the debits' sum, so that its negative fits.
-        lifetime_earned: -balance(Book::Issued),
+        lifetime_earned: balance(Book::Issued),
         lifetime_redeemed: balance(Book::Redeemed),
+        lifetime_expired: balance(Book::Expired),
+        debt: balance(Book::ClawbackDebt),
         entry_count: account.member.entry_count,
         etag: Etag::of(account.member.version).to_string(),
     }
 }
 
 pub fn entry_name(customer: Uuid, id: Uuid) -> String {
-    format!("{}/entries/{}", name(customer), id.as_hyphenated())
+    child(customer, ENTRIES, id)
+}
+
+pub fn entries(made: &[Entry]) -> Vec<proto::Entry> {
+    made.iter().map(entry).collect()
 }
 
 fn entry(entry: &Entry) -> proto::Entry {
@@ -199,6 +214,14 @@ fn entry(entry: &Entry) -> proto::Entry {
         Kind::Earn => wire::Kind::Earn,
         Kind::Redeem => wire::Kind::Redeem,
         Kind::Adjust => wire::Kind::Adjust,
+        Kind::Hold => wire::Kind::Hold,
+        Kind::Commit => wire::Kind::Commit,
+        Kind::Release => wire::Kind::Release,
+        Kind::Mature => wire::Kind::Mature,
+        Kind::Expire => wire::Kind::Expire,
+        Kind::ReverseEarn => wire::Kind::ReverseEarn,
+        Kind::ReverseSpend => wire::Kind::ReverseSpend,
+        Kind::Repay => wire::Kind::Repay,
     };
     let reason = match entry.reason {
         Reason::Purchase => wire::Reason::Purchase,
@@ -206,17 +229,31 @@ fn entry(entry: &Entry) -> proto::Entry {
         Reason::Compensation => wire::Reason::Compensation,
         Reason::Adjustment => wire::Reason::Adjustment,
         Reason::Redemption => wire::Reason::Redemption,
+        Reason::Hold => wire::Reason::Hold,
+        Reason::Time => wire::Reason::Time,
+        Reason::Reversal => wire::Reason::Reversal,
+        Reason::Referral => wire::Reason::Referral,
+        Reason::Birthday => wire::Reason::Birthday,
+        Reason::Reward => wire::Reason::Reward,
     };
     proto::Entry {
         name: entry_name(entry.customer, entry.id),
         kind: kind.into(),
-        points: entry.points,
+        points: entry.change(),
         balance_after: entry.balance_after,
         reason: reason.into(),
         source: entry.source.clone(),
         lot: entry.lot.as_hyphenated().to_string(),
         actor: entry.actor.clone(),
         create_time: Some(time::wire(entry.create_time)),
+        transaction: child(entry.customer, TRANSACTIONS, entry.transaction),
+        sequence: entry.sequence,
+        debit: entry.debit.name().to_owned(),
+        credit: entry.credit.name().to_owned(),
+        moved: entry.points,
+        hold: entry.hold.map(|hold| child(entry.customer, HOLDS, hold)).unwrap_or_default(),
+        reverses: entry.reverses.unwrap_or_default(),
+        hash: entry.hash.to_vec(),
     }
 }
 
@@ -228,12 +265,14 @@ pub fn trial_balance(
     let fit = |sum: i128| i64::try_from(sum).map_err(|_| Refusal::Overflow);
     let mut accounts = Vec::new();
     let mut difference = 0;
-    for (book, debit, credit) in &balance.accounts {
+    for position in &balance.positions {
+        let (debit, credit) =
+            if position.book.is_debit() { (position.balance, 0) } else { (0, position.balance) };
         difference += debit - credit;
         accounts.push(proto::LedgerAccount {
-            account: book.name().to_owned(),
-            debit: fit(*debit)?,
-            credit: fit(*credit)?,
+            account: position.book.name().to_owned(),
+            debit: fit(debit)?,
+            credit: fit(credit)?,
         });
     }
     Ok(proto::GetTrialBalanceResponse {

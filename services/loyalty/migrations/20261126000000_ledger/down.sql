@@ -1,0 +1,2 @@
+DROP TABLE entry, hold_lot, hold, lot, member;
+DROP FUNCTION ledger_refuse_change;

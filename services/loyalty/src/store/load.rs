@@ -1,0 +1,183 @@
+//! Everything that a transaction of the ledger needs, read and locked at once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use cqm_db::{Conn, Patience};
+use cqm_rpc::Error;
+use futures::future::join5;
+use uuid::Uuid;
+
+use super::due::load_due;
+use super::entry::{Rewarded, find_past, find_rewarded};
+use super::hold::find_holds;
+use super::lot::{find_lots, spendable};
+use super::member::{known_members, lock_members};
+use crate::domain::account::{Account, Past, Policy};
+use crate::domain::entry::{Entry, Reason};
+use crate::domain::member::Member;
+use crate::domain::Event;
+
+/// How many lots of a customer are read at first for a spend. Most spends take one or two.
+const FIRST_LOTS: i64 = 16;
+
+/// What the requests of a transaction are about.
+#[derive(Clone, Debug, Default)]
+pub struct Wants {
+    pub customers: BTreeSet<Uuid>,
+    /// How many points may be taken from each.
+    pub spending: BTreeMap<Uuid, i128>,
+    pub holds: Vec<(Uuid, Uuid)>,
+    pub sources: Vec<(Uuid, Reason, String)>,
+    pub transactions: Vec<(Uuid, Uuid)>,
+}
+
+/// What there was of it, time having been written down.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub accounts: HashMap<Uuid, Account>,
+    /// Members whom somebody else has locked.
+    pub busy: HashSet<Uuid>,
+    /// Members of whom more is due than one transaction writes down.
+    pub behind: HashSet<Uuid>,
+    pub rewarded: HashMap<(Uuid, Reason, String), Rewarded>,
+    pub past: HashMap<(Uuid, Uuid), Past>,
+    /// What time has changed.
+    pub events: Vec<Event>,
+}
+
+/// Reads and locks. The statements that need nothing of each other travel together: the lock first, so that what is
+/// read behind it is what whoever had it before has left.
+pub async fn load(
+    conn: &Conn,
+    wants: &Wants,
+    patience: Patience,
+    policy: &Policy,
+    clock: impl Fn() -> DateTime<Utc>,
+) -> Result<Loaded, Error> {
+    let customers: Vec<Uuid> = wants.customers.iter().copied().collect();
+    let spending: Vec<Uuid> = wants.spending.keys().copied().collect();
+    let sources: Vec<(Uuid, Reason, &str)> =
+        wants.sources.iter().map(|(customer, reason, source)| (*customer, *reason, source.as_str())).collect();
+    let lots = async {
+        if spending.is_empty() { Ok(Vec::new()) } else { spendable(conn, &spending, FIRST_LOTS).await }
+    };
+    let (members, lots, rewarded, holds, past) = join5(
+        lock_members(conn, &customers, patience),
+        lots,
+        find_rewarded(conn, &sources),
+        find_holds(conn, &wants.holds),
+        find_past(conn, &wants.transactions),
+    )
+    .await;
+    let mut loaded = Loaded::default();
+    loaded.take_members(members?);
+    if loaded.accounts.len() < customers.len() {
+        let known = known_members(conn, &customers).await?;
+        loaded.busy = known.into_iter().filter(|id| !loaded.accounts.contains_key(id)).collect();
+    }
+    loaded.rewarded = rewarded?.into_iter().map(|found| (key(&found.entry), found)).collect();
+    loaded.past = past?.into_iter().map(|(customer, past)| ((customer, past.transaction), past)).collect();
+    let holds = holds?;
+
+    // The lots that holds and transactions of the past are about.
+    let pinned = holds.iter().flat_map(|(customer, hold)| hold.lots.iter().map(|pin| (*customer, pin.lot)));
+    let touched =
+        loaded.past.iter().flat_map(|((customer, _), past)| past.lots.iter().map(|lot| (*customer, lot.lot)));
+    let named: Vec<(Uuid, Uuid)> = pinned.chain(touched).collect();
+    for row in lots?.into_iter().chain(find_lots(conn, &named).await?) {
+        if let Some(account) = loaded.accounts.get_mut(&row.customer_id) {
+            account.load_lot(row.into_domain());
+        }
+    }
+    for (customer, hold) in holds {
+        if let Some(account) = loaded.accounts.get_mut(&customer) {
+            account.load_hold(hold);
+        }
+    }
+
+    // After the lock: of two changes of a member, the one that is written later has the later time.
+    loaded.settle(conn, policy, clock()).await?;
+    loaded.load_more(conn, wants).await?;
+    Ok(loaded)
+}
+
+/// What a reward is found by.
+pub fn key(entry: &Entry) -> (Uuid, Reason, String) {
+    (entry.customer, entry.reason, entry.source.clone())
+}
+
+impl Loaded {
+    fn take_members(&mut self, members: Vec<Member>) {
+        self.accounts =
+            members.into_iter().map(|member| (member.customer, Account::stored(member))).collect();
+    }
+
+    /// Writes down what time has changed, for those whom it has caught up with.
+    async fn settle(&mut self, conn: &Conn, policy: &Policy, now: DateTime<Utc>) -> Result<(), Error> {
+        let mut due: Vec<&mut Account> =
+            self.accounts.values_mut().filter(|account| account.is_due(now)).collect();
+        let found = load_due(conn, &mut due, policy.notice, now).await?;
+        for account in due {
+            let customer = account.member.customer;
+            let due = &found[&customer];
+            if due.more {
+                self.behind.insert(customer);
+            }
+            let change = account.settle(due, policy, now, Uuid::now_v7)?;
+            let (_, events) = account.apply_time(change);
+            self.events.extend(events);
+        }
+        Ok(())
+    }
+
+    /// Reads more lots for those whose first ones do not suffice, until they do or there are no more.
+    async fn load_more(&mut self, conn: &Conn, wants: &Wants) -> Result<(), Error> {
+        let mut most = FIRST_LOTS;
+        loop {
+            let short: Vec<Uuid> = wants
+                .spending
+                .iter()
+                .filter(|(customer, points)| {
+                    self.accounts.get(customer).is_some_and(|account| {
+                        let available = i128::from(account.balance(crate::domain::book::Book::Available));
+                        account.loaded_points() < available.min(**points)
+                    })
+                })
+                .map(|(customer, _)| *customer)
+                .collect();
+            // Nobody has more lots than fit into memory once: each round reads sixteen times as many.
+            if short.is_empty() || most > 1 << 20 {
+                return Ok(());
+            }
+            most *= 16;
+            for row in spendable(conn, &short, most).await? {
+                if let Some(account) = self.accounts.get_mut(&row.customer_id) {
+                    account.load_lot(row.into_domain());
+                }
+            }
+        }
+    }
+}
+
+/// Reads a member with what they have, time having passed, without a lock and without writing anything down.
+pub async fn find_account(
+    conn: &mut Conn,
+    customer: Uuid,
+    policy: &Policy,
+    now: DateTime<Utc>,
+) -> Result<Option<Account>, Error> {
+    let Some(member) = super::find_member(conn, customer).await? else {
+        return Ok(None);
+    };
+    let version = member.version;
+    let mut account = Account::stored(member);
+    if account.is_due(now) {
+        let due = load_due(conn, &mut [&mut account], policy.notice, now).await?;
+        let change = account.settle(&due[&customer], policy, now, Uuid::now_v7)?;
+        account.apply_time(change);
+        // What is stored has this version; whoever writes with it meets the same passing of time.
+        account.member.version = version;
+    }
+    Ok(Some(account))
+}

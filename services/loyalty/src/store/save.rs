@@ -1,0 +1,63 @@
+//! Everything that a transaction of the ledger has changed, written at once.
+
+use cqm_db::{Conn, OnConflict};
+use cqm_rpc::{Error, reason};
+use uuid::Uuid;
+
+use super::entry::insert_entries;
+use super::hold::{insert_holds, update_holds};
+use super::lot::{insert_lots, update_lots};
+use super::member::{INSERT, UPDATE, write_members};
+use crate::domain::account::Account;
+use crate::domain::entry::Entry;
+use crate::domain::hold::Hold;
+use crate::domain::lot::Lot;
+use crate::domain::member::Member;
+use crate::error::constraint;
+
+/// Writes what has changed of accounts, all but its events. The statements travel together.
+pub async fn save(conn: &Conn, accounts: &[&Account]) -> Result<(), Error> {
+    let (created, changed): (Vec<&Account>, Vec<&Account>) =
+        accounts.iter().partition(|account| account.is_new());
+    let members = |accounts: &[&'_ Account]| -> Vec<Member> {
+        accounts.iter().map(|account| account.member.clone()).collect()
+    };
+    let (created, changed) = (members(&created), members(&changed));
+    let (mut new_lots, mut lots) = (Vec::new(), Vec::new());
+    let (mut new_holds, mut holds) = (Vec::new(), Vec::new());
+    let mut entries: Vec<&Entry> = Vec::new();
+    for account in accounts {
+        let (customer, journal) = (account.member.customer, account.journal());
+        let lot = |id: &Uuid| -> (Uuid, Lot) {
+            (customer, *account.lot(*id).expect("what the journal names is in the account"))
+        };
+        let hold = |id: &Uuid| -> (Uuid, &Hold) {
+            (customer, account.find_hold(*id).expect("what the journal names is in the account"))
+        };
+        new_lots.extend(journal.new_lots.iter().map(lot));
+        lots.extend(journal.changed_lots.iter().map(lot));
+        new_holds.extend(journal.new_holds.iter().map(hold));
+        holds.extend(journal.changed_holds.iter().map(hold));
+        entries.extend(&journal.entries);
+    }
+    let created: Vec<&Member> = created.iter().collect();
+    let changed: Vec<&Member> = changed.iter().collect();
+    let outcomes = futures::join!(
+        write_members(conn, INSERT, &created),
+        write_members(conn, UPDATE, &changed),
+        insert_lots(conn, &new_lots),
+        update_lots(conn, &lots),
+        insert_holds(conn, &new_holds),
+        update_holds(conn, &holds),
+        insert_entries(conn, &entries),
+    );
+    // Somebody else has made the customer a member since this transaction looked: the same again finds the member.
+    outcomes.0.on_conflict(constraint::MEMBER_ONCE, || Error::Conflict {
+        reason: reason::TRANSACTION_CONFLICT,
+        source: None,
+    })?;
+    if outcomes.1? != changed.len() {
+        return Err(Error::internal("a locked member is not there"));
+    }
+    outcomes.2.and(outcomes.3).and(outcomes.4).and(outcomes.5).and(outcomes.6)
+}
