@@ -40,14 +40,6 @@ impl RequestKey {
     }
 }
 
-/// For methods that must not be repeated by accident: refuses a message without a `request_id`.
-pub fn require<M: Mutation>(message: &M) -> Result<(), Error> {
-    if message.request_id().is_empty() {
-        return Err(Error::invalid("request_id", reason::REQUEST_ID_REQUIRED, "is required"));
-    }
-    Ok(())
-}
-
 /// What is known of a request.
 pub(crate) enum Claim {
     New,
