@@ -1,4 +1,4 @@
-"""The chart: what is generated of it, and its checks as a step of ./scripts/test."""
+"""The chart: what is generated of it, and its checks as steps of ./scripts/test."""
 
 from __future__ import annotations
 
@@ -33,9 +33,17 @@ def step(run) -> None:
     missing = chart_readme.undocumented((CHART / "values.yaml").read_text())
     if missing:
         raise ui.Failure(f"values.yaml explains nothing of {', '.join(missing)}")
-    # In a process of its own, because it imports modules that the scripts can do without.
+    _run(run, "lib.chart_checks")
+
+
+def programs(run) -> None:
+    _run(run, "lib.chart_programs", tools.target_folder() / "debug")
+
+
+def _run(run, module: str, *arguments) -> None:
+    """In a process of its own, because it imports modules that the scripts can do without."""
     modules = [str(tools.chart_modules()), str(places.ROOT / "scripts")]
-    run.call([sys.executable, "-B", "-m", "lib.chart_checks"], env={**os.environ, "PYTHONPATH": os.pathsep.join(modules)})
+    run.call([sys.executable, "-B", "-m", module, *arguments], env={**os.environ, "PYTHONPATH": os.pathsep.join(modules)})
 
 
 def main(arguments: list[str]) -> int:

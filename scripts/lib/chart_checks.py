@@ -21,8 +21,7 @@ import kubernetes_validate
 from lib import chart_fuzz, chart_rules as rules, places, ui
 from lib.chart_refused import REFUSED
 from lib.chart_render import (
-    CHART, KUBERNETES, NEWEST, OLDEST, RELEASE, Helm, Refused, all_values, ci_values, in_parallel, kustomize, merged, over,
-    read, read_file, sentence,
+    CHART, KUBERNETES, NEWEST, OLDEST, Helm, Refused, all_values, ci_values, in_parallel, kustomize, merged, read,
 )
 
 # Kinds that are not Kubernetes' own: their schemas come with whatever brings them.
@@ -184,7 +183,7 @@ class Checks:
                 self.helm.text(self.minimal, *sets)
                 return [f"{', '.join(sets)}: is rendered"]
             except Refused as refused:
-                said = sentence(str(refused))
+                said = rules.sentence(str(refused))
                 return [] if words in said else [f"{', '.join(sets)}: Helm says {said!r} and not {words!r}"]
 
         problems = sum(in_parallel(one, REFUSED), [])
@@ -253,11 +252,11 @@ class Checks:
 
     def _hard(self, schema: dict, seed: int) -> list[str]:
         drawn = chart_fuzz.without_nothing(chart_fuzz.Draw(schema, seed).values())
-        values = allowed(drawn)
+        values = chart_fuzz.allowed(drawn)
         try:
             things = self.helm.render(self.minimal, more=values, release=("12", "1e3", "true", "null")[seed % 4])
         except (Refused, ui.Failure, ValueError) as error:
-            return [f"seed {seed}: {sentence(str(error))}"]
+            return [f"seed {seed}: {rules.sentence(str(error))}"]
         problems = [problem for thing in things for version in (OLDEST, NEWEST) for problem in invalid(thing, version)]
         problems += rules.nulls(things) + rules.repeated(things) + rules.unrestricted(things)
         services = merged(self.minimal, values)
@@ -284,7 +283,7 @@ class Checks:
 
     def scanner(self) -> list[str]:
         """checkov: what fails is explained in charts/checkov.yaml, and what is explained there fails."""
-        explained = _explained(places.ROOT / "charts" / "checkov.yaml")
+        explained, reasonless = rules.explained((places.ROOT / "charts" / "checkov.yaml").read_text())
         with tempfile.TemporaryDirectory(prefix="cqm-checkov-") as folder:
             for where, things in self.everything.items():
                 if where.endswith(OLDEST):
@@ -307,7 +306,9 @@ class Checks:
         failed: dict[str, str] = {}
         for one in results["failed_checks"]:
             failed.setdefault(one["check_id"], f"{one['check_name']} ({one['resource']})")
-        return [f"{check}: {what}" for check, what in sorted(failed.items()) if check not in explained] + [
+        problems = [f"charts/checkov.yaml gives no reason for {check}" for check in reasonless]
+        problems += [f"{check}: {what}" for check, what in sorted(failed.items()) if check not in explained]
+        return problems + [
             f"charts/checkov.yaml explains {check}, which does not fail" for check in sorted(explained - set(failed))
         ]
 
@@ -347,69 +348,11 @@ def invalid(thing: dict, version: str) -> list[str]:
         return [f"{rules.name_of(thing)} is not valid for {version}: {path} {getattr(error, 'message', error)}"]
 
 
-def allowed(drawn: dict) -> dict:
-    """With what the chart's sentences ask for, so that it is rendered: they are tried elsewhere."""
-    values = copy.deepcopy(drawn)
-    values.setdefault("networkPolicy", {}).setdefault("enabled", True)
-    values.setdefault("image", {})
-    values["image"]["registry"] = values["image"].get("registry") or "12/1e3"
-    values.setdefault("services", {})
-    every = [values.setdefault("defaults", {}), *values["services"].values()]
-    for service in every:
-        service.pop("callers", None)
-        service.pop("listens", None)
-        service.pop("command", None)
-        for secret in (service.get("database", {}).get(use, {}) for use in ("serving", "migrating")):
-            if not secret.get("existingSecret"):
-                secret.pop("existingSecret", None)
-        scaling = service.get("autoscaling", {})
-        scaling.pop("minReplicas", None)
-        if "maxReplicas" in scaling:
-            scaling["maxReplicas"] += 2
-        for name, source in list(service.get("files", {}).items()):
-            service["files"][name] = dict(list(source.items())[:1]) or {"existingSecret": "null"}
-        for map_name in ("env", "secretEnv"):
-            prefix = "CQM__SERVER__" if map_name == "env" else "CQM__SERVICE__"
-            service[map_name] = {key: value for key, value in service.get(map_name, {}).items() if key.startswith(prefix)}
-    for service in values["services"].values():
-        for name in values["defaults"].get("files", {}):
-            # Merged, it would have two sources.
-            service.get("files", {}).pop(name, None)
-        if "database" in service:
-            service["database"].pop("enabled", None)
-    values["defaults"].get("database", {}).pop("enabled", None)
-    values["defaults"].pop("enabled", None)
-    values["defaults"].pop("image", None)
-    rule = values.get("monitoring", {}).get("prometheusRule", {})
-    rule["runbooks"] = rule.get("runbooks") or "https://a"
-    for way, expose in values.get("expose", {}).items():
-        if way == "ingress":
-            expose["host"] = expose.get("host") or "12"
-        else:
-            expose["parentRefs"] = expose.get("parentRefs") or [{"name": "12"}]
-        if not values["services"].get("gateway", {}).get("enabled", True):
-            expose["enabled"] = False
-    return values
-
-
 def _queries(path: Path) -> str:
     text = path.read_text()
     if path.suffix == ".json":
         return "\n".join(target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"])
     return "\n".join(alert["expr"] for group in read(text)[0] for alert in group["rules"])
-
-
-def _explained(path: Path) -> set[str]:
-    """The checks that are skipped; each has its reason in the comment above."""
-    found, before = set(), ""
-    for line in path.read_text().splitlines():
-        check = re.match(r"\s*- (CKV\w+)$", line)
-        if check:
-            if not before.strip().startswith("#"):
-                raise ui.Failure(f"{path.name}: {check.group(1)} has no reason in a comment above it")
-            found.add(check.group(1))
-        before = line
-    return found
 
 
 CHECKS = (
@@ -441,7 +384,10 @@ def main() -> int:
     checks, wrong = Checks(), 0
     for title, check in CHECKS:
         begin = time.monotonic()
-        problems = check(checks)
+        try:
+            problems = check(checks)
+        except Refused as refused:
+            problems = [rules.sentence(str(refused))]
         wrong += len(problems)
         print(f"    {'ok' if not problems else 'WRONG':<6} {title} ({ui.seconds(time.monotonic() - begin)})", flush=True)
         for problem in problems[:20]:

@@ -12,7 +12,7 @@ from typing import Optional
 
 import yaml
 
-from lib import places, tools, ui
+from lib import chart_rules as rules, places, tools, ui
 
 CHART = places.ROOT / "charts" / "cqm"
 KUBERNETES = places.ROOT / "k8s"
@@ -102,19 +102,9 @@ class Helm:
 
 def merged(values: Path, *overlays: dict) -> dict:
     """The services that are enabled as the chart should see them. A second reading of the rule, to hold the chart to."""
-    whole = over(read_file(CHART / "values.yaml"), read_file(values), *overlays)
-    services = {name: over(whole["defaults"], own) for name, own in whole["services"].items()}
+    whole = rules.over(read_file(CHART / "values.yaml"), read_file(values), *overlays)
+    services = {name: rules.over(whole["defaults"], own) for name, own in whole["services"].items()}
     return {name: service for name, service in services.items() if service["enabled"]}
-
-
-def over(base: dict, *layers: dict) -> dict:
-    for layer in layers:
-        base = {
-            **base,
-            **{key: over(base[key], value) if isinstance(base.get(key), dict) and isinstance(value, dict) else value
-               for key, value in layer.items()},
-        }
-    return base
 
 
 def kustomize(folder: Path) -> list[dict]:
@@ -128,9 +118,3 @@ def in_parallel(work, items) -> list:
     """Rendering waits for Helm's process: two at a time keep two cores busy."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(work, items))
-
-
-def sentence(refusal: str) -> str:
-    """What Helm said without the way it took to say it."""
-    found = re.search(r"error calling fail: (.+)", refusal)
-    return found.group(1).strip() if found else refusal.strip()

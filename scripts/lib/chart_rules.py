@@ -300,3 +300,33 @@ def careless_templates(texts: dict[str, str]) -> list[str]:
         code = re.sub(r"\{\{-?\s*/\*.*?\*/\s*-?\}\}", "", text, flags=re.DOTALL)
         problems += [f"{name} uses `{word}`" for word in sorted(set(pattern.findall(code)))]
     return problems
+
+
+def explained(text: str) -> tuple[set[str], list[str]]:
+    """The findings of checkov that its file leaves as they are, and those of them without a comment above that says why."""
+    found, reasonless, before = set(), [], ""
+    for line in text.splitlines():
+        check = re.match(r"\s*- (CKV\w+)$", line)
+        if check:
+            found.add(check.group(1))
+            if not before.strip().startswith("#"):
+                reasonless.append(check.group(1))
+        before = line
+    return found, reasonless
+
+
+def over(base: dict, *layers: dict) -> dict:
+    """Maps merged key by key, everything else replaced: what Helm and the chart do with values."""
+    for layer in layers:
+        base = {
+            **base,
+            **{key: over(base[key], value) if isinstance(base.get(key), dict) and isinstance(value, dict) else value
+               for key, value in layer.items()},
+        }
+    return base
+
+
+def sentence(refusal: str) -> str:
+    """What the chart said, without Helm's words around it."""
+    found = re.search(r"validations\.yaml:\d+:\d+\): ([^\n]+)", refusal)
+    return found.group(1).strip() if found else refusal.strip()

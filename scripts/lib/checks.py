@@ -235,6 +235,7 @@ STEPS = (
     Step("clippy", "lints of all targets, warnings refused", 1800, clippy),
     Step("doc", "documentation, warnings refused", 900, documentation),
     Step("build", "all programs", 1800, build),
+    Step("deploy", "the programs take the configuration that the chart gives them", 300, chart.programs),
     Step("unit", "tests beside the code", 1800, unit),
     Step("integration", "tests of each service and journeys over all, on a private Postgres and Redis", 2700, integration),
     Step("doctest", "examples in the documentation", 900, examples),

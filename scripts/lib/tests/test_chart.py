@@ -4,7 +4,7 @@ import copy
 import json
 import unittest
 
-from lib import chart, chart_fuzz, chart_readme, chart_rules as rules, dashboards
+from lib import chart, chart_fuzz, chart_programs, chart_readme, chart_rules as rules, dashboards
 
 VALUES = """
 # Not for the table.
@@ -132,6 +132,19 @@ class Hooks(unittest.TestCase):
         self.assertEqual(rules.migrations([serving], services), ["no migration Job a-migrate"])
 
 
+class Programs(unittest.TestCase):
+    def test_each_pod_is_run_with_its_own_environment(self):
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": labelled("a"), "data": {"A": "1", "B": "2"}}
+        serving, other = deployment("a"), deployment("b")
+        container = serving["spec"]["template"]["spec"]["containers"][0]
+        container["envFrom"] = [{"configMapRef": {"name": "r-a"}}]
+        container["env"] = [{"name": "B", "value": "3"}, {"name": "CQM__CACHE__KEY", "valueFrom": {}}]
+        other["spec"]["template"]["spec"]["containers"][0]["args"] = ["-addr=x"]
+        found = chart_programs.runs([config, serving, other])
+        environment = {"A": "1", "B": "3", "CQM__CACHE__KEY": chart_programs.SECRETS["CQM__CACHE__KEY"]}
+        self.assertEqual(found, [("Deployment r-a", "cqm-c", "check", environment)])
+
+
 class Policies(unittest.TestCase):
     SERVICES = {
         "a": {"callers": ["b"], "listens": True, "network": {"from": {}}},
@@ -206,6 +219,21 @@ class Texts(unittest.TestCase):
             self.assertEqual(len(rules.careless_templates({"a": text})), 1, text)
 
 
+class Said(unittest.TestCase):
+    def test_exceptions_need_a_reason(self):
+        text = "skip-check:\n  # Why.\n  - CKV_K8S_1\n  - CKV_K8S_2\n"
+        self.assertEqual(rules.explained(text), ({"CKV_K8S_1", "CKV_K8S_2"}, ["CKV_K8S_2"]))
+
+    def test_the_charts_sentence_is_taken_out_of_helms_words(self):
+        said = "Error: execution error at (cqm/templates/validations.yaml:51:4): Set a: b.\n\nUse --debug flag\n"
+        self.assertEqual(rules.sentence(said), "Set a: b.")
+        self.assertEqual(rules.sentence("Error: other\n"), "Error: other")
+
+    def test_values_are_merged_key_by_key_and_false_counts(self):
+        base = {"a": {"x": 1, "y": True}, "b": [1], "c": {"z": 1}}
+        self.assertEqual(rules.over(base, {"a": {"y": False}, "b": []}, {"c": 0}), {"a": {"x": 1, "y": False}, "b": [], "c": 0})
+
+
 class Fuzz(unittest.TestCase):
     SCHEMA = {
         "type": "object", "additionalProperties": False, "required": ["a", "m"],
@@ -227,3 +255,14 @@ class Fuzz(unittest.TestCase):
 
     def test_what_could_not_be_drawn_is_left_out(self):
         self.assertEqual(chart_fuzz.without_nothing({"a": None, "b": [None, {"c": None}]}), {"b": [{}]})
+
+    def test_what_the_chart_would_refuse_with_a_sentence_is_made_good(self):
+        values = chart_fuzz.allowed({
+            "defaults": {"files": {"a": {}}, "callers": ["x"]},
+            "services": {"gateway": {"enabled": False, "files": {"a": {"existingSecret": "s"}}, "env": {"CQM__SERVICE__X": 1}}},
+            "expose": {"ingress": {"enabled": True, "host": ""}},
+        })
+        self.assertTrue(values["image"]["registry"] and values["expose"]["ingress"]["host"])
+        self.assertFalse(values["expose"]["ingress"]["enabled"])
+        self.assertEqual(values["defaults"], {"files": {"a": {"existingSecret": "null"}}, "env": {}, "secretEnv": {}})
+        self.assertEqual(values["services"]["gateway"]["files"], {})
