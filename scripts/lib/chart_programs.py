@@ -58,7 +58,7 @@ def main(folder: Path) -> int:
             if answer.returncode == REFUSES_CONFIGURATION or answer.returncode < 0:
                 problems.append(f"{name}, {owner}: {answer.stderr.strip()}")
     if problems:
-        raise ui.Failure("programs refuse the chart's configuration:\n" + "\n".join(problems))
+        raise ui.Failure("programs refuse the chart's configuration:\n" + "\n".join(problems[:10]))
     print(f"    {tried} pods' configurations are taken", flush=True)
     return 0
 
