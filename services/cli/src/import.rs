@@ -186,13 +186,7 @@ impl<K: Kind> Import<K> {
                 self.summary.names.push(answered.name);
             }
             Outcome::Rejected(status) => {
-                let code = Code::from_i32(status.code);
-                let failure = Failure::of(&Status::with_details(
-                    code,
-                    status.message.clone(),
-                    prost::Message::encode_to_vec(&status).into(),
-                ));
-                return self.reject(answered.row, failure.to_string());
+                return self.reject(answered.row, Failure::from(&status).to_string());
             }
         }
         self.bar.inc(1);

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cqm_rpc::{BoxError, Clock};
-use cqm_runtime::{config, process, telemetry};
+use cqm_runtime::config;
+use cqm_runtime::process::{Findings, run, serving};
 use tokio::net::TcpStream;
 
 use crate::backend::{Backend, authority};
@@ -13,110 +14,59 @@ use crate::coordinator::CoordinatorConfig;
 use crate::edge::{EdgeConfig, Identity};
 use crate::{coordinator, edge};
 
-const NAME: &str = "cqm-gateway";
 /// How long `check` waits for a service.
 const REACH: Duration = Duration::from_secs(1);
 
-/// The whole `main`: `serve`, `coordinate` or `check`.
-pub fn main() -> ExitCode {
-    let command = std::env::args().nth(1).unwrap_or_default();
-    let Some(command) = Command::parse(&command) else {
-        eprintln!("usage: {NAME} serve | coordinate | check");
-        return ExitCode::from(2);
-    };
-    let settings: Settings = match config::load("gateway", DEFAULTS) {
-        Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("no runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let outcome = runtime.block_on(async {
-        match command {
-            Command::Serve => serve(&settings).await,
-            Command::Coordinate => coordinate(&settings).await,
-            Command::Check => check(&settings).await,
-        }
-    });
-    runtime.shutdown_background();
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{NAME}: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Command {
     Serve,
     Coordinate,
     Check,
 }
 
-impl Command {
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "serve" => Some(Self::Serve),
-            "coordinate" => Some(Self::Coordinate),
-            "check" => Some(Self::Check),
-            _ => None,
-        }
-    }
+/// The whole `main`: `serve`, `coordinate` or `check`.
+pub fn main() -> ExitCode {
+    let commands =
+        [("serve", Command::Serve), ("coordinate", Command::Coordinate), ("check", Command::Check)];
+    let load = || config::load::<Settings>("gateway", DEFAULTS);
+    run("cqm-gateway", &commands, load, async |command, settings| match command {
+        Command::Serve => serve(&settings).await,
+        Command::Coordinate => coordinate(&settings).await,
+        Command::Check => check(&settings).await,
+    })
 }
 
 async fn serve(settings: &Settings) -> Result<(), BoxError> {
-    let mut guard = telemetry::init(&settings.telemetry, "gateway")?;
-    let shutdown = process::shutdown_on_signal()?;
-    if settings.service.identity.issuers.is_empty() {
-        tracing::warn!("no issuer is configured: only methods that are open to customers can be called");
-    }
-    let running = edge::start(EdgeConfig::from(settings), Clock::system(), shutdown).await?;
-    tracing::info!(address = %running.address(), "serving");
-    running.join().await;
-    tokio::task::spawn_blocking(move || guard.flush()).await?;
-    Ok(())
+    serving(&settings.telemetry, "gateway", async |shutdown| {
+        if settings.service.identity.issuers.is_empty() {
+            tracing::warn!("no issuer is configured: only methods that are open to customers can be called");
+        }
+        let running = edge::start(EdgeConfig::from(settings), Clock::system(), shutdown).await?;
+        tracing::info!(address = %running.address(), "serving");
+        running.join().await;
+        Ok(())
+    })
+    .await
 }
 
 async fn coordinate(settings: &Settings) -> Result<(), BoxError> {
-    let mut guard = telemetry::init(&settings.telemetry, "coordinator")?;
-    let shutdown = process::shutdown_on_signal()?;
-    coordinator::start(CoordinatorConfig::from(settings), Clock::system(), shutdown)?.join().await;
-    tokio::task::spawn_blocking(move || guard.flush()).await?;
-    Ok(())
+    serving(&settings.telemetry, "coordinator", async |shutdown| {
+        coordinator::start(CoordinatorConfig::from(settings), Clock::system(), shutdown)?.join().await;
+        Ok(())
+    })
+    .await
 }
 
-/// Says everything that is wrong, not only the first thing.
 async fn check(settings: &Settings) -> Result<(), BoxError> {
-    let mut wrong = 0;
-    match Identity::new(&settings.service.identity, Clock::system()) {
-        Ok(_) => {
-            eprintln!("identity: {} issuers, their keys can be read", settings.service.identity.issuers.len())
-        }
-        Err(error) => {
-            wrong += 1;
-            eprintln!("identity: {error}");
-        }
-    }
+    let mut findings = Findings::default();
+    let issuers = settings.service.identity.issuers.len();
+    let identity = Identity::new(&settings.service.identity, Clock::system());
+    findings.add("identity", identity.map(|_| format!("{issuers} issuers, their keys can be read")));
     for backend in Backend::ALL {
-        match reach(settings.service.backends.address(backend)).await {
-            Ok(()) => eprintln!("{}: accepts connections", backend.name()),
-            Err(error) => {
-                wrong += 1;
-                eprintln!("{}: {error}", backend.name());
-            }
-        }
+        let reached = reach(settings.service.backends.address(backend)).await;
+        findings.add(backend.name(), reached.map(|()| "accepts connections"));
     }
-    let all = Backend::ALL.len() + 1;
-    if wrong == 0 { Ok(()) } else { Err(format!("{wrong} of {all} checks failed").into()) }
+    findings.conclude()
 }
 
 async fn reach(address: &str) -> Result<(), BoxError> {

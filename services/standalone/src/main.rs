@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use cqm_rpc::{BoxError, Clock};
-use cqm_runtime::process::shutdown_on_signal;
-use cqm_runtime::telemetry::{self, LogFormat, TelemetryConfig};
+use cqm_runtime::process::serving;
+use cqm_runtime::telemetry::{LogFormat, TelemetryConfig};
 use cqm_standalone::{Mail, Options, Secrets, Suite};
+use tokio_util::sync::CancellationToken;
 
 /// All services, the gateway and the coordinator in one process.
 #[derive(Parser)]
@@ -38,16 +39,22 @@ async fn main() -> Result<(), BoxError> {
         sample: 1.0,
         ..TelemetryConfig::default()
     };
-    let mut guard = telemetry::init(&telemetry, "standalone")?;
-    let shutdown = shutdown_on_signal()?;
+    serving(&telemetry.clone(), "standalone", async |shutdown| serve(arguments, telemetry, shutdown).await)
+        .await
+}
 
+async fn serve(
+    arguments: Arguments,
+    telemetry: TelemetryConfig,
+    shutdown: CancellationToken,
+) -> Result<(), BoxError> {
     let mail = arguments.data.join("mail");
     std::fs::create_dir_all(&mail)?;
-    let postgres = arguments.postgres.clone();
+    let postgres = arguments.postgres;
     let options = Options {
         listen: arguments.listen,
         database: Box::new(move |service| format!("{postgres} dbname={}", service.replace('-', "_"))),
-        redis_url: arguments.redis.clone(),
+        redis_url: arguments.redis,
         jwks: arguments.data.join("keys/jwks.json"),
         mail: Mail::Mailbox(mail.clone()),
         secrets: Secrets::keep(&arguments.data)?,
@@ -60,7 +67,6 @@ async fn main() -> Result<(), BoxError> {
 
     shutdown.cancelled().await;
     suite.stop().await;
-    tokio::task::spawn_blocking(move || guard.flush()).await?;
     Ok(())
 }
 

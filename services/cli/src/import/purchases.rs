@@ -7,7 +7,7 @@ use cqm_proto::customers::v1::record_purchases_request::Owner;
 use cqm_proto::customers::v1::record_purchases_response::Outcome as Wire;
 use cqm_proto::customers::v1::{RecordPurchasesRequest, RecordPurchasesResponse};
 use cqm_proto::google::r#type::Money;
-use prost_types::Timestamp;
+use cqm_rpc::time;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -24,17 +24,14 @@ impl Kind for Purchases {
 
     fn request(row: i64, record: &Record) -> Result<Self::Request> {
         let cell = |column: &str| record.get(column).cloned().unwrap_or_default();
-        let time: DateTime<Utc> =
+        let purchase_time: DateTime<Utc> =
             cell("purchase_time").parse().context("purchase_time is no RFC 3339 time")?;
         let (units, nanos) = money(&cell("amount"))?;
         Ok(RecordPurchasesRequest {
             row,
             owner: Some(Owner::CustomerExternalReference(cell("customer_external_reference"))),
             purchase_reference: cell("purchase_reference"),
-            purchase_time: Some(Timestamp {
-                seconds: time.timestamp(),
-                nanos: time.timestamp_subsec_nanos() as i32,
-            }),
+            purchase_time: Some(time::wire(purchase_time)),
             amount: Some(Money { currency_code: cell("currency"), units, nanos }),
             quantity: cell("quantity").parse().context("quantity is no whole number")?,
             product: cell("product"),

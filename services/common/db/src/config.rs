@@ -51,8 +51,9 @@ impl DatabaseConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventsConfig {
-    /// How often the sequencer looks without having been woken. Too high: events of another replica's
-    /// transactions wait. Too low: idle databases are polled for nothing.
+    /// How often a process looks at its log without having been woken: at what is to be sequenced, and at what another
+    /// replica has sequenced. Too high: events of a replica that died, and readers here of what happened there, wait.
+    /// Too low: idle databases are polled for nothing.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
     /// How long a reader keeps a consumer's claim without a sign of life. Too high: a dead coordinator blocks

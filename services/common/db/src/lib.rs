@@ -9,6 +9,7 @@ mod config;
 mod expect;
 pub mod idempotency;
 pub mod log;
+mod messages;
 mod migrate;
 mod pool;
 mod schema;

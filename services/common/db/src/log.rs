@@ -13,7 +13,7 @@ mod sequencer;
 pub use append::{NewEvent, append, append_all};
 pub use feed::{Batch, Cursor, LoggedEvent};
 pub use parked::{Park, Parked, ParkedState};
-pub use sequencer::{Sequencer, verify};
+pub use sequencer::{Look, Sequencer, verify};
 
 use cqm_rpc::Reason;
 

@@ -8,6 +8,8 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncC
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::messages;
+
 /// One service's migrations, embedded in its binary.
 pub type Migrations = EmbeddedMigrations;
 
@@ -37,7 +39,8 @@ pub async fn run(url: &SecretString, service: Migrations) -> Result<Vec<String>,
     .await?
 }
 
-/// The migrations that this binary knows and the database has not got.
+/// The migrations that this binary knows and the database has not got. An error when the database cannot be used at
+/// all: it does not answer, or in a language that is not understood.
 pub async fn pending(url: &SecretString, service: Migrations) -> Result<Vec<String>, BoxError> {
     #[derive(diesel::QueryableByName)]
     struct Applied {
@@ -50,6 +53,7 @@ pub async fn pending(url: &SecretString, service: Migrations) -> Result<Vec<Stri
         present: bool,
     }
     let mut conn = AsyncPgConnection::establish(url.expose_secret()).await?;
+    messages::in_english(&mut conn).await?;
     let exists: Exists =
         diesel::sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS present")
             .get_result(&mut conn)

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use std::sync::Mutex;
 use tokio_postgres::NoTls;
 
-use crate::DatabaseConfig;
+use crate::{DatabaseConfig, messages};
 
 /// One borrowed connection: what the queries of a store take.
 pub type Conn = AsyncPgConnection;
@@ -83,7 +83,8 @@ impl Opener {
             }
             flag.store(true, Ordering::Release);
         });
-        let conn = AsyncPgConnection::try_from(client).await?;
+        let mut conn = AsyncPgConnection::try_from(client).await?;
+        messages::in_english(&mut conn).await?;
         let retire = Instant::now() + self.lifetime.mul_f64(rand::rng().random_range(0.8..1.2));
         Ok(Opened { conn, closed, retire })
     }

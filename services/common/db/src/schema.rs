@@ -88,4 +88,4 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(event_log, event_parked, event_ack);
+diesel::allow_tables_to_appear_in_same_query!(event_ack, event_head, event_log, event_parked, event_pending,);

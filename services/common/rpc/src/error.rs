@@ -232,8 +232,8 @@ impl From<diesel::result::Error> for Error {
                 other => Self::internal(other),
             };
         };
-        // diesel-async hides the SQLSTATE behind `Unknown`; the server's message is what is left of it. The
-        // connections ask for untranslated messages, see `cqm_db::pool`.
+        // diesel-async hides the SQLSTATE behind `Unknown`; the server's message is what is left of it. `cqm_db` opens
+        // no connection on which it would be translated.
         let message = information.message();
         let says = |text: &str| message.contains(text);
         match kind {

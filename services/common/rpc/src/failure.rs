@@ -81,6 +81,14 @@ impl From<Status> for Failure {
     }
 }
 
+impl From<&rpc::Status> for Failure {
+    /// Reads the refusal of one row of a stream, which is a message, as that of a call.
+    fn from(status: &rpc::Status) -> Self {
+        let (code, details) = (Code::from_i32(status.code), status.encode_to_vec());
+        Self::of(&Status::with_details(code, status.message.clone(), details.into()))
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.code)?;

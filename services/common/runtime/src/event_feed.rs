@@ -1,9 +1,11 @@
 //! The feed of a service's event log over gRPC: `cqm.events.v1.EventFeed`, one implementation for all services.
 //!
-//! Thin: the log is [`cqm_db::log`]; here messages become its arguments, and a read with nothing to read waits.
+//! Thin: the log is [`cqm_db::log`]; here messages become its arguments, and a read with nothing to read waits until
+//! the [`sequencer`] of its process wakes it.
 
 mod answer;
 mod request;
+mod sequencing;
 
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::tasks::jittered;
+pub use sequencing::sequencer;
 
 /// Left of a call's deadline to answer in: an empty answer, not a failure, is what a wait ends with.
 const MARGIN: Duration = Duration::from_millis(200);
@@ -126,14 +128,13 @@ impl Feed {
             })
             .await?;
         while batch.events.is_empty() && to_retry.is_empty() && Instant::now() < until {
-            // The poll is the backstop: another replica may be the one that sequences.
-            let poll = Instant::now() + jittered(self.db.events().poll);
+            // No poll of its own: the process's sequencer polls for all readers, and tells of other replicas' events.
             tokio::select! {
                 () = sequenced.as_mut() => {
                     sequenced.set(self.db.sequenced().notified());
                     sequenced.as_mut().enable();
                 }
-                () = tokio::time::sleep_until(poll.min(until)) => {}
+                () = tokio::time::sleep_until(until) => {}
                 () = self.stopping.cancelled() => {
                     return Err(Error::Unavailable { reason: reason::DRAINING, source: None });
                 }
@@ -247,6 +248,7 @@ impl Feed {
             .db
             .tx(call, "retry_parked", async |tx| parked::request_retry(tx, &consumer, &aggregate).await)
             .await?;
+        self.decided();
         Ok(answer::parked(parked))
     }
 
@@ -263,7 +265,14 @@ impl Feed {
                 parked::discard(tx, &discard.consumer, &discard.aggregate, discard.event_id, actor).await
             })
             .await?;
+        self.decided();
         Ok(answer::parked(parked))
+    }
+
+    /// Wakes the readers that wait here for an operator's decision; one that waits at another replica learns of it when
+    /// its wait ends, which is within the lease.
+    fn decided(&self) {
+        self.db.sequenced().notify_waiters();
     }
 
     async fn take_back(

@@ -15,6 +15,7 @@ use cqm_runtime::server::{DrainConfig, ServerConfig, Shape};
 use cqm_runtime::telemetry::TelemetryConfig;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
 
 use crate::{Events, TestDatabase, environment};
 
@@ -98,6 +99,11 @@ pub fn request<M>(role: Role, message: M) -> tonic::Request<M> {
         request.metadata_mut().insert(key, value.parse().expect("a role's name is a header value"));
     }
     request
+}
+
+/// The id of a request that nobody made before. Of version 4, which does not tell its time: tests' clocks stand still.
+pub fn request_id() -> String {
+    Uuid::new_v4().to_string()
 }
 
 /// A service manager's request.

@@ -12,8 +12,8 @@ mod smtp;
 
 pub use database::TestDatabase;
 pub use events::Events;
-pub use kit::{Kit, NOW, coordinator, manager, representative, request, settings};
-pub use patience::{persistent, until};
+pub use kit::{Kit, NOW, coordinator, manager, representative, request, request_id, settings};
+pub use patience::{eventually, persistent, until};
 pub use refusal::{failed, refused, violations};
 pub use smtp::{Answer, Mail, SmtpSink};
 

@@ -20,6 +20,11 @@ pub async fn until<T>(wanted: &str, mut look: impl AsyncFnMut() -> Option<T>) ->
     }
 }
 
+/// Looks until it is so; fails with `wanted` when it does not come.
+pub async fn eventually(wanted: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    until(wanted, async || is_so().await.then_some(())).await;
+}
+
 /// Calls until the answer stands: who is told that somebody else holds the row asks again, as the contract says.
 pub async fn persistent<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> Result<T, Status> {
     let give_up = Instant::now() + PATIENCE;

@@ -5,9 +5,8 @@ use cqm_proto::complaints::v1::complaint_service_client::ComplaintServiceClient;
 use cqm_proto::complaints::v1::*;
 use cqm_proto::events::v1 as events;
 use cqm_testkit::Kit;
-pub use cqm_testkit::{persistent, refused, representative, violations};
+pub use cqm_testkit::{persistent, refused, representative, request_id, violations};
 use tonic::transport::Channel;
-use uuid::Uuid;
 
 pub const CUSTOMER: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8058";
 /// Well formed, and nobody's.
@@ -72,10 +71,6 @@ impl Desk {
         let message = ListTimelineRequest { complaint: name.to_owned(), ..Default::default() };
         self.client.clone().list_timeline(representative(message)).await.unwrap().into_inner().entries
     }
-}
-
-pub fn request_id() -> String {
-    Uuid::new_v4().to_string()
 }
 
 pub fn matter() -> Complaint {

@@ -9,11 +9,10 @@ use cqm_proto::customers::v1::*;
 use cqm_proto::google::r#type::{Date, Money};
 use cqm_rpc::Failure;
 use cqm_testkit::Kit;
-pub use cqm_testkit::{manager, violations};
+pub use cqm_testkit::{manager, request_id, violations};
 use prost_types::Timestamp;
 use tonic::Status;
 use tonic::transport::Channel;
-use uuid::Uuid;
 
 /// Small, so that a test's rows make several batches.
 pub const CONFIG: Config = Config { batch_rows: 50 };
@@ -88,12 +87,9 @@ pub fn answer<A>(answer: Result<tonic::Response<A>, Status>) -> Result<A, Failur
     answer.map(tonic::Response::into_inner).map_err(|status| Failure::of(&status))
 }
 
-/// The refusal of a row, read as the refusal of a call.
+/// The refusal of a row.
 pub fn row_failure(error: Option<&cqm_proto::google::rpc::Status>) -> Failure {
-    let error = error.expect("a refused row says why");
-    let details = prost::Message::encode_to_vec(error);
-    let code = tonic::Code::from_i32(error.code);
-    Failure::of(&Status::with_details(code, error.message.clone(), details.into()))
+    error.expect("a refused row says why").into()
 }
 
 pub fn create(customer: Customer) -> CreateCustomerRequest {
@@ -187,8 +183,4 @@ pub fn money(currency_code: &str, units: i64, nanos: i32) -> Option<Money> {
 
 pub fn seconds(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
-}
-
-pub fn fresh_id() -> String {
-    Uuid::new_v4().to_string()
 }

@@ -11,7 +11,7 @@ use crate::desk::*;
 async fn a_repeat_gets_the_first_answer_byte_for_byte_and_has_no_effect() {
     let mut desk = Desk::open().await;
 
-    let message = CreateCustomerRequest { request_id: fresh_id(), ..create(typed()) };
+    let message = CreateCustomerRequest { request_id: request_id(), ..create(typed()) };
     let created = answer(desk.customers.create_customer(manager(message.clone())).await).unwrap();
     desk.kit.clock.advance(Duration::from_secs(60));
     let again = answer(desk.customers.create_customer(manager(message)).await).unwrap();
@@ -19,7 +19,7 @@ async fn a_repeat_gets_the_first_answer_byte_for_byte_and_has_no_effect() {
 
     let customer = Customer { name: created.name.clone(), ..named("Han Meimei") };
     let message = UpdateCustomerRequest {
-        request_id: fresh_id(),
+        request_id: request_id(),
         etag: created.etag.clone(),
         ..update(customer, &["display_name"])
     };
@@ -27,12 +27,12 @@ async fn a_repeat_gets_the_first_answer_byte_for_byte_and_has_no_effect() {
     let again = answer(desk.customers.update_customer(manager(message)).await).unwrap();
     assert_eq!(again.encode_to_vec(), updated.encode_to_vec(), "although the etag is stale by now");
 
-    let message = RecordInteractionRequest { request_id: fresh_id(), ..contact(&created.name, "once") };
+    let message = RecordInteractionRequest { request_id: request_id(), ..contact(&created.name, "once") };
     let recorded = answer(desk.interactions.record_interaction(manager(message.clone())).await).unwrap();
     let again = answer(desk.interactions.record_interaction(manager(message)).await).unwrap();
     assert_eq!(again.encode_to_vec(), recorded.encode_to_vec());
 
-    let message = DeleteCustomerRequest { request_id: fresh_id(), ..delete(&created.name) };
+    let message = DeleteCustomerRequest { request_id: request_id(), ..delete(&created.name) };
     let deleted = answer(desk.customers.delete_customer(manager(message.clone())).await).unwrap();
     let again = answer(desk.customers.delete_customer(manager(message)).await).unwrap();
     assert_eq!(again.encode_to_vec(), deleted.encode_to_vec());
@@ -53,7 +53,7 @@ async fn a_repeat_gets_the_first_answer_byte_for_byte_and_has_no_effect() {
 #[tokio::test]
 async fn a_request_id_belongs_to_one_message_of_one_method() {
     let mut desk = Desk::open().await;
-    let request_id = fresh_id();
+    let request_id = request_id();
     let with_id =
         |name: &str| CreateCustomerRequest { request_id: request_id.clone(), ..create(named(name)) };
     let created = answer(desk.customers.create_customer(manager(with_id("A"))).await).unwrap();
@@ -79,7 +79,7 @@ async fn a_request_id_belongs_to_one_message_of_one_method() {
 async fn a_refused_request_may_be_sent_again_with_its_id() {
     let mut desk = Desk::open().await;
     let first = desk.created(referenced("crm/1")).await;
-    let message = CreateCustomerRequest { request_id: fresh_id(), ..create(referenced("crm/1")) };
+    let message = CreateCustomerRequest { request_id: request_id(), ..create(referenced("crm/1")) };
     let taken = answer(desk.customers.create_customer(manager(message.clone())).await).unwrap_err();
     assert_eq!(taken.reason, "EXTERNAL_REFERENCE_TAKEN");
     let gives_up = Customer { name: first.name, ..Default::default() };
@@ -91,7 +91,7 @@ async fn a_refused_request_may_be_sent_again_with_its_id() {
 #[tokio::test]
 async fn concurrent_duplicates_have_one_effect_and_one_answer() {
     let mut desk = Desk::open().await;
-    let message = CreateCustomerRequest { request_id: fresh_id(), ..create(typed()) };
+    let message = CreateCustomerRequest { request_id: request_id(), ..create(typed()) };
     let send = || {
         let (mut customers, message) = (desk.customers.clone(), message.clone());
         async move { answer(customers.create_customer(manager(message)).await) }

@@ -16,13 +16,13 @@ use cqm_proto::loyalty::v1::{EarnPointsRequest, EarnPointsResponse};
 use cqm_proto::notifications::v1::{PutContactRequest, SendMessageRequest};
 use cqm_proto::surveys::v1::{CreateInvitationRequest, GetInvitationLinkResponse};
 use cqm_rpc::{Clock, Error, Reason, Role};
+use cqm_testkit::eventually;
 use prost_types::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::desk::Desk;
 use crate::office::{Office, event};
-use crate::until;
 
 /// One source with a log, four without events, and a desk that all commands arrive at.
 pub struct Scene {
@@ -59,7 +59,7 @@ impl Scene {
 
     /// Until everything that has happened is acknowledged.
     pub async fn through(&self) {
-        until("the end of the log", || self.source.is_through()).await;
+        eventually("the end of the log", || self.source.is_through()).await;
     }
 
     /// The answered points by what they are for: the effects, where the desk counts calls.

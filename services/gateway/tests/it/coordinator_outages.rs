@@ -8,10 +8,10 @@ use cqm_gateway::backend::Backend;
 use cqm_gateway::config::ReadingConfig;
 use cqm_proto::loyalty::v1::EarnPointsResponse;
 use cqm_rpc::{Error, Refusal, reason};
+use cqm_testkit::eventually;
 
 use crate::coordinator::{Scene, purchase, quick};
 use crate::office::event;
-use crate::until;
 
 const PURCHASE: &str = "customers/1/purchases/1";
 
@@ -29,7 +29,7 @@ async fn what_may_come_by_itself_is_waited_for_without_an_end() {
     });
     let coordinator = scene.coordinator();
     scene.source.happened(PURCHASE, 1, &purchase("customers/1", PURCHASE)).await;
-    until("forty tries", || async { calls.load(Ordering::SeqCst) >= 40 }).await;
+    eventually("forty tries", || async { calls.load(Ordering::SeqCst) >= 40 }).await;
     scene.through().await;
     coordinator.stop().await;
     assert_eq!(calls.load(Ordering::SeqCst), 41);
@@ -64,7 +64,7 @@ async fn one_coordinator_works_and_another_takes_over_when_it_falls_silent() {
     let ledger = scene.points_ledger();
     let reader = |name: &str| ReadingConfig { reader: Some(name.to_owned()), ..quick() };
     let first = scene.coordinator_with(reader("first"));
-    until("the first one's claim", || async { scene.source.cursor().await.reader == "first" }).await;
+    eventually("the first one's claim", || async { scene.source.cursor().await.reader == "first" }).await;
     let second = scene.coordinator_with(reader("second"));
     for number in 0..100 {
         let name = format!("customers/1/purchases/{number}");
@@ -90,10 +90,10 @@ async fn a_batch_that_takes_longer_than_the_lease_keeps_its_claim() {
     let reading = ReadingConfig { reader: Some("first".to_owned()), ..quick() };
     let first = scene.coordinator_with(reading.clone());
     scene.source.happened(PURCHASE, 1, &purchase("customers/1", PURCHASE)).await;
-    until("the command", || async { !scene.desk.seen("EarnPoints").is_empty() }).await;
+    eventually("the command", || async { !scene.desk.seen("EarnPoints").is_empty() }).await;
     let second = scene.coordinator_with(ReadingConfig { reader: Some("second".to_owned()), ..reading });
     let started = Instant::now();
-    until("two leases", || async { started.elapsed() > Duration::from_millis(3000) }).await;
+    eventually("two leases", || async { started.elapsed() > Duration::from_millis(3000) }).await;
     assert_eq!(scene.source.cursor().await.reader, "first");
     assert_eq!(scene.desk.seen("EarnPoints").len(), 1);
     scene.desk.stuck("EarnPoints", false);
@@ -116,7 +116,7 @@ async fn a_stop_in_the_middle_of_a_batch_is_bounded_and_leaves_the_batch_to_the_
             event(other, 1, &purchase("customers/1", other)),
         ])
         .await;
-    until("the commands", || async { scene.desk.seen("EarnPoints").len() == 2 }).await;
+    eventually("the commands", || async { scene.desk.seen("EarnPoints").len() == 2 }).await;
     let started = Instant::now();
     coordinator.stop().await;
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
@@ -147,7 +147,7 @@ async fn a_log_that_is_not_the_one_that_was_read_stops_the_source() {
     let coordinator = scene.coordinator();
     // The four sources beside it are read; that is how we know that this one had its turn.
     let started = Instant::now();
-    until("some turns", || async { started.elapsed() > Duration::from_millis(700) }).await;
+    eventually("some turns", || async { started.elapsed() > Duration::from_millis(700) }).await;
     assert_eq!(scene.source.cursor().await.position, 1);
     assert_eq!(scene.desk.seen("EarnPoints").len(), 1);
     assert!(scene.source.parked().await.is_empty());
@@ -166,7 +166,7 @@ async fn a_source_that_is_away_is_read_when_it_comes_back() {
     // Every statement fails until the table is back.
     scene.source.tamper("ALTER TABLE event_head RENAME TO event_head_away").await;
     let started = Instant::now();
-    until("some turns", || async { started.elapsed() > Duration::from_millis(300) }).await;
+    eventually("some turns", || async { started.elapsed() > Duration::from_millis(300) }).await;
     scene.source.tamper("ALTER TABLE event_head_away RENAME TO event_head").await;
     let other = "customers/1/purchases/2";
     scene.source.happened(other, 1, &purchase("customers/1", other)).await;

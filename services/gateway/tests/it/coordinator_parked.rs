@@ -9,11 +9,12 @@ use cqm_proto::customers::v1::{Customer, GetCustomerRequest};
 use cqm_proto::events::v1::CustomerUpdated;
 use cqm_proto::notifications::v1::{Contact, PutContactRequest};
 use cqm_rpc::{Call, Error, Reason, Refusal};
+use cqm_testkit::eventually;
 use uuid::Uuid;
 
+use crate::PATIENCE;
 use crate::coordinator::Scene;
 use crate::office::event;
-use crate::{PATIENCE, until};
 
 const REFUSED: Reason = Reason::new("cqm.notifications.v1", "CONTACT_STATE");
 
@@ -91,7 +92,7 @@ impl Parking {
     }
 
     async fn nothing_is_parked(&self) {
-        until("the end of the parking", || async { self.scene.source.parked().await.is_empty() }).await;
+        eventually("the end of the parking", || async { self.scene.source.parked().await.is_empty() }).await;
     }
 }
 
@@ -149,7 +150,7 @@ async fn a_retry_that_fails_parks_again_and_counts_on() {
     parking.retry("customers/1").await;
     let attempts =
         || async { parking.scene.source.parked().await.first().map(|parked| parked.park.attempts) };
-    until("the second round", || async { attempts().await == Some(10) }).await;
+    eventually("the second round", || async { attempts().await == Some(10) }).await;
     assert_eq!(parking.told("customers/1"), [1; 10]);
 
     // Healed at its first place, it stops at the next.
@@ -157,7 +158,7 @@ async fn a_retry_that_fails_parks_again_and_counts_on() {
     parking.retry("customers/1").await;
     let position =
         || async { parking.scene.source.parked().await.first().map(|parked| parked.park.position) };
-    until("the next place", || async { position().await == Some(3) }).await;
+    eventually("the next place", || async { position().await == Some(3) }).await;
     assert_eq!(parking.told("customers/1")[10..], [1, 2, 3, 3, 3, 3, 3]);
     coordinator.stop().await;
 }

@@ -12,13 +12,13 @@ use cqm_proto::customers::v1::{
 use cqm_rpc::{Error, Failure, Refusal, Role, TraceContext, reason};
 use cqm_runtime::server::ServerConfig;
 use cqm_runtime::tasks::detached;
+use cqm_testkit::eventually;
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use crate::desk::{self, Desk, PLENTY, Served};
-use crate::until;
 use crate::wire::{Edge, refused};
 
 const GET: &str = "/cqm.customers.v1.CustomerService/GetCustomer";
@@ -166,7 +166,7 @@ async fn a_caller_who_does_not_read_stops_the_service_and_nobody_else() {
 
     // Until nothing more is produced for a while.
     let mut last = (0, Instant::now());
-    until("the end of the production", || {
+    eventually("the end of the production", || {
         let produced = desk.produced();
         if produced != last.0 {
             last = (produced, Instant::now());
@@ -195,10 +195,10 @@ async fn a_caller_who_hangs_up_ends_the_services_work() {
         let request = edge.request(Role::Supervisor, get());
         async move { customers.get_customer(request).await }
     });
-    until("the call", || async { desk.all().len() == 1 }).await;
+    eventually("the call", || async { desk.all().len() == 1 }).await;
     assert_eq!(desk.abandoned(), 0);
     call.abort();
-    until("the end of the work", || async { desk.abandoned() == 1 }).await;
+    eventually("the end of the work", || async { desk.abandoned() == 1 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,7 +216,7 @@ async fn a_service_that_is_down_is_unavailable_and_comes_back_without_a_restart(
     }
 
     let served = desk::serve(ServerConfig { listen: address, ..desk::config() }, Desk::default()).await;
-    until("the service", || {
+    eventually("the service", || {
         let mut customers = customers.clone();
         let request = edge.request(Role::Supervisor, get());
         async move { customers.get_customer(request).await.is_ok() }
@@ -230,7 +230,7 @@ async fn a_service_that_is_down_is_unavailable_and_comes_back_without_a_restart(
         Code::Unavailable
     );
     let _served = desk::serve(ServerConfig { listen: address, ..desk::config() }, Desk::default()).await;
-    until("the service, again", || {
+    eventually("the service, again", || {
         let mut customers = customers.clone();
         let request = edge.request(Role::Supervisor, get());
         async move { customers.get_customer(request).await.is_ok() }

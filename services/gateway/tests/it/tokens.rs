@@ -66,7 +66,8 @@ impl Issuer {
         std::fs::write(self.path(), bytes).unwrap();
     }
 
-    fn path(&self) -> PathBuf {
+    /// The file of the key set.
+    pub fn path(&self) -> PathBuf {
         self.folder.path().join("jwks.json")
     }
 

@@ -42,7 +42,7 @@ async fn a_mail_goes_out_once_in_the_customers_language() {
         "DELIVERED",
     ];
     assert_eq!(desk.way(&message.name).await, way);
-    let row = desk.row("messages", &message.name).await;
+    let row = desk.kit.row("messages", &message.name).await;
     assert_eq!((&row["state"], &row["variables"]), (&"DELIVERED".into(), &serde_json::Value::Null));
     desk.delivered(&message).await;
     assert_eq!(desk.sink.mails().len(), 1);
@@ -127,7 +127,7 @@ async fn a_refused_mail_is_given_up_at_once() {
     assert_eq!((message.failure_reason(), message.attempts), (FailureReason::Rejected, 1));
     let way = desk.way(&message.name).await;
     assert_eq!(way[3..], ["1 PERMANENT_FAILURE: smtp 550", "GIVE_UP REJECTED"]);
-    assert_eq!(desk.row("messages", &message.name).await["variables"], serde_json::Value::Null);
+    assert_eq!(desk.kit.row("messages", &message.name).await["variables"], serde_json::Value::Null);
     desk.failed(&message, FailureReason::Rejected).await;
 }
 
@@ -172,11 +172,12 @@ async fn what_a_killed_process_had_in_hand_is_sent_when_its_lease_runs_out() {
     let id = message.name.strip_prefix("messages/").unwrap();
     // As a process leaves it that dies between the attempt's row and its outcome.
     let due = desk.kit.clock.now() + LEASE;
-    desk.execute(&format!(
+    desk.kit
+        .execute(&format!(
         "UPDATE messages SET state = 'SENDING', in_flight = true, attempts = 1, version = 2, locale = 'en',
          due_time = '{due}' WHERE id = '{id}'"
     ))
-    .await;
+        .await;
     desk.put(jane()).await;
     assert_eq!(desk.get(&message.name).await.state(), State::Sending);
     desk.kit.clock.advance(LEASE);

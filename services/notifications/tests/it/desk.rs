@@ -1,8 +1,7 @@
 //! A served notifications service and the people who work with it.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cqm_db::log::LoggedEvent;
 use cqm_notifications::{App, Config, RetryConfig, SmtpConfig, TlsMode};
@@ -12,14 +11,10 @@ use cqm_proto::notifications::v1::inbox_service_client::InboxServiceClient;
 use cqm_proto::notifications::v1::message_service_client::MessageServiceClient;
 use cqm_proto::notifications::v1::template_service_client::TemplateServiceClient;
 use cqm_proto::notifications::v1::*;
-use cqm_rpc::{Call, Failure, Role};
-use cqm_testkit::{Kit, SmtpSink, request};
-use diesel::sql_types::Text;
-use diesel_async::RunQueryDsl;
+use cqm_testkit::{Kit, SmtpSink};
+pub use cqm_testkit::{coordinator, manager, refused, representative, request_id, until, violations};
 use prost::Name;
 use tonic::transport::Channel as Line;
-use tonic::{Request, Status};
-use uuid::Uuid;
 
 /// Li Lei reads Chinese, Jane Doe English.
 pub const LI: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8058";
@@ -112,13 +107,12 @@ impl Desk {
 
     /// The next `count` events; more or fewer fail.
     pub async fn events(&mut self, count: usize) -> Vec<LoggedEvent> {
-        let give_up = Instant::now() + Duration::from_secs(10);
-        let mut events = self.kit.events.next().await;
-        while events.len() < count {
-            assert!(Instant::now() < give_up, "{} of {count} events", events.len());
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut events = Vec::new();
+        until(&format!("{count} events"), async || {
             events.extend(self.kit.events.next().await);
-        }
+            (events.len() >= count).then_some(())
+        })
+        .await;
         assert_eq!(events.len(), count);
         events
     }
@@ -146,46 +140,6 @@ impl Desk {
         assert_eq!(format!("v{}", event.aggregate_version), self.get(&message.name).await.etag);
         P::decode(event.payload.as_slice()).unwrap()
     }
-
-    /// The rows of a query with one column `row`, as JSON.
-    pub async fn rows(&self, query: &str) -> Vec<serde_json::Value> {
-        #[derive(diesel::QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = Text)]
-            row: String,
-        }
-        let call = Call::internal("test", Duration::from_secs(30));
-        let rows: Result<Vec<Row>, cqm_rpc::Error> = self
-            .kit
-            .db
-            .read(&call, "rows", async |conn| Ok(diesel::sql_query(query).load(conn).await?))
-            .await;
-        rows.unwrap().iter().map(|row| serde_json::from_str(&row.row).unwrap()).collect()
-    }
-
-    /// A resource's row.
-    pub async fn row(&self, table: &str, name: &str) -> serde_json::Value {
-        let id = name.split('/').nth(1).unwrap();
-        let query = format!("SELECT to_jsonb(t)::text AS row FROM {table} t WHERE id = '{id}'");
-        let mut rows = self.rows(&query).await;
-        assert_eq!(rows.len(), 1);
-        rows.remove(0)
-    }
-
-    pub async fn count(&self, table: &str) -> i64 {
-        self.rows(&format!("SELECT count(*)::text AS row FROM {table}")).await[0].as_i64().unwrap()
-    }
-
-    /// Changes rows as no caller can.
-    pub async fn execute(&self, statement: &str) {
-        let call = Call::internal("test", Duration::from_secs(30));
-        let done: Result<usize, cqm_rpc::Error> = self
-            .kit
-            .db
-            .tx(&call, "test", async |tx| Ok(diesel::sql_query(statement).execute(tx).await?))
-            .await;
-        done.unwrap();
-    }
 }
 
 /// Delivers fast and to the sink; the clock stands still, so waiting is moving it.
@@ -211,18 +165,6 @@ pub fn smtp(sink: &SmtpSink) -> SmtpConfig {
         password: None,
         from: "Customer Care <care@example.com>".to_owned(),
         timeout: Duration::from_secs(10),
-    }
-}
-
-/// Polls until there is an answer; panics after ten seconds.
-pub async fn until<T, F: Future<Output = Option<T>>>(wanted: &str, mut look: impl FnMut() -> F) -> T {
-    let give_up = Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(Instant::now() < give_up, "not within 10 s: {wanted}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -270,37 +212,6 @@ pub fn acknowledgement(to: &str) -> SendMessageRequest {
 
 pub fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-pub fn id() -> String {
-    Uuid::new_v4().to_string()
-}
-
-pub fn manager<M>(message: M) -> Request<M> {
-    request(Role::ServiceManager, message)
-}
-
-pub fn representative<M>(message: M) -> Request<M> {
-    request(Role::ServiceRepresentative, message)
-}
-
-pub fn coordinator<M>(message: M) -> Request<M> {
-    request(Role::Coordinator, message)
-}
-
-pub fn failure<T: std::fmt::Debug>(answer: Result<T, Status>) -> Failure {
-    Failure::of(&answer.unwrap_err())
-}
-
-/// Field and reason of every violation.
-pub fn violations<T: std::fmt::Debug>(answer: Result<T, Status>) -> Vec<(String, String)> {
-    let failure = failure(answer);
-    assert_eq!(failure.code, tonic::Code::InvalidArgument, "{failure}");
-    failure.violations
-}
-
-pub fn violation(field: &str, reason: &str) -> Vec<(String, String)> {
-    vec![(field.to_owned(), reason.to_owned())]
 }
 
 /// The bytes of an answer.

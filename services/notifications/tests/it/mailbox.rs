@@ -55,11 +55,12 @@ async fn a_repeated_mail_takes_the_place_of_the_first() {
     // As a process leaves it that dies after the mail and before its outcome was written down.
     let id = message.name.strip_prefix("messages/").unwrap();
     let now = desk.kit.clock.now();
-    desk.execute(&format!(
-        "UPDATE messages SET state = 'SENDING', in_flight = true, finish_time = NULL, due_time = '{now}',
+    desk.kit
+        .execute(&format!(
+            "UPDATE messages SET state = 'SENDING', in_flight = true, finish_time = NULL, due_time = '{now}',
          variables = '{{\"reference\": \"C-20260115-0001\"}}' WHERE id = '{id}'"
-    ))
-    .await;
+        ))
+        .await;
     let message = desk.reaches(&message.name, State::Delivered).await;
     assert_eq!(message.attempts, 2);
     desk.delivered(&message).await;

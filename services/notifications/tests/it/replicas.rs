@@ -57,9 +57,10 @@ async fn a_process_that_stops_tells_the_outcome_of_what_it_has_in_hand() {
     }
     desk.kit.stop().await;
     let sent = desk.sink.mails().len();
-    let delivered = desk.rows("SELECT count(*)::text AS row FROM messages WHERE state = 'DELIVERED'").await;
+    let delivered =
+        desk.kit.rows("SELECT count(*)::text AS row FROM messages WHERE state = 'DELIVERED'").await;
     assert_eq!(delivered[0].as_u64().unwrap(), sent as u64);
-    let flying = desk.rows("SELECT count(*)::text AS row FROM messages WHERE in_flight").await;
+    let flying = desk.kit.rows("SELECT count(*)::text AS row FROM messages WHERE in_flight").await;
     assert_eq!(flying[0], 0);
     desk.events(sent).await;
     assert_eq!(names.len(), 10);

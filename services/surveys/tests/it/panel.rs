@@ -10,7 +10,7 @@ use cqm_proto::surveys::v1::*;
 use cqm_rpc::Role;
 use cqm_surveys::{App, Config};
 use cqm_testkit::{Kit, request, until};
-pub use cqm_testkit::{manager, persistent, refused, violations};
+pub use cqm_testkit::{manager, persistent, refused, request_id, violations};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use secrecy::ExposeSecret;
 use tonic::Request;
@@ -135,10 +135,6 @@ impl Panel {
 /// Whoever has the link.
 pub fn customer<M>(message: M) -> Request<M> {
     Request::new(message)
-}
-
-pub fn request_id() -> String {
-    Uuid::new_v4().to_string()
 }
 
 pub fn any_customer() -> String {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use cqm_db::Db;
-use cqm_db::log::{self, NewEvent, Park, ParkedState, Sequencer, feed, parked};
+use cqm_db::log::{self, Look, NewEvent, Park, ParkedState, Sequencer, feed, parked};
 use cqm_proto::events::v1::ComplaintClosed;
 use cqm_rpc::{Error, Reason, TraceContext};
 use diesel_async::SimpleAsyncConnection;
@@ -52,6 +52,17 @@ async fn events_get_contiguous_positions_and_a_chain_that_shows_tampering() {
     .unwrap();
     let verified = db.read(&call(), "verify", async |conn| log::verify(conn).await).await;
     assert_eq!(reason(verified), log::LOG_DIVERGED);
+}
+
+#[tokio::test]
+async fn a_look_tells_what_waits_and_where_the_log_ends() {
+    let db = database().await;
+    let look = async || Sequencer::look(&db, &call()).await.unwrap();
+    assert_eq!(look().await, Look { head: 0, waiting: false });
+    append(&db, &[event("a", 1), event("a", 2)]).await;
+    assert_eq!(look().await, Look { head: 0, waiting: true });
+    assert_eq!(sequence(&db).await, 2);
+    assert_eq!(look().await, Look { head: 2, waiting: false });
 }
 
 #[tokio::test]

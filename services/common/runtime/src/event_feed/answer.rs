@@ -1,10 +1,8 @@
 //! The feed's answers.
 
-use chrono::{DateTime, Utc};
 use cqm_db::log::{Batch, Cursor, LoggedEvent, Parked, ParkedState};
 use cqm_proto::events::v1 as proto;
-use cqm_rpc::Page;
-use prost_types::Timestamp;
+use cqm_rpc::{Page, time};
 
 pub(super) fn read_response(batch: Batch, to_retry: Vec<Parked>) -> proto::ReadResponse {
     // The head was read first; an event that came between the two is past it.
@@ -40,7 +38,7 @@ pub(super) fn cursor(consumer: String, cursor: Cursor) -> proto::Cursor {
         hash: cursor.hash.into(),
         head_position: cursor.head_position,
         reader: cursor.reader,
-        lease_expire_time: claimed.then(|| timestamp(cursor.lease_time)),
+        lease_expire_time: claimed.then(|| time::wire(cursor.lease_time)),
     }
 }
 
@@ -61,7 +59,7 @@ pub(super) fn parked(parked: Parked) -> proto::ParkedAggregate {
         detail_code: parked.park.detail_code,
         attempts: parked.park.attempts,
         waiting_events: parked.waiting_events,
-        park_time: Some(timestamp(parked.park_time)),
+        park_time: Some(time::wire(parked.park_time)),
         state: state.into(),
     }
 }
@@ -72,14 +70,10 @@ fn event(event: LoggedEvent) -> proto::Event {
         r#type: event.event_type,
         aggregate: event.aggregate,
         aggregate_version: event.aggregate_version,
-        occur_time: Some(timestamp(event.occur_time)),
+        occur_time: Some(time::wire(event.occur_time)),
         payload: event.payload.into(),
         traceparent: event.trace,
         position: event.position,
         hash: event.hash.into(),
     }
-}
-
-fn timestamp(time: DateTime<Utc>) -> Timestamp {
-    Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos().min(999_999_999) as i32 }
 }

@@ -1,111 +1,20 @@
-//! The cache against a real Redis, near and far, whole and broken.
+//! The cache against a real Redis, near and far.
+
+mod outages;
+mod suite;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cqm_proto::customers::v1::Customer;
 use cqm_rpc::{Error, reason};
 use cqm_runtime::cache::{Cache, CacheConfig};
 use cqm_runtime::tasks::detached;
-use redis::aio::MultiplexedConnection;
+use cqm_testkit::eventually;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::door::{Door, redis_url};
-
-const KIND: &str = "customer";
-const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
-
-/// One service name per test, so that tests share a Redis without seeing each other.
-struct Suite {
-    service: String,
-}
-
-impl Suite {
-    fn new() -> Self {
-        Self { service: format!("test-{}", uuid::Uuid::new_v4().simple()) }
-    }
-
-    fn config(&self) -> CacheConfig {
-        CacheConfig {
-            redis_url: Some(redis_url().into()),
-            key: Some(KEY.into()),
-            // Two cores run everything at once: a stall of the test machine is no broken Redis.
-            budget: Duration::from_secs(5),
-            in_process_ttl: Duration::from_secs(60),
-            ..CacheConfig::default()
-        }
-    }
-
-    /// A replica that is connected to Redis.
-    async fn replica(&self) -> Cache {
-        self.replica_with(self.config()).await
-    }
-
-    async fn replica_with(&self, config: CacheConfig) -> Cache {
-        let cache = Cache::new(&config, &self.service).unwrap();
-        cache.warm_up();
-        until("the cache uses redis", async || cache.uses_redis()).await;
-        cache
-    }
-
-    async fn value(&self, id: &str) -> Option<Vec<u8>> {
-        let key = format!("cqm:{}:{KIND}:{id}", self.service);
-        redis::cmd("GET").arg(key).query_async(&mut redis().await).await.unwrap()
-    }
-
-    async fn keys(&self) -> Vec<String> {
-        let pattern = format!("cqm:{}:*", self.service);
-        redis::cmd("KEYS").arg(pattern).query_async(&mut redis().await).await.unwrap()
-    }
-}
-
-async fn redis() -> MultiplexedConnection {
-    let client = redis::Client::open(redis_url()).unwrap();
-    client.get_multiplexed_async_connection().await.expect("the Redis of CQM_TEST_REDIS_URL answers")
-}
-
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(20);
-    while !condition().await {
-        assert!(Instant::now() < give_up, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn customer(name: &str) -> Customer {
-    Customer { display_name: name.into(), ..Default::default() }
-}
-
-/// A row of Postgres, as far as the cache is concerned, and how often it was read.
-#[derive(Clone, Default)]
-struct Table {
-    reads: Arc<AtomicUsize>,
-}
-
-impl Table {
-    async fn read(&self, version: i64) -> Result<Option<(i64, Customer)>, Error> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        Ok(Some((version, customer(&format!("version {version}")))))
-    }
-
-    async fn read_nothing(&self) -> Result<Option<(i64, Customer)>, Error> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        Ok(None)
-    }
-
-    fn reads(&self) -> usize {
-        self.reads.load(Ordering::SeqCst)
-    }
-}
-
-async fn version(cache: &Cache, id: &str, minimum: Option<i64>, in_postgres: i64, table: &Table) -> i64 {
-    let found = cache.get(KIND, id, minimum, table.read(in_postgres)).await.unwrap();
-    let (version, row) = found.expect("the row exists");
-    assert_eq!(row.display_name, format!("version {version}"));
-    version
-}
+use suite::{KIND, Suite, Table, customer, redis, version};
 
 #[tokio::test]
 async fn a_row_is_read_once_and_served_to_all_replicas() {
@@ -269,7 +178,7 @@ async fn an_absent_row_is_remembered_for_a_moment_only() {
     assert_eq!(cache.get(KIND, "1", None, table.read_nothing()).await.unwrap(), None);
     assert_eq!(table.reads(), 1);
     assert_eq!(suite.keys().await, Vec::<String>::new());
-    until("the absent row is asked for again", async || {
+    eventually("the absent row is asked for again", async || {
         cache.get(KIND, "1", None, table.read(1)).await.unwrap().is_some()
     })
     .await;
@@ -287,91 +196,6 @@ async fn errors_reach_the_caller_and_are_not_remembered() {
     let error = cache.get::<Customer, _>(KIND, "1", None, away).await.unwrap_err();
     assert_eq!(error.reason(), reason::STORAGE_UNAVAILABLE);
     assert_eq!(version(&cache, "1", None, 1, &table).await, 1);
-}
-
-#[tokio::test]
-async fn a_wiped_redis_costs_a_read() {
-    let (suite, table) = (Suite::new(), Table::default());
-    let (here, there) = (suite.replica().await, suite.replica().await);
-    assert_eq!(version(&here, "1", None, 1, &table).await, 1);
-    for key in suite.keys().await {
-        redis::cmd("DEL").arg(key).exec_async(&mut redis().await).await.unwrap();
-    }
-    assert_eq!(version(&there, "1", None, 1, &table).await, 1);
-    assert_eq!(table.reads(), 2);
-}
-
-#[tokio::test]
-async fn a_value_that_does_not_open_counts_as_absent() {
-    let (suite, table) = (Suite::new(), Table::default());
-    assert_eq!(version(&suite.replica().await, "1", None, 1, &table).await, 1);
-    let other_key = Some("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=".into());
-    let stranger = suite.replica_with(CacheConfig { key: other_key, ..suite.config() }).await;
-    assert_eq!(version(&stranger, "1", None, 1, &table).await, 1);
-    assert_eq!(table.reads(), 2);
-}
-
-#[tokio::test]
-async fn a_tombstone_lost_in_an_outage_is_written_before_redis_is_read_again() {
-    let (suite, table) = (Suite::new(), Table::default());
-    let door = Door::to_redis().await;
-    let redis_url = Some(format!("redis://{}", door.address()).into());
-    let cache = suite.replica_with(CacheConfig { redis_url, ..suite.config() }).await;
-    assert_eq!(version(&cache, "1", None, 1, &table).await, 1);
-    let other = suite.replica().await;
-
-    door.close();
-    // Nothing fails; the row that was written is never served old here, however short its time in the process.
-    cache.wrote(KIND, "1", 2).await;
-    assert_eq!(version(&cache, "1", None, 2, &table).await, 2);
-    assert!(!cache.uses_redis());
-    // The other replica cannot know, within the life of the entry in Redis.
-    assert_eq!(version(&other, "1", None, 2, &table).await, 1);
-
-    door.reopen();
-    until("redis is in use again", async || cache.uses_redis()).await;
-    assert_eq!(suite.value("1").await.as_deref(), Some(&b"TOMBSTONE:2"[..]));
-    assert_eq!(version(&suite.replica().await, "1", None, 2, &table).await, 2);
-}
-
-#[tokio::test]
-async fn a_redis_that_hangs_is_left_alone_until_it_answers() {
-    let (suite, table) = (Suite::new(), Table::default());
-    let door = Door::to_redis().await;
-    let config = CacheConfig {
-        redis_url: Some(format!("redis://{}", door.address()).into()),
-        budget: Duration::from_millis(20),
-        ..suite.config()
-    };
-    let cache = suite.replica_with(config).await;
-    door.freeze();
-    let started = Instant::now();
-    for id in 0..100 {
-        assert_eq!(version(&cache, &id.to_string(), None, 1, &table).await, 1);
-    }
-    assert_eq!(table.reads(), 100);
-    assert!(!cache.uses_redis());
-    // A hundred reads, each with a lookup and a fill, at 20 ms would be 4 s.
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
-    door.reopen();
-    until("redis is in use again", async || cache.uses_redis()).await;
-}
-
-#[tokio::test]
-async fn starting_needs_no_redis() {
-    let (suite, table) = (Suite::new(), Table::default());
-    let door = Door::to_redis().await;
-    door.close();
-    let cache = Cache::new(
-        &CacheConfig { redis_url: Some(format!("redis://{}", door.address()).into()), ..suite.config() },
-        &suite.service,
-    );
-    let cache = cache.unwrap();
-    assert!(cache.check().await.is_err());
-    assert_eq!(version(&cache, "1", None, 1, &table).await, 1);
-    door.reopen();
-    until("redis is in use", async || cache.uses_redis()).await;
-    cache.check().await.unwrap();
 }
 
 #[tokio::test]
@@ -400,7 +224,7 @@ async fn a_shard_on_another_runtime_shares_the_process_and_has_its_own_connectio
         runtime.block_on(async {
             let shared = version(&shard, "1", None, 9, &counted).await;
             shard.warm_up();
-            until("the shard uses redis", async || shard.uses_redis()).await;
+            eventually("the shard uses redis", async || shard.uses_redis()).await;
             shard.wrote(KIND, "1", 2).await;
             shared
         })

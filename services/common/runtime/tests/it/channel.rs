@@ -14,12 +14,14 @@ use cqm_rpc::{Call, Caller, Deadline, Error, Failure, Reason, Role, TraceContext
 use cqm_runtime::channel::{self, Channel, ChannelConfig};
 use cqm_runtime::server::{DrainConfig, Health, Options, Running, ServerConfig, Shape, bind};
 use cqm_runtime::tasks::detached;
+use cqm_testkit::eventually;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
+use crate::desk::refused;
 use crate::door::Door;
 
 /// Fails as often as it is told to, and remembers who called.
@@ -114,13 +116,6 @@ fn asking(customer: &str) -> GetCustomer360Request {
     GetCustomer360Request { customer: customer.into() }
 }
 
-#[track_caller]
-fn failure<T>(answer: Result<T, Status>) -> (Code, String) {
-    let Err(status) = answer else { panic!("the call was answered") };
-    let failure = Failure::of(&status);
-    (failure.code, failure.reason)
-}
-
 fn unreachable() -> (Code, String) {
     (Code::Unavailable, "UNREACHABLE".to_owned())
 }
@@ -169,7 +164,7 @@ async fn the_edge_forwards_in_the_name_of_the_call_it_established() {
     };
     let mut client = client_of(server.running.address());
     // Passing on is not repeating: that is the caller's business.
-    assert_eq!(failure(client.get_customer360(forwarded()).await).0, Code::Unavailable);
+    assert_eq!(refused(client.get_customer360(forwarded()).await).0, Code::Unavailable);
     assert_eq!(service.calls().len(), 1);
     client.get_customer360(forwarded()).await.unwrap();
     assert_eq!(&*service.calls().remove(1).caller.subject, "gateway");
@@ -192,13 +187,13 @@ async fn asking_again_ends() {
     let server = server(service.clone()).await;
     let mut client = client_of(server.running.address());
     let request = channel::request(&call(Duration::from_secs(20)), asking("customers/1"));
-    let (code, reason) = failure(client.get_customer360(request).await);
+    let (code, reason) = refused(client.get_customer360(request).await);
     assert_eq!((code, reason.as_str()), (Code::Unavailable, "STORAGE_UNAVAILABLE"));
     assert_eq!(service.calls().len(), ChannelConfig::default().tries as usize);
     // The pause before the next try would outlast the deadline.
     let before = service.calls().len();
     let request = channel::request(&call(Duration::from_millis(150)), asking("customers/1"));
-    assert_eq!(failure(client.get_customer360(request).await).0, Code::Unavailable);
+    assert_eq!(refused(client.get_customer360(request).await).0, Code::Unavailable);
     assert_eq!(service.calls().len(), before + 1);
 }
 
@@ -208,11 +203,11 @@ async fn refusals_and_streams_are_not_repeated() {
     let server = server(service.clone()).await;
     let mut client = client_of(server.running.address());
     let mine = call(Duration::from_secs(10));
-    let (code, reason) = failure(client.get_customer360(channel::request(&mine, asking("absent"))).await);
+    let (code, reason) = refused(client.get_customer360(channel::request(&mine, asking("absent"))).await);
     assert_eq!((code, reason.as_str()), (Code::NotFound, "CUSTOMER_NOT_FOUND"));
     assert_eq!(service.calls().len(), 1);
     let streamed = channel::streaming(&mine, asking("customers/1"));
-    assert_eq!(failure(client.get_customer360(streamed).await).0, Code::Unavailable);
+    assert_eq!(refused(client.get_customer360(streamed).await).0, Code::Unavailable);
     assert_eq!(service.calls().len(), 2);
 }
 
@@ -228,12 +223,12 @@ async fn the_deadline_is_kept_on_this_side_too() {
     door.freeze();
     let started = Instant::now();
     let request = channel::request(&call(Duration::from_millis(300)), asking("customers/1"));
-    let (code, reason) = failure(client.get_customer360(request).await);
+    let (code, reason) = refused(client.get_customer360(request).await);
     assert_eq!((code, reason.as_str()), (Code::DeadlineExceeded, "DEADLINE_PASSED"));
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 
     let request = channel::request(&call(Duration::ZERO), asking("customers/1"));
-    assert_eq!(failure(client.get_customer360(request).await).0, Code::DeadlineExceeded);
+    assert_eq!(refused(client.get_customer360(request).await).0, Code::DeadlineExceeded);
 }
 
 #[tokio::test]
@@ -245,7 +240,7 @@ async fn a_connection_that_breaks_under_a_call_is_unavailable() {
     let waiting = service.waiting.clone();
     let asked = detached(async move {
         let mine = call(Duration::from_secs(20));
-        let outcome = failure(client.get_customer360(channel::streaming(&mine, asking("slow"))).await);
+        let outcome = refused(client.get_customer360(channel::streaming(&mine, asking("slow"))).await);
         (client, outcome)
     });
     waiting.notified().await;
@@ -254,15 +249,12 @@ async fn a_connection_that_breaks_under_a_call_is_unavailable() {
     assert_eq!(outcome, unreachable());
     // And the channel finds its way back by itself.
     door.reopen();
-    let give_up = Instant::now() + Duration::from_secs(20);
-    loop {
+    eventually("the channel comes back", async || {
         let request = channel::request(&call(Duration::from_secs(5)), asking("customers/1"));
-        match client.get_customer360(request).await {
-            Ok(_) => break,
-            Err(status) => assert_eq!(Failure::of(&status).code, Code::Unavailable),
-        }
-        assert!(Instant::now() < give_up, "the channel does not come back");
-    }
+        let answer = client.get_customer360(request).await;
+        answer.inspect_err(|status| assert_eq!(Failure::of(status).code, Code::Unavailable)).is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -275,12 +267,9 @@ async fn a_server_that_restarts_is_found_again() {
     client.get_customer360(request()).await.unwrap();
     first.shutdown.cancel();
     first.running.join().await;
-    assert_eq!(failure(client.get_customer360(request()).await), unreachable());
+    assert_eq!(refused(client.get_customer360(request()).await), unreachable());
     let _second = serve_at(address, service).await;
-    let give_up = Instant::now() + Duration::from_secs(20);
-    while client.get_customer360(request()).await.is_err() {
-        assert!(Instant::now() < give_up, "the channel does not come back");
-    }
+    eventually("the channel comes back", async || client.get_customer360(request()).await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -299,7 +288,7 @@ async fn a_peer_that_hangs_up_is_not_stormed() {
     let mut calls = 0;
     while started.elapsed() < Duration::from_secs(1) {
         let request = channel::streaming(&call(Duration::from_secs(5)), asking("customers/1"));
-        assert_eq!(failure(client.get_customer360(request).await), unreachable());
+        assert_eq!(refused(client.get_customer360(request).await), unreachable());
         calls += 1;
     }
     let connects = connects.load(Ordering::SeqCst);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use cqm_rpc::metadata;
 use cqm_runtime::server::{ServerConfig, Shape, bind};
 use cqm_runtime::tasks::detached;
+use cqm_testkit::eventually;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -14,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::desk::{PATIENCE, config, from_manager, get, serve_desk, until};
+use crate::desk::{PATIENCE, config, from_manager, get, serve_desk};
 
 /// A bare HTTP/2 connection: GOAWAY and the end of the connection are seen, and headers go as they are.
 pub async fn connect(address: SocketAddr) -> (SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
@@ -51,7 +52,7 @@ async fn an_aged_connection_is_asked_to_go_and_its_call_is_answered() {
         served.desk.entered().await;
 
         // After GOAWAY the client's side takes no further request; the call at work is untouched.
-        until("GOAWAY", || {
+        eventually("GOAWAY", || {
             let mut send = send.clone();
             async move { send.ready().await.is_err() || send.send_request(ask("known")).await.is_err() }
         })
@@ -78,7 +79,7 @@ async fn the_grace_of_an_aged_connection_ends() {
     let waiting = send.send_request(ask("wait"));
     served.desk.entered().await;
     tokio::time::timeout(PATIENCE, waiting).await.expect("it is cut").unwrap_err();
-    until("the cancelled read", || async { served.desk.cancelled() }).await;
+    eventually("the cancelled read", || async { served.desk.cancelled() }).await;
     let _ = tokio::time::timeout(PATIENCE, connection).await.expect("it ends").unwrap();
 }
 
@@ -172,7 +173,7 @@ async fn a_shard_that_cannot_be_made_keeps_the_process_from_starting() {
         .await
         .unwrap_err();
     assert_eq!(error.to_string(), "no pool for this shard");
-    until("the closed door", || async { TcpStream::connect(address).await.is_err() }).await;
+    eventually("the closed door", || async { TcpStream::connect(address).await.is_err() }).await;
 }
 
 #[tokio::test]

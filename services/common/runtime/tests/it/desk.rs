@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::customers::v1::customer_service_server::{CustomerService, CustomerServiceServer};
@@ -308,13 +308,4 @@ pub fn refused<T>(answer: Result<T, Status>) -> (tonic::Code, String) {
     let Err(status) = answer else { panic!("the call was answered") };
     let failure = Failure::of(&status);
     (failure.code, failure.reason)
-}
-
-/// Waits for a condition of another task; fails when it does not come.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let give_up = Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(Instant::now() < give_up, "{what} does not come");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
 }

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use cqm_runtime::server::{ServerConfig, Shape};
 use cqm_runtime::tasks::detached;
+use cqm_testkit::eventually;
 use tokio::net::TcpStream;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::desk::{PATIENCE, config, create, from_manager, get, import, refused, row, serve_desk, until};
+use crate::desk::{PATIENCE, config, create, from_manager, get, import, refused, row, serve_desk};
 
 fn with_drain(shape: Shape, timeout: Duration) -> ServerConfig {
     let mut config = config(shape);
@@ -26,7 +27,7 @@ async fn a_call_at_work_is_answered_before_the_process_ends() {
         served.desk.entered().await;
         let address = served.running.address();
         served.shutdown.cancel();
-        until("the closed door", || async { TcpStream::connect(address).await.is_err() }).await;
+        eventually("the closed door", || async { TcpStream::connect(address).await.is_err() }).await;
         assert!(!call.is_finished());
         served.desk.release();
         call.await.unwrap().unwrap();
@@ -43,7 +44,7 @@ async fn a_mutation_without_a_caller_is_waited_for() {
     call.abort();
     served.shutdown.cancel();
     let address = served.running.address();
-    until("the closed door", || async { TcpStream::connect(address).await.is_err() }).await;
+    eventually("the closed door", || async { TcpStream::connect(address).await.is_err() }).await;
     let ended = detached(served.running.join());
     assert!(!ended.is_finished());
     served.desk.release();
@@ -82,7 +83,7 @@ async fn a_call_that_never_ends_is_cut() {
         served.shutdown.cancel();
         tokio::time::timeout(PATIENCE, served.running.join()).await.expect("it ends");
         call.await.unwrap().unwrap_err();
-        until("the cancelled read", || async { served.desk.cancelled() }).await;
+        eventually("the cancelled read", || async { served.desk.cancelled() }).await;
     }
 }
 

@@ -2,8 +2,9 @@
 
 use cqm_runtime::server::{ServerConfig, Shape};
 use cqm_runtime::tasks::detached;
+use cqm_testkit::eventually;
 
-use crate::desk::{Served, config, create, from_manager, get, import, refused, row, serve_desk, until};
+use crate::desk::{Served, config, create, from_manager, get, import, refused, row, serve_desk};
 
 /// Frames of one connection are read in order: when this call is answered, the reset before it was seen.
 async fn the_reset_was_seen(
@@ -31,7 +32,7 @@ async fn hanging_up_does_not_cancel_a_mutation() {
         hung_up_mutation(&served).await;
         assert!(!served.desk.cancelled() && !served.desk.finished());
         served.desk.release();
-        until("the end of the mutation", || async { served.desk.finished() }).await;
+        eventually("the end of the mutation", || async { served.desk.finished() }).await;
         assert!(!served.desk.cancelled());
     }
 }
@@ -44,7 +45,7 @@ async fn a_mutation_without_a_caller_keeps_its_place() {
     let (code, reason) = refused(client.get_customer(from_manager(get("known"))).await);
     assert_eq!((code, reason.as_str()), (tonic::Code::Unavailable, "OVERLOADED"));
     served.desk.release();
-    until("a free place", || {
+    eventually("a free place", || {
         let mut client = client.clone();
         async move { client.get_customer(from_manager(get("known"))).await.is_ok() }
     })
@@ -59,7 +60,7 @@ async fn hanging_up_cancels_a_read() {
         let call = detached(async move { caller.get_customer(from_manager(get("wait"))).await });
         served.desk.entered().await;
         call.abort();
-        until("the cancellation", || async { served.desk.cancelled() }).await;
+        eventually("the cancellation", || async { served.desk.cancelled() }).await;
         assert!(!served.desk.finished());
     }
 }
@@ -77,6 +78,6 @@ async fn hanging_up_does_not_cut_a_row_of_an_import() {
     the_reset_was_seen(&mut client).await;
     assert!(!served.desk.cancelled());
     served.desk.release();
-    until("the end of the row", || async { served.desk.finished() }).await;
+    eventually("the end of the row", || async { served.desk.finished() }).await;
     assert!(!served.desk.cancelled());
 }

@@ -1,6 +1,7 @@
 //! What a process tells about itself: health and reflection, to everybody.
 
 use cqm_runtime::server::Shape;
+use cqm_testkit::eventually;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -8,7 +9,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::desk::{
     CUSTOMERS, INVITATIONS, PATIENCE, Served, config, from_manager, get, refused, serve_desk,
-    serve_desk_unready, until,
+    serve_desk_unready,
 };
 
 pub async fn serving(served: &Served, service: &str) -> bool {
@@ -38,7 +39,7 @@ async fn a_process_is_not_serving_until_it_says_so_and_again_before_it_ends() {
     client.get_customer(from_manager(get("known"))).await.unwrap();
 
     served.shutdown.cancel();
-    until("not serving", || async { !serving(&served, "").await }).await;
+    eventually("not serving", || async { !serving(&served, "").await }).await;
     assert!(!serving(&served, CUSTOMERS).await);
     // Balancers need a moment to notice; until then calls are answered, on new connections too.
     client.get_customer(from_manager(get("known"))).await.unwrap();

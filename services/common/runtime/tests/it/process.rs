@@ -17,7 +17,7 @@ use cqm_runtime::process::{self, Base, Running, Service};
 use cqm_runtime::server::{ServerConfig, Shape};
 use cqm_runtime::tasks::Supervisor;
 use cqm_runtime::telemetry::TelemetryConfig;
-use cqm_testkit::TestDatabase;
+use cqm_testkit::{TestDatabase, eventually};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use serde::Deserialize;
 use tokio::net::TcpStream;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 
-use crate::desk::{CUSTOMERS, Desk, PATIENCE, config, from_manager, get, until};
+use crate::desk::{CUSTOMERS, Desk, PATIENCE, config, from_manager, get};
 
 const NOTES: EmbeddedMigrations = embed_migrations!("tests/it/migrations");
 
@@ -119,7 +119,7 @@ async fn a_process_serves_its_routes_and_the_event_feed_and_stops_its_workers() 
         // One per shard and one for the workers.
         let shards = if shape == Shape::PerCore { 2 } else { 1 };
         assert_eq!(counts.made.load(Ordering::SeqCst), shards + 1);
-        until("the worker", || async { counts.worked.load(Ordering::SeqCst) == 1 }).await;
+        eventually("the worker", || async { counts.worked.load(Ordering::SeqCst) == 1 }).await;
         assert_eq!(counts.stopped.load(Ordering::SeqCst), 0);
 
         end(&shutdown, running).await;
@@ -143,7 +143,7 @@ async fn a_pending_migration_keeps_a_process_from_serving_until_it_is_done() {
     tokio::time::timeout(PATIENCE, running.ready()).await.expect("it notices");
     assert!(running.is_ready());
     client.get_customer(from_manager(get("known"))).await.unwrap();
-    until("the worker", || async { counts.worked.load(Ordering::SeqCst) == 1 }).await;
+    eventually("the worker", || async { counts.worked.load(Ordering::SeqCst) == 1 }).await;
     end(&shutdown, running).await;
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cqm_rpc::TraceContext;
 use cqm_runtime::server::Shape;
 use cqm_runtime::telemetry::{self, LogFormat, Sampling, TelemetryConfig, TelemetryGuard};
+use cqm_testkit::eventually;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -23,7 +24,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-use crate::desk::{config, from_manager, get, serve_desk, until};
+use crate::desk::{config, from_manager, get, serve_desk};
 
 /// One for the process, as in a process: telemetry is the one thing that is global.
 static TELEMETRY: LazyLock<Telemetry> = LazyLock::new(Telemetry::start);
@@ -139,7 +140,7 @@ async fn a_failure_is_logged_once_with_its_whole_chain() {
     let mut client = served.customers().await;
     let trace = TraceContext::fresh(false);
     client.get_customer(traced(get("internal"), &trace)).await.unwrap_err();
-    until("the line", || async { !TELEMETRY.lines(&trace).is_empty() }).await;
+    eventually("the line", || async { !TELEMETRY.lines(&trace).is_empty() }).await;
     let lines = TELEMETRY.lines(&trace);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!(lines[0]["level"], "ERROR");
@@ -159,7 +160,7 @@ async fn what_the_caller_can_mend_is_not_logged_as_a_failure() {
     // The line of a later failure on the same connection is there, so the earlier one's would be.
     let later = TraceContext::fresh(false);
     client.get_customer(traced(get("internal"), &later)).await.unwrap_err();
-    until("the later line", || async { !TELEMETRY.lines(&later).is_empty() }).await;
+    eventually("the later line", || async { !TELEMETRY.lines(&later).is_empty() }).await;
     assert_eq!(TELEMETRY.lines(&trace), Vec::<serde_json::Value>::new());
 }
 
@@ -171,7 +172,7 @@ async fn a_panic_is_logged_once_by_its_place_and_without_what_it_quotes() {
         let log = std::fs::read_to_string(&TELEMETRY.log).unwrap();
         log.lines().filter(|line| line.contains("\"panic\"")).map(str::to_owned).collect::<Vec<_>>()
     };
-    until("the panic", || async { panics().iter().any(|line| line.contains("desk.rs")) }).await;
+    eventually("the panic", || async { panics().iter().any(|line| line.contains("desk.rs")) }).await;
     for line in panics() {
         assert!(!line.contains("planted"), "{line}");
     }
@@ -184,7 +185,7 @@ async fn a_sampled_call_is_a_span_of_its_callers_trace() {
     let (sampled, unsampled) = (TraceContext::fresh(true), TraceContext::fresh(false));
     client.get_customer(traced(get("known"), &unsampled)).await.unwrap();
     let answer = client.get_customer(traced(get("known"), &sampled)).await.unwrap().into_inner();
-    until("the span", || async { !TELEMETRY.spans(&sampled).is_empty() }).await;
+    eventually("the span", || async { !TELEMETRY.spans(&sampled).is_empty() }).await;
     let spans = TELEMETRY.spans(&sampled);
     assert_eq!(spans.len(), 1, "{spans:?}");
     assert_eq!(spans[0].name, "cqm.customers.v1.CustomerService/GetCustomer");
@@ -206,7 +207,7 @@ async fn calls_are_counted_by_method_and_status() {
     client.get_customer(from_manager(get("known"))).await.unwrap();
     client.get_customer(Request::new(get("known"))).await.unwrap_err();
     for status in ["OK", "UNAUTHENTICATED"] {
-        until(status, || async {
+        eventually(status, || async {
             let exports = format!("{:?}", TELEMETRY.collector.metrics.lock().unwrap().last());
             exports.contains("rpc.server.call.duration")
                 && exports.contains("\"GetCustomer\"")
@@ -224,7 +225,7 @@ async fn an_internal_error_inside_a_stream_is_logged_too() {
     let mut answers =
         served.customers().await.import_customers(traced(rows, &trace)).await.unwrap().into_inner();
     assert_eq!(answers.message().await.unwrap_err().code(), tonic::Code::Internal);
-    until("the line", || async { !TELEMETRY.lines(&trace).is_empty() }).await;
+    eventually("the line", || async { !TELEMETRY.lines(&trace).is_empty() }).await;
     let lines = TELEMETRY.lines(&trace);
     assert_eq!((lines.len(), &lines[0]["level"]), (1, &"ERROR".into()), "{lines:?}");
 }

@@ -164,7 +164,7 @@ async fn a_deadline_that_passes_is_told_by_the_server() {
     let wait = frame(b"\x0a\x0ecustomers/wait");
     let (_, status) = raw(&served, GET, &[("grpc-timeout", "50m")], &wait).await;
     assert_eq!(said(&status), (Code::DeadlineExceeded, "DEADLINE_PASSED".to_owned()));
-    crate::desk::until("the cancelled read", || async { served.desk.cancelled() }).await;
+    cqm_testkit::eventually("the cancelled read", || async { served.desk.cancelled() }).await;
 }
 
 #[tokio::test]

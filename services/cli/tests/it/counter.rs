@@ -1,0 +1,107 @@
+//! A customer-data service behind a gateway, and the tool in front of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Duration;
+
+use cqm_customer_data::{App, Config};
+use cqm_gateway::backend::{Backend, Backends};
+use cqm_gateway::config::{Customer360Config, IdentityConfig, IssuerConfig};
+use cqm_gateway::edge::{self, EdgeConfig};
+use cqm_rpc::Clock;
+use cqm_runtime::server::{DrainConfig, Running, ServerConfig, Shape};
+use cqm_runtime::telemetry::Sampling;
+use cqm_testkit::Kit;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub struct Counter {
+    pub kit: Kit,
+    folder: TempDir,
+    edge: Running,
+    _shutdown: DropGuard,
+}
+
+impl Counter {
+    pub async fn open() -> Self {
+        let folder = TempDir::new().unwrap();
+        // The tool makes the key pair that the gateway is to trust.
+        let made = Command::new(env!("CARGO_BIN_EXE_cqm")).arg("dev-keys").arg(folder.path()).status().await;
+        assert!(made.unwrap().success());
+
+        let kit = Kit::start::<App>(Config { batch_rows: 50 }).await;
+        let issuer = IssuerConfig {
+            issuer: "cqm-development".to_owned(),
+            audience: "cqm".to_owned(),
+            jwks: folder.path().join("jwks.json"),
+            prefix: String::new(),
+            internal_service: false,
+        };
+        let address = kit.address;
+        let config = EdgeConfig {
+            server: ServerConfig {
+                shape: Shape::MultiThread,
+                drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_secs(5) },
+                ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
+            },
+            sampling: Sampling::never(),
+            // An import calls no other service.
+            backends: Backends::at(|backend| match backend {
+                Backend::CustomerData => format!("http://{address}"),
+                _ => "http://127.0.0.1:1".to_owned(),
+            }),
+            identity: IdentityConfig {
+                issuers: [("development".to_owned(), issuer)].into(),
+                ..IdentityConfig::default()
+            },
+            customer360: Customer360Config::default(),
+        };
+        let shutdown = CancellationToken::new();
+        let edge = edge::start(config, Clock::system(), shutdown.clone()).await.unwrap();
+        Self { kit, folder, edge, _shutdown: shutdown.drop_guard() }
+    }
+
+    /// Where a file of this name lies.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// The rows of a file of comma-separated values, the header among them.
+    pub fn rows(&self, name: &str) -> Vec<Vec<String>> {
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .from_path(self.path(name))
+            .expect("the file is there");
+        reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()
+    }
+
+    /// Runs `cqm import WHAT NAME`.
+    pub async fn import(&self, what: &str, name: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_cqm"))
+            .args(["import", what])
+            .arg(self.path(name))
+            .arg("--address")
+            .arg(self.edge.address().to_string())
+            .arg("--key")
+            .arg(self.path("signing.pem"))
+            .output()
+            .await
+            .unwrap()
+    }
+}
+
+/// What it printed as its result.
+pub fn said(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap().trim_end()
+}
+
+/// What it printed as its complaint.
+pub fn complained(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap().trim_end()
+}
