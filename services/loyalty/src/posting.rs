@@ -103,8 +103,7 @@ impl Batch for Posting {
     ) -> Result<State, Error> {
         let mut wants = Wants::default();
         requests.iter().for_each(|request| request.command.wants(&mut wants));
-        let mut loaded =
-            store::load(conn, &wants, patience, &self.policy, || self.clock.now()).await?;
+        let mut loaded = store::load(conn, &wants, patience, &self.policy, || self.clock.now()).await?;
         // Time has no caller; what it changed is told in the trace of the first call that met it.
         let trace = requests.first().map_or_else(|| TraceContext::fresh(false), |first| first.call.trace);
         let events = loaded.events.drain(..).map(|event| (trace, event::logged(&event))).collect();
@@ -199,13 +198,7 @@ impl Posting {
         }
     }
 
-    fn earn(
-        &self,
-        state: &mut State,
-        call: &Call,
-        command: &Earn,
-        cause: &Cause,
-    ) -> Result<Vec<u8>, Error> {
+    fn earn(&self, state: &mut State, call: &Call, command: &Earn, cause: &Cause) -> Result<Vec<u8>, Error> {
         let customer = command.customer;
         let source = (customer, cause.reason, command.source.clone());
         if let Some(earlier) = state.loaded.rewarded.get(&source) {
@@ -303,4 +296,3 @@ fn check_etag(etag: Option<Etag>, account: &Account) -> Result<(), Error> {
     let [now, before] = account.versions();
     Etag::check(etag, now, &name).or_else(|_| Etag::check(etag, before, &name))
 }
-

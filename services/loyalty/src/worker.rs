@@ -45,10 +45,8 @@ async fn turn(app: &App, tx: &mut Conn, call: &Call) -> Result<usize, Error> {
         return Ok(0);
     }
     let wants = Wants { customers: due.into_iter().collect(), ..Wants::default() };
-    let loaded =
-        store::load(tx, &wants, Patience::Skip, &posting.policy, || posting.clock.now()).await?;
-    let accounts: Vec<&Account> =
-        loaded.accounts.values().filter(|account| account.is_changed()).collect();
+    let loaded = store::load(tx, &wants, Patience::Skip, &posting.policy, || posting.clock.now()).await?;
+    let accounts: Vec<&Account> = loaded.accounts.values().filter(|account| account.is_changed()).collect();
     store::save(tx, &accounts).await?;
     let events: Vec<(TraceContext, log::NewEvent)> =
         loaded.events.iter().map(|event| (call.trace, event::logged(event))).collect();

@@ -9,6 +9,7 @@
 mod command;
 mod program;
 mod readiness;
+mod shared;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use crate::telemetry::Sampling;
 pub use command::main;
 pub use program::{Findings, run, serving};
 use readiness::Readiness;
+pub use shared::Shared;
 
 /// How long workers may take to finish what they are doing once the server has drained. Too high: the
 /// orchestrator kills the process first. Too low: deliveries are cut and done again by the next process.
@@ -65,6 +67,8 @@ pub struct Base {
     pub db: Db,
     pub cache: Cache,
     pub clock: Clock,
+    /// What all shards of the service share.
+    pub shared: Shared,
 }
 
 impl Base {
@@ -76,6 +80,7 @@ impl Base {
             db: Db::new(database, settings.events.clone(), clock.clone())?,
             cache: Cache::new(&settings.cache, service)?,
             clock,
+            shared: Shared::default(),
         })
     }
 
@@ -85,6 +90,7 @@ impl Base {
             db: self.db.sibling(connections)?,
             cache: self.cache.for_shard(),
             clock: self.clock.clone(),
+            shared: self.shared.clone(),
         })
     }
 }

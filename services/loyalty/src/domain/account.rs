@@ -17,12 +17,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::Event;
 use super::book::Book;
 use super::entry::Entry;
 use super::hold::Hold;
 use super::lot::{Lot, Place};
 use super::member::Member;
-use super::{Event, Refusal};
 
 pub use earn::Award;
 pub use reverse::{Extent, Past, PastLot};

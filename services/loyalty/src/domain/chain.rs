@@ -23,7 +23,9 @@ pub fn link(previous: &Hash, entry: &Entry) -> Hash {
     hash.update(entry.sequence.to_be_bytes());
     hash.update(entry.id);
     hash.update(entry.transaction);
-    for word in [entry.kind.name(), entry.reason.name(), &entry.source, entry.debit.name(), entry.credit.name()] {
+    for word in
+        [entry.kind.name(), entry.reason.name(), &entry.source, entry.debit.name(), entry.credit.name()]
+    {
         text(&mut hash, word);
     }
     hash.update(entry.points.to_be_bytes());

@@ -56,7 +56,8 @@ impl Basis {
     /// What is given for it, at `now`: nothing when the rules say so.
     pub fn award(&self, rules: &Rules, now: DateTime<Utc>) -> Result<Option<Award>, Refusal> {
         let points = self.points(rules)?;
-        let delay = if matches!(self, Self::Purchase { .. }) { rules.purchase_delay } else { TimeDelta::zero() };
+        let delay =
+            if matches!(self, Self::Purchase { .. }) { rules.purchase_delay } else { TimeDelta::zero() };
         let available_at = now + delay;
         Ok((points > 0).then(|| Award {
             points,

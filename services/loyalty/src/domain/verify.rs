@@ -193,7 +193,11 @@ impl Parts {
         }
         match (entry.kind, entry.debit, entry.credit) {
             (Kind::Earn | Kind::Adjust, Book::Issued, _) => self.amount += points,
-            (Kind::Adjust | Kind::ReverseEarn, Book::Available | Book::Pending | Book::Expired, Book::Issued) => {
+            (
+                Kind::Adjust | Kind::ReverseEarn,
+                Book::Available | Book::Pending | Book::Expired,
+                Book::Issued,
+            ) => {
                 self.reversed += points;
             }
             // Spent, be it on what the member owes. A debt for points that were spent leaves them spent, and so does a

@@ -14,8 +14,7 @@ pub(super) async fn get_hold(
     message: &proto::GetHoldRequest,
 ) -> Result<proto::Hold, Error> {
     let (customer, id) = convert::get(message)?;
-    let hold =
-        app.db.read(call, "get_hold", async |conn| store::find_hold(conn, customer, id).await).await?;
+    let hold = app.db.read(call, "get_hold", async |conn| store::find_hold(conn, customer, id).await).await?;
     hold.map(|hold| convert::hold(customer, &hold)).ok_or_else(|| hold_not_found(customer, id))
 }
 

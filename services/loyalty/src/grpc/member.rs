@@ -3,7 +3,6 @@
 use cqm_db::Conn;
 use cqm_proto::loyalty::v1 as proto;
 use cqm_rpc::{Call, Error, Etag};
-use uuid::Uuid;
 
 use super::append;
 use super::convert::member::{self as convert, Create, List, Turn};

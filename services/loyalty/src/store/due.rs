@@ -43,11 +43,7 @@ struct Next {
 }
 
 /// Finds members whom time has caught up with, those first who wait longest. Reads the index member_due.
-pub async fn find_due_members(
-    mut conn: &Conn,
-    now: DateTime<Utc>,
-    limit: i64,
-) -> Result<Vec<Uuid>, Error> {
+pub async fn find_due_members(mut conn: &Conn, now: DateTime<Utc>, limit: i64) -> Result<Vec<Uuid>, Error> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = SqlUuid)]
@@ -129,10 +125,8 @@ pub async fn load_due(
     }
     let ids: Vec<(Uuid, Uuid)> = holds?.into_iter().map(|row| (row.customer_id, row.id)).collect();
     let holds = find_holds(conn, &ids).await?;
-    let pinned: Vec<(Uuid, Uuid)> = holds
-        .iter()
-        .flat_map(|(customer, hold)| hold.lots.iter().map(|pin| (*customer, pin.lot)))
-        .collect();
+    let pinned: Vec<(Uuid, Uuid)> =
+        holds.iter().flat_map(|(customer, hold)| hold.lots.iter().map(|pin| (*customer, pin.lot))).collect();
     for (customer, hold) in holds {
         found.entry(customer).or_default().holds.push(hold);
     }

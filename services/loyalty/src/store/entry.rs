@@ -114,10 +114,7 @@ pub(super) async fn find_rewarded(
     .load(&mut conn)
     .await?;
     let entries: Vec<Entry> = rows.into_iter().map(EntryRow::into_domain).collect::<Result<_, _>>()?;
-    Ok(entries
-        .chunk_by(|a, b| a.transaction == b.transaction)
-        .filter_map(Rewarded::of)
-        .collect())
+    Ok(entries.chunk_by(|a, b| a.transaction == b.transaction).filter_map(Rewarded::of).collect())
 }
 
 impl Rewarded {

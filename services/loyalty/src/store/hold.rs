@@ -42,10 +42,7 @@ pub(super) struct PinRow {
 }
 
 /// Reads holds by their ids.
-pub(super) async fn find_holds(
-    mut conn: &Conn,
-    holds: &[(Uuid, Uuid)],
-) -> Result<Vec<(Uuid, Hold)>, Error> {
+pub(super) async fn find_holds(mut conn: &Conn, holds: &[(Uuid, Uuid)]) -> Result<Vec<(Uuid, Hold)>, Error> {
     if holds.is_empty() {
         return Ok(Vec::new());
     }
@@ -106,9 +103,8 @@ pub async fn list_holds(
         .into_boxed();
     if let Some((time, id)) = after {
         // The first condition alone is where the index starts to be read.
-        query = query
-            .filter(hold::create_time.le(time))
-            .filter(hold::create_time.lt(time).or(hold::id.lt(id)));
+        query =
+            query.filter(hold::create_time.le(time)).filter(hold::create_time.lt(time).or(hold::id.lt(id)));
     }
     // Without their lots: nothing that is told of a hold stands there.
     let rows: Vec<HoldRow> = query.load(conn).await?;

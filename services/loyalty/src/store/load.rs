@@ -13,10 +13,10 @@ use super::entry::{Rewarded, find_past, find_rewarded};
 use super::hold::find_holds;
 use super::lot::{find_lots, spendable};
 use super::member::{known_members, lock_members};
+use crate::domain::Event;
 use crate::domain::account::{Account, Past, Policy};
 use crate::domain::entry::{Entry, Reason};
 use crate::domain::member::Member;
-use crate::domain::Event;
 
 /// How many lots of a customer are read at first for a spend. Most spends take one or two.
 const FIRST_LOTS: i64 = 16;
@@ -57,8 +57,11 @@ pub async fn load(
 ) -> Result<Loaded, Error> {
     let customers: Vec<Uuid> = wants.customers.iter().copied().collect();
     let spending: Vec<Uuid> = wants.spending.keys().copied().collect();
-    let sources: Vec<(Uuid, Reason, &str)> =
-        wants.sources.iter().map(|(customer, reason, source)| (*customer, *reason, source.as_str())).collect();
+    let sources: Vec<(Uuid, Reason, &str)> = wants
+        .sources
+        .iter()
+        .map(|(customer, reason, source)| (*customer, *reason, source.as_str()))
+        .collect();
     let lots = async {
         if spending.is_empty() { Ok(Vec::new()) } else { spendable(conn, &spending, FIRST_LOTS).await }
     };

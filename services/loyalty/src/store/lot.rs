@@ -30,11 +30,7 @@ pub(super) struct LotRow {
 }
 
 /// Reads the first lots of each customer that can be spent, in the order of spending, at most so many of each.
-pub(super) async fn spendable(
-    mut conn: &Conn,
-    customers: &[Uuid],
-    most: i64,
-) -> Result<Vec<LotRow>, Error> {
+pub(super) async fn spendable(mut conn: &Conn, customers: &[Uuid], most: i64) -> Result<Vec<LotRow>, Error> {
     // Served by lot_spendable for each customer: nothing is sorted.
     Ok(statement(
         "SELECT lot.* FROM unnest($1) AS wanted (customer_id)

@@ -115,8 +115,7 @@ pub(super) async fn lock_members(
         }
         Patience::Wait => "SELECT * FROM member WHERE customer_id = ANY($1) ORDER BY customer_id FOR UPDATE",
     };
-    let rows: Vec<MemberRow> =
-        statement(sql).bind::<Array<SqlUuid>, _>(customers).load(&mut conn).await?;
+    let rows: Vec<MemberRow> = statement(sql).bind::<Array<SqlUuid>, _>(customers).load(&mut conn).await?;
     rows.into_iter().map(MemberRow::into_domain).collect()
 }
 

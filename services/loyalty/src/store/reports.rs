@@ -80,11 +80,7 @@ pub async fn count_members(conn: &mut Conn) -> Result<i64, Error> {
 }
 
 /// The next members by their ids.
-pub async fn members_after(
-    conn: &mut Conn,
-    after: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Uuid>, Error> {
+pub async fn members_after(conn: &mut Conn, after: Option<Uuid>, limit: i64) -> Result<Vec<Uuid>, Error> {
     Ok(member::table
         .filter(member::customer_id.gt(after.unwrap_or(Uuid::nil())))
         .order(member::customer_id)

@@ -1,7 +1,5 @@
 //! Points for what happened.
 
-use std::time::Duration;
-
 use cqm_loyalty::domain::book::Book;
 use cqm_proto::events::v1 as events;
 use cqm_proto::loyalty::v1::entry::{Kind, Reason};
@@ -70,7 +68,7 @@ async fn the_first_purchase_makes_a_member_with_an_entry_for_its_whole_units() {
 
     let ledger = audit(&loyalty.kit.db).await.unwrap();
     assert_eq!(ledger[&customer].entries, [11]);
-    assert_eq!(ledger[&customer].balances, [(Book::Issued, -11), (Book::Available, 11)].into());
+    assert_eq!(ledger[&customer].balances, [(Book::Issued, 11), (Book::Available, 11)].into());
 }
 
 #[tokio::test]

@@ -5,11 +5,17 @@ mod audit;
 mod bad_input;
 mod concurrency;
 mod earning;
+mod holds;
 mod idempotency;
 mod members;
 mod process;
 mod reading;
+mod reversals;
 mod spending;
+mod time;
+mod verifying;
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use cqm_loyalty::{App, Config};
@@ -25,7 +31,18 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
-const RULES: Config = Config { points_per_unit: 1, survey_points: 50 };
+/// Points for ever, at once; time is written down by whoever meets it, never by the worker.
+const RULES: Config = Config {
+    points_per_unit: 1,
+    survey_points: 50,
+    purchase_delay: Duration::ZERO,
+    lifetime: Duration::ZERO,
+    expiry_notice: Duration::from_secs(3 * DAY),
+    refund_grace: Duration::from_secs(5 * DAY),
+    repay_debt: true,
+    poll: Duration::from_secs(DAY),
+};
+const DAY: u64 = 24 * 60 * 60;
 
 /// A loyalty service of the test's own, and what a caller does with it.
 struct Loyalty {
@@ -36,7 +53,11 @@ struct Loyalty {
 
 impl Loyalty {
     async fn start() -> Self {
-        let kit = Kit::start::<App>(RULES).await;
+        Self::start_by(RULES).await
+    }
+
+    async fn start_by(rules: Config) -> Self {
+        let kit = Kit::start::<App>(rules).await;
         let members = MemberServiceClient::new(kit.channel.clone());
         let ledger = LedgerServiceClient::new(kit.channel.clone());
         Self { kit, members, ledger }

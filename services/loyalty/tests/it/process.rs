@@ -25,7 +25,7 @@ fn said(output: &Output) -> String {
 async fn migrate_brings_an_empty_database_to_what_the_binary_expects() {
     let database = TestDatabase::empty().await;
     let before = run(&database, "check", &[]);
-    assert!(!before.status.success() && said(&before).contains("20261102000000_ledger"), "{}", said(&before));
+    assert!(!before.status.success() && said(&before).contains("20261126000000_ledger"), "{}", said(&before));
 
     let migrated = run(&database, "migrate", &[]);
     assert!(migrated.status.success(), "{}", said(&migrated));

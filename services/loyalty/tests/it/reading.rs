@@ -6,7 +6,7 @@ use cqm_loyalty::domain::book::Book;
 use tonic::Code;
 
 use super::*;
-use crate::audit::{audit, execute};
+use crate::audit::audit;
 
 impl Loyalty {
     async fn entries(
@@ -90,17 +90,11 @@ async fn the_trial_balance_adds_up_all_members() {
             balance.accounts.iter().find(|known| known.account == account).expect("the account is listed");
         (found.debit, found.credit)
     };
-    assert_eq!(stands("programme:issued"), (140, 15));
+    assert_eq!(stands("programme:issued"), (125, 0));
     assert_eq!(stands("programme:redeemed"), (0, 30));
-    assert_eq!(stands("member:available"), (45, 140));
+    assert_eq!(stands("member:available"), (0, 95));
     assert_eq!(stands("member:held"), (0, 0));
     assert_eq!((balance.members, balance.entries, balance.difference), (2, 4, 0));
     assert_eq!(balance.read_time.unwrap().seconds, loyalty.kit.clock.now().timestamp());
     audit(&loyalty.kit.db).await.unwrap();
-
-    // A head that somebody changed past the service is seen.
-    let fraud = "UPDATE ledger_account SET credit = credit + 5 WHERE account = 'member:available'";
-    execute(&loyalty.kit.db, fraud).await.unwrap();
-    assert_eq!(loyalty.trial_balance().await.difference, -10);
-    assert!(audit(&loyalty.kit.db).await.unwrap_err().starts_with("balance"));
 }

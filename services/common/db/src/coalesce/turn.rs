@@ -133,8 +133,7 @@ async fn turn<B: Batch>(
     let keys: Vec<&RequestKey> = requests.iter().map(|request| &request.key).collect();
 
     // All by prepared statements: they reach the server in the order of the join, which a simple query could overtake.
-    let reading =
-        join3(execute(conn, "BEGIN"), find_many(conn, &keys), batch.load(conn, requests, patience));
+    let reading = join3(execute(conn, "BEGIN"), find_many(conn, &keys), batch.load(conn, requests, patience));
     let Ok((begun, known, state)) = timeout(BUDGET, reading).await else {
         return Err(Error::DeadlinePassed);
     };

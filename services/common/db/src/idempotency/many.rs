@@ -35,9 +35,7 @@ impl Known {
     /// What is known of one of the requests that were asked about.
     pub(crate) fn claim(&self, db: &Db, key: &RequestKey) -> Result<Claim, Error> {
         match self.0.get(&(key.caller.clone(), key.request_id)) {
-            Some(row) => {
-                answer_of(key, (row.method.clone(), row.body_digest.clone(), row.answer.clone()))
-            }
+            Some(row) => answer_of(key, (row.method.clone(), row.body_digest.clone(), row.answer.clone())),
             None if is_past(key.request_id, db.clock().now(), db.events().remember) => Err(expired()),
             None => Ok(Claim::New),
         }

@@ -94,10 +94,7 @@ pub async fn append_all(mut conn: &Conn, events: &[(TraceContext, NewEvent)]) ->
     if events.is_empty() {
         return Ok(());
     }
-    fn column<'a, T>(
-        events: &'a [(TraceContext, NewEvent)],
-        field: impl Fn(&'a NewEvent) -> T,
-    ) -> Vec<T> {
+    fn column<'a, T>(events: &'a [(TraceContext, NewEvent)], field: impl Fn(&'a NewEvent) -> T) -> Vec<T> {
         events.iter().map(|(_, event)| field(event)).collect()
     }
     statement(

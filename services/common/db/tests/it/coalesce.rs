@@ -82,7 +82,10 @@ impl Batch for Adding {
             Patience::Wait => "SELECT id, value FROM counter WHERE id = ANY($1) ORDER BY id FOR UPDATE",
         };
         let rows: Vec<Row> = statement(query).bind::<Array<SqlUuid>, _>(ids).load(&mut conn).await?;
-        Ok(Counters { values: rows.into_iter().map(|row| (row.id, row.value)).collect(), ..Default::default() })
+        Ok(Counters {
+            values: rows.into_iter().map(|row| (row.id, row.value)).collect(),
+            ..Default::default()
+        })
     }
 
     fn decide(&self, state: &mut Counters, request: &Request<Command>) -> Verdict {
@@ -109,8 +112,7 @@ impl Batch for Adding {
     }
 
     async fn write(&self, mut conn: &Conn, state: &Counters) -> Result<(), Error> {
-        let (ids, values): (Vec<_>, Vec<_>) =
-            state.changed.iter().map(|id| (*id, state.values[id])).unzip();
+        let (ids, values): (Vec<_>, Vec<_>) = state.changed.iter().map(|id| (*id, state.values[id])).unzip();
         statement("UPDATE counter SET value = new.value FROM unnest($1, $2) AS new (id, value) WHERE counter.id = new.id")
             .bind::<Array<SqlUuid>, _>(ids)
             .bind::<Array<BigInt>, _>(values)
@@ -223,7 +225,8 @@ async fn a_refused_request_changes_nothing_for_its_neighbours() {
     let [counter] = ids();
     let desk = Desk::open(&[counter]).await;
     let outcomes = join_all([5, -6, 3, -9, -8].map(|amount| desk.add(counter, amount))).await;
-    let told: Vec<_> = outcomes.into_iter().map(|outcome| outcome.map_err(|error| error.reason().name)).collect();
+    let told: Vec<_> =
+        outcomes.into_iter().map(|outcome| outcome.map_err(|error| error.reason().name)).collect();
     assert_eq!(told, [Ok(5), Err("FIELD_RANGE"), Ok(8), Err("FIELD_RANGE"), Ok(0)]);
     assert_eq!(desk.value(counter).await, 0);
 }
@@ -354,7 +357,8 @@ async fn a_request_whose_time_is_over_is_not_begun() {
 
 #[tokio::test]
 async fn without_a_database_every_caller_is_told_so() {
-    let config = cqm_db::DatabaseConfig::new("host=127.0.0.1 port=1 user=nobody dbname=nothing".to_owned().into());
+    let config =
+        cqm_db::DatabaseConfig::new("host=127.0.0.1 port=1 user=nobody dbname=nothing".to_owned().into());
     let desk = Desk {
         db: Db::new(config, EventsConfig::default(), Clock::system()).unwrap(),
         batch: Adding::default(),
@@ -370,7 +374,8 @@ async fn without_a_database_every_caller_is_told_so() {
 async fn replicas_that_meet_on_the_same_rows_and_ids_lose_and_double_nothing() {
     let counters: [Uuid; 3] = ids();
     let desk = Desk::open(&counters).await;
-    let other = Desk { db: desk.db.sibling(4).unwrap(), batch: Adding::default(), coalescer: Coalescer::default() };
+    let other =
+        Desk { db: desk.db.sibling(4).unwrap(), batch: Adding::default(), coalescer: Coalescer::default() };
     // Every request is sent to both replicas, as by a client whose first answer was lost.
     let requests: Vec<(Uuid, Uuid)> = (0..200).map(|place| (Uuid::now_v7(), counters[place % 3])).collect();
     let send = async |desk: &Desk, (id, counter): (Uuid, Uuid)| loop {
@@ -379,9 +384,8 @@ async fn replicas_that_meet_on_the_same_rows_and_ids_lose_and_double_nothing() {
             outcome => return outcome.unwrap(),
         }
     };
-    let pairs = requests.iter().map(|request| async {
-        tokio::join!(send(&desk, *request), send(&other, *request))
-    });
+    let pairs =
+        requests.iter().map(|request| async { tokio::join!(send(&desk, *request), send(&other, *request)) });
     let answers = join_all(pairs).await;
     assert!(answers.iter().all(|(one, two)| one == two), "a repeat gets the first answer");
     for (counter, share) in counters.into_iter().zip([67, 67, 66]) {

@@ -58,10 +58,10 @@ impl Account {
             };
             let credit = if pending { Book::Pending } else { Book::Available };
             // The lot's name is that of its first entry, whatever that entry does.
-            draft.post_as(id, Move {
-                rule: award.rule,
-                ..Move::new(kind, Book::Issued, credit, id, award.points)
-            })?;
+            draft.post_as(
+                id,
+                Move { rule: award.rule, ..Move::new(kind, Book::Issued, credit, id, award.points) },
+            )?;
             lot.remaining -= repaid;
             lot.spent = repaid;
             draft.post(Move::new(Kind::Repay, credit, Book::ClawbackDebt, id, repaid))?;

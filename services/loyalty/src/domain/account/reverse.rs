@@ -168,10 +168,8 @@ fn restore<F: FnMut() -> Uuid>(
         draft.member.due_for(lot.expires_at, policy.notice, now);
         (Book::Available, Lot { remaining: lot.remaining + returned, ..lot })
     };
-    draft.post(Move {
-        reverses,
-        ..Move::new(Kind::ReverseSpend, Book::Redeemed, credit, lot.id, returned)
-    })?;
+    draft
+        .post(Move { reverses, ..Move::new(Kind::ReverseSpend, Book::Redeemed, credit, lot.id, returned) })?;
     draft.put_lot(lot)?;
     Ok(repaid)
 }

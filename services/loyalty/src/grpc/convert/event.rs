@@ -6,9 +6,9 @@ use cqm_rpc::{ResourceName, time};
 use prost::{Message, Name};
 use uuid::Uuid;
 
-use super::{CUSTOMERS, HOLDS, TRANSACTIONS, child};
 use super::ledger::entry_name;
 use super::member::name;
+use super::{CUSTOMERS, HOLDS, TRANSACTIONS, child};
 use crate::domain::{Event, Fact};
 
 /// The event as the log keeps it.

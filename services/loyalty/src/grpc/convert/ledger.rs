@@ -253,7 +253,7 @@ fn entry(entry: &Entry) -> proto::Entry {
         moved: entry.points,
         hold: entry.hold.map(|hold| child(entry.customer, HOLDS, hold)).unwrap_or_default(),
         reverses: entry.reverses.unwrap_or_default(),
-        hash: entry.hash.to_vec(),
+        hash: entry.hash.to_vec().into(),
     }
 }
 

@@ -2,8 +2,8 @@ use cqm_rpc::{Reason as Why, reason};
 use prost_types::Timestamp;
 
 use super::*;
-use crate::domain::book::Head;
 use crate::domain::member::Member;
+use crate::store::Position;
 
 const CUSTOMER: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8057";
 const REQUEST: &str = "01890a5d-ac96-774b-bcce-b302099a8058";
@@ -125,16 +125,19 @@ fn everything_that_is_wrong_is_told_at_once() {
 
 #[test]
 fn an_account_shows_what_was_issued_as_earned() {
-    let (member, _) = Member::enrol(Uuid::nil(), DateTime::UNIX_EPOCH);
-    let mut held = Account { member, books: Default::default() };
-    for (book, debit, credit) in
-        [(Book::Available, 40, 100), (Book::Issued, 100, 0), (Book::Redeemed, 0, 30), (Book::Held, 0, 10)]
-    {
-        *held.books.head_mut(book) = Head { debit, credit, postings: 1, ..Head::EMPTY };
+    let (mut member, _) = Member::enrol(Uuid::nil(), DateTime::UNIX_EPOCH);
+    for (book, points) in [
+        (Book::Available, 60),
+        (Book::Issued, 98),
+        (Book::Redeemed, 30),
+        (Book::Held, 10),
+        (Book::ClawbackDebt, 2),
+    ] {
+        member.books.set(book, points);
     }
-    let shown = account(&held);
+    let shown = account(&Account::stored(member));
     assert_eq!((shown.available, shown.pending, shown.held), (60, 0, 10));
-    assert_eq!((shown.lifetime_earned, shown.lifetime_redeemed), (100, 30));
+    assert_eq!((shown.lifetime_earned, shown.lifetime_redeemed, shown.debt), (98, 30, 2));
     assert_eq!(shown.etag, "v1");
 }
 
@@ -142,7 +145,10 @@ fn an_account_shows_what_was_issued_as_earned() {
 fn a_trial_balance_over_64_bits_is_refused() {
     let most = i128::from(i64::MAX);
     let balance = |debit, credit| TrialBalance {
-        accounts: vec![(Book::Issued, debit, 0), (Book::Available, 0, credit)],
+        positions: vec![
+            Position { book: Book::Issued, balance: debit },
+            Position { book: Book::Available, balance: credit },
+        ],
         members: 1,
         entries: 1,
     };
