@@ -102,6 +102,19 @@ enum Asked {
     Reverse(proto::ReverseTransactionRequest),
 }
 
+impl Asked {
+    fn rename(&mut self, request_id: String) {
+        *match self {
+            Self::Earn(message) => &mut message.request_id,
+            Self::Redeem(message) => &mut message.request_id,
+            Self::Hold(message) => &mut message.request_id,
+            Self::Commit(message) => &mut message.request_id,
+            Self::Release(message) => &mut message.request_id,
+            Self::Reverse(message) => &mut message.request_id,
+        } = request_id;
+    }
+}
+
 /// What an answer tells.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Told {
@@ -183,7 +196,9 @@ impl History {
         }
     }
 
-    async fn ask(&mut self, request: Asked) -> Result<Told, String> {
+    async fn ask(&mut self, mut request: Asked) -> Result<Told, String> {
+        // An id that tells no time: this clock runs ahead of the one that ids are made by.
+        request.rename(Uuid::new_v4().to_string());
         let answer = self.send(&request).await;
         self.last = Some(Sent { request, answer: answer.clone() });
         answer
