@@ -5,6 +5,7 @@
 mod idempotency;
 mod log;
 mod log_properties;
+mod migrations;
 mod tx;
 
 use std::time::Duration;
