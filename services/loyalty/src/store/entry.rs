@@ -96,16 +96,21 @@ pub(super) async fn find_rewarded(
         return Ok(Vec::new());
     }
     // What the index says of its rows, said again as constants: with parameters alone, a plan that is kept for all
-    // values could not use the index and would read all entries of the member. The entries of a transaction follow
-    // each other, and there are few of them.
+    // values could not use the index. LATERAL with a LIMIT, so that each source is looked up by it and nothing is joined
+    // the other way round. The entries of a transaction follow each other, and there are few of them.
     let rows: Vec<EntryRow> = statement(
         "SELECT made.* FROM unnest($1, $2, $3) AS asked (customer_id, reason, source)
-         JOIN entry AS first USING (customer_id, reason, source)
-         JOIN entry AS made ON made.customer_id = first.customer_id
-              AND made.sequence BETWEEN first.sequence AND first.sequence + 1000
-              AND made.transaction_id = first.id
-         WHERE first.id = first.transaction_id AND first.source <> ''
-               AND first.reason IN ('PURCHASE', 'SURVEY_ANSWERED', 'COMPENSATION', 'REFERRAL', 'BIRTHDAY')
+         CROSS JOIN LATERAL (
+             SELECT entry.customer_id, sequence, id FROM entry
+             WHERE entry.customer_id = asked.customer_id AND entry.reason = asked.reason
+                   AND entry.source = asked.source AND id = transaction_id AND source <> ''
+                   AND reason IN ('PURCHASE', 'SURVEY_ANSWERED', 'COMPENSATION', 'REFERRAL', 'BIRTHDAY')
+             LIMIT 1) AS first
+         CROSS JOIN LATERAL (
+             SELECT * FROM entry
+             WHERE entry.customer_id = first.customer_id AND sequence BETWEEN first.sequence AND first.sequence + 1000
+                   AND transaction_id = first.id
+             ORDER BY sequence LIMIT 1000) AS made
          ORDER BY made.customer_id, made.sequence",
     )
     .bind::<Array<SqlUuid>, _>(column(sources, |source| source.0))
@@ -160,11 +165,15 @@ pub(super) async fn find_past(
                 (SELECT coalesce(sum(back.points), 0)::bigint FROM entry AS back
                  WHERE back.customer_id = made.customer_id AND back.reverses = made.sequence) AS reversed
          FROM unnest($1, $2) AS asked (customer_id, id)
-         JOIN entry AS first USING (customer_id, id)
-         JOIN entry AS made ON made.customer_id = first.customer_id
-              AND made.sequence BETWEEN first.sequence AND first.sequence + 2000
-              AND made.transaction_id = first.id
-         WHERE first.id = first.transaction_id
+         CROSS JOIN LATERAL (
+             SELECT entry.customer_id, sequence, entry.id FROM entry
+             WHERE entry.customer_id = asked.customer_id AND entry.id = asked.id AND entry.id = transaction_id
+             LIMIT 1) AS first
+         CROSS JOIN LATERAL (
+             SELECT * FROM entry
+             WHERE entry.customer_id = first.customer_id AND sequence BETWEEN first.sequence AND first.sequence + 2000
+                   AND transaction_id = first.id
+             ORDER BY sequence LIMIT 2000) AS made
          ORDER BY made.customer_id, made.sequence",
     )
     .bind::<Array<SqlUuid>, _>(column(transactions, |transaction| transaction.0))

@@ -12,6 +12,7 @@ use super::LOG_DIVERGED;
 use crate::Db;
 use crate::pool::Conn;
 use crate::schema::{event_head, event_log, event_pending};
+use crate::statement::statement;
 
 /// Events moved by one transaction: large enough to drain a burst, small enough to keep the head's lock short.
 const BATCH: i64 = 1000;
@@ -116,7 +117,7 @@ impl Sequencer {
             positions.push(position);
             hashes.push(hash.clone());
         }
-        diesel::sql_query(
+        statement(
             "INSERT INTO event_log
                  (position, event_id, aggregate, aggregate_version, type, payload, trace, occur_time, hash)
              SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -132,7 +133,7 @@ impl Sequencer {
         .bind::<Array<Binary>, _>(hashes)
         .execute(tx)
         .await?;
-        diesel::sql_query("DELETE FROM event_pending WHERE id = ANY($1)")
+        statement("DELETE FROM event_pending WHERE id = ANY($1)")
             .bind::<Array<BigInt>, _>(ids)
             .execute(tx)
             .await?;

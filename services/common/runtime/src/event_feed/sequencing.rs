@@ -11,6 +11,10 @@ use crate::tasks::{Supervisor, jittered};
 /// What one look and one turn may take.
 const BUDGET: Duration = Duration::from_secs(10);
 
+/// How long a turn that moved something rests. Under load, what commits meanwhile goes into one turn and not into a
+/// hundred; an event that comes alone is not kept waiting, and nobody's call waits for its position.
+const REST: Duration = Duration::from_millis(5);
+
 /// Sequences for as long as the process lives. Woken by this process's own commits; the poll is the backstop, for
 /// what a replica left behind that died before its turn, and for what another replica has sequenced: readers that
 /// wait here are told of it. One cheap look a poll, however many readers wait.
@@ -32,6 +36,9 @@ pub fn sequencer(db: Db, supervisor: &Supervisor) {
                 told = Some(look.head + moved as i64);
                 if Sequencer::is_full(moved) {
                     continue;
+                }
+                if moved > 0 {
+                    tokio::time::sleep(REST).await;
                 }
                 let pause = jittered(db.events().poll);
                 tokio::select! {
