@@ -127,8 +127,8 @@ fn earning(customer: Uuid, basis: Basis) -> proto::EarnPointsRequest {
     proto::EarnPointsRequest {
         customer: name(customer),
         basis: Some(basis),
-        source: String::new(),
         request_id: Uuid::now_v7().to_string(),
+        ..Default::default()
     }
 }
 
