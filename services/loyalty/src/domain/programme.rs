@@ -170,7 +170,11 @@ mod tests {
                     assert_eq!((turned, programme.state, programme.version), (Ok(()), to, 2));
                 } else {
                     assert_eq!(turned, Err(Refusal::State { state: *state, action }));
-                    assert_eq!(programme, Programme { state: *state, ..draft() }, "a refusal changes nothing");
+                    assert_eq!(
+                        programme,
+                        Programme { state: *state, ..draft() },
+                        "a refusal changes nothing"
+                    );
                 }
             }
         }
@@ -180,12 +184,9 @@ mod tests {
     fn a_window_has_its_first_moment_and_not_its_last() {
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();
         let whole = Window { start: Some(at(10)), end: Some(at(20)) };
-        for (time, beside) in [
-            (9, Beside::Before),
-            (10, Beside::Within),
-            (19, Beside::Within),
-            (20, Beside::After),
-        ] {
+        for (time, beside) in
+            [(9, Beside::Before), (10, Beside::Within), (19, Beside::Within), (20, Beside::After)]
+        {
             assert_eq!(whole.beside(at(time)), beside, "{time}");
         }
         assert_eq!(Window::default().beside(at(0)), Beside::Within);

@@ -13,7 +13,11 @@ use crate::store::{self, Wants};
 
 impl Posting {
     /// What each rule says to an earn.
-    pub async fn explain(&self, conn: &mut Conn, earn: &Earn) -> Result<proto::ExplainEarningResponse, Error> {
+    pub async fn explain(
+        &self,
+        conn: &mut Conn,
+        earn: &Earn,
+    ) -> Result<proto::ExplainEarningResponse, Error> {
         let state = self.peek(conn, earn).await?;
         let given = (earn.customer, earn.basis.reason(), earn.source.clone());
         let base = earn.basis.points(&self.rules)?;

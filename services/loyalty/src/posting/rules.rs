@@ -112,10 +112,8 @@ impl Earning {
             let left = pots.get(&need.budget).map_or(0, Pot::left);
             book.set_low(need.budget, left / i64::from(SLICES) < need.points);
         }
-        let short: Vec<&Need> = enough
-            .iter()
-            .filter(|need| some.get(&need.budget).map_or(0, Pot::left) < need.points)
-            .collect();
+        let short: Vec<&Need> =
+            enough.iter().filter(|need| some.get(&need.budget).map_or(0, Pot::left) < need.points).collect();
         if !short.is_empty() {
             // Others have the rest, or there is none. To wait for them with slices in hand could be to wait for each
             // other, so everything is given back, and the transaction begins again.
@@ -221,4 +219,3 @@ fn facts(earn: &Earn, tier: Option<Uuid>, bought_before: bool) -> Facts {
         bought_before,
     }
 }
-

@@ -33,10 +33,7 @@ pub async fn insert_programme(tx: &mut Conn, programme: &Programme) -> Result<()
 
 /// Writes what has changed of a locked programme.
 pub async fn update_programme(tx: &mut Conn, programme: &Programme) -> Result<(), Error> {
-    diesel::update(programme::table.find(programme.id))
-        .set(ProgrammeRow::of(programme))
-        .execute(tx)
-        .await?;
+    diesel::update(programme::table.find(programme.id)).set(ProgrammeRow::of(programme)).execute(tx).await?;
     Ok(())
 }
 

@@ -172,7 +172,9 @@ impl RuleRow {
         })?;
         let limit = |column: &str, most: Option<i64>, period: Option<String>| {
             most.zip(period)
-                .map(|(most, period)| Ok::<_, Error>(Limit { most, period: known(column, &period, Period::find)? }))
+                .map(|(most, period)| {
+                    Ok::<_, Error>(Limit { most, period: known(column, &period, Period::find)? })
+                })
                 .transpose()
         };
         Ok(Rule {

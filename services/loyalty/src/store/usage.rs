@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use cqm_db::{Conn, known, statement};
 use cqm_rpc::Error;
 use diesel::prelude::*;
-use diesel::upsert::excluded;
 use diesel::sql_types::{Array, BigInt, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -44,11 +44,7 @@ struct SliceRow {
 }
 
 /// Locks a few slices of each budget that nobody else has.
-pub async fn lock_slices(
-    mut conn: &Conn,
-    needs: &[Need],
-    first: i16,
-) -> Result<HashMap<Uuid, Pot>, Error> {
+pub async fn lock_slices(mut conn: &Conn, needs: &[Need], first: i16) -> Result<HashMap<Uuid, Pot>, Error> {
     if needs.is_empty() {
         return Ok(HashMap::new());
     }

@@ -3,12 +3,15 @@
 mod append_only;
 mod audit;
 mod bad_input;
+mod budgets;
 mod concurrency;
 mod earning;
+mod earning_rules;
 mod holds;
 mod idempotency;
 mod members;
 mod process;
+mod programmes;
 mod reading;
 mod reversals;
 mod spending;

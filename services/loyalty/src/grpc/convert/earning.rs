@@ -97,9 +97,10 @@ pub fn asked(message: Option<&proto::EarnPointsRequest>) -> Result<Earn, Error> 
 
 /// `weighed` is `None` when the points were given before.
 pub fn explained(earning: &Earning, base: i64, weighed: Option<&Weighed>) -> proto::ExplainEarningResponse {
-    let verdicts = earning.rules().iter().enumerate().map(|(place, in_force)| {
-        verdict(earning, in_force, weighed.map(|weighed| weighed.verdicts[place]))
-    });
+    let verdicts =
+        earning.rules().iter().enumerate().map(|(place, in_force)| {
+            verdict(earning, in_force, weighed.map(|weighed| weighed.verdicts[place]))
+        });
     proto::ExplainEarningResponse {
         base_points: base,
         verdicts: verdicts.collect(),

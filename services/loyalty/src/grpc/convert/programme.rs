@@ -35,8 +35,7 @@ pub fn create(
         return Err(Error::Invalid(violations));
     };
     let names = names("programme", &given.display_names, &mut violations);
-    let window =
-        window("programme", given.start_time.as_ref(), given.end_time.as_ref(), &mut violations);
+    let window = window("programme", given.start_time.as_ref(), given.end_time.as_ref(), &mut violations);
     let budget = budget("programme.budget", given.budget, &mut violations);
     if !OFFSETS.contains(&given.utc_offset_minutes) {
         violations.range("programme.utc_offset_minutes", "-720 to 840");
@@ -88,19 +87,13 @@ impl Update {
         let mut at = |path: &str, given: Option<&Timestamp>| {
             mask.has(path).then(|| time::optional(&format!("programme.{path}"), given, &mut violations))
         };
-        let (start, end) = (at("start_time", given.start_time.as_ref()), at("end_time", given.end_time.as_ref()));
+        let (start, end) =
+            (at("start_time", given.start_time.as_ref()), at("end_time", given.end_time.as_ref()));
         let budget = mask.has("budget").then(|| budget("programme.budget", given.budget, &mut violations));
         let etag = Etag::parse("etag", &message.etag, &mut violations);
         violations.optional_request_id(&message.request_id);
         violations.finish()?;
-        Ok(Self {
-            name: name.expect("no violations, so there is a name"),
-            etag,
-            names,
-            start,
-            end,
-            budget,
-        })
+        Ok(Self { name: name.expect("no violations, so there is a name"), etag, names, start, end, budget })
     }
 
     /// The programme with what is to be written of it; refused when the parts do not fit together.
@@ -129,9 +122,7 @@ pub fn turn(name: &str, etag: &str, request_id: &str) -> Result<(ResourceName, O
 }
 
 /// A page of programmes is asked for, the newest first.
-pub fn list(
-    message: &proto::ListProgrammesRequest,
-) -> Result<(PageRequest<Uuid>, Option<State>), Error> {
+pub fn list(message: &proto::ListProgrammesRequest) -> Result<(PageRequest<Uuid>, Option<State>), Error> {
     let mut violations = Violations::default();
     let state = violations
         .optional_choice("state", message.state)

@@ -54,8 +54,7 @@ pub fn create(
         ResourceName::parse(PROGRAMMES, "earning_rule.programme", &given.programme, &mut violations);
     let names = names("earning_rule", &given.display_names, &mut violations);
     let trigger = violations.choice("earning_rule.trigger", given.trigger).and_then(read_trigger);
-    let window =
-        window("earning_rule", given.start_time.as_ref(), given.end_time.as_ref(), &mut violations);
+    let window = window("earning_rule", given.start_time.as_ref(), given.end_time.as_ref(), &mut violations);
     let conditions = conditions(given.conditions.as_ref(), &mut violations);
     let effect = effect(given.effect, &mut violations);
     let delay = span("earning_rule.delay", given.delay.as_ref(), &mut violations);
@@ -137,7 +136,9 @@ impl Update {
             conditions: mask.has("conditions").then(|| conditions(given.conditions.as_ref(), it)),
             effect: if mask.has("effect") { effect(given.effect, it) } else { None },
             delay: mask.has("delay").then(|| span("earning_rule.delay", given.delay.as_ref(), it)),
-            lifetime: mask.has("lifetime").then(|| span("earning_rule.lifetime", given.lifetime.as_ref(), it)),
+            lifetime: mask
+                .has("lifetime")
+                .then(|| span("earning_rule.lifetime", given.lifetime.as_ref(), it)),
             budget: mask.has("budget").then(|| budget("earning_rule.budget", given.budget, it)),
             cap: mask.has("cap").then(|| cap(given.cap, it)),
             velocity: mask.has("velocity_limit").then(|| velocity(given.velocity_limit, it)),
@@ -183,9 +184,7 @@ pub fn get(message: &proto::GetEarningRuleRequest) -> Result<Uuid, Error> {
 }
 
 /// A page of rules is asked for, the newest first.
-pub fn list(
-    message: &proto::ListEarningRulesRequest,
-) -> Result<(PageRequest<Uuid>, Option<Uuid>), Error> {
+pub fn list(message: &proto::ListEarningRulesRequest) -> Result<(PageRequest<Uuid>, Option<Uuid>), Error> {
     let mut violations = Violations::default();
     let programme =
         ResourceName::parse_optional(PROGRAMMES, "programme", &message.programme, &mut violations);
@@ -221,9 +220,7 @@ pub fn answer(it: &Rule, budget_left: i64) -> proto::EarningRule {
         delay: it.delay.map(seconds),
         lifetime: it.lifetime.map(seconds),
         budget: it.budget.unwrap_or(0),
-        cap: it
-            .cap
-            .map(|cap| wire::PointsCap { points: cap.most, period: show_period(cap.period).into() }),
+        cap: it.cap.map(|cap| wire::PointsCap { points: cap.most, period: show_period(cap.period).into() }),
         velocity_limit: it.velocity.map(|velocity| wire::VelocityLimit {
             awards: velocity.most,
             period: show_period(velocity.period).into(),
@@ -286,7 +283,8 @@ fn effect(given: Option<wire::Effect>, violations: &mut Violations) -> Option<Ef
 fn check_trigger(trigger: Trigger, effect: Effect, conditions: &Conditions, violations: &mut Violations) {
     let bought = matches!(trigger, Trigger::Purchase | Trigger::FirstPurchase);
     if !bought && matches!(effect, Effect::PerUnit(_)) {
-        violations.format("earning_rule.effect.points_per_unit", "another effect: only a purchase has an amount");
+        violations
+            .format("earning_rule.effect.points_per_unit", "another effect: only a purchase has an amount");
     }
     if !bought && trigger != Trigger::SurveyAnswered && matches!(effect, Effect::Multiplier(_)) {
         violations.format(
