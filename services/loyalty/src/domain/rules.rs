@@ -186,6 +186,12 @@ impl InForce {
         Some(self.rule.whole(points)).filter(|points| *points > 0)
     }
 
+    /// Those that its points are taken of: its own and its programme's.
+    pub fn budgets(&self) -> impl Iterator<Item = Uuid> {
+        let (rule, programme) = (&self.rule, &self.programme);
+        [rule.budget.map(|_| rule.id), programme.budget.map(|_| programme.id)].into_iter().flatten()
+    }
+
     /// The award, once it is known what it gives.
     pub fn award(&self, points: i64, basis: &Basis, base: &BaseRules, now: DateTime<Utc>) -> Award {
         let rule = &self.rule;

@@ -69,16 +69,14 @@ impl Needs {
     }
 
     fn add(&mut self, in_force: &InForce, customer: Uuid, points: i64) {
-        let (rule, programme) = (&in_force.rule, &in_force.programme);
+        let rule = &in_force.rule;
         for limit in [rule.cap, rule.velocity].into_iter().flatten() {
             self.counters.insert((customer, rule.id, limit.period.name()));
         }
-        for budget in [rule.budget.map(|_| rule.id), programme.budget.map(|_| programme.id)] {
-            if let Some(budget) = budget {
-                let need = self.budgets.entry(budget).or_insert(Need { budget, points: 0, least: points });
-                need.points = need.points.saturating_add(points);
-                need.least = need.least.min(points);
-            }
+        for budget in in_force.budgets() {
+            let need = self.budgets.entry(budget).or_insert(Need { budget, points: 0, least: points });
+            need.points = need.points.saturating_add(points);
+            need.least = need.least.min(points);
         }
         if rule.trigger == Trigger::FirstPurchase {
             self.buyers.insert(customer);
@@ -134,11 +132,7 @@ impl Earning {
     ) -> Result<Self, Error> {
         let needs = Needs::of(&rules, &[earn], base, now);
         // Of all budgets, those too that nothing is needed of.
-        let budgets: BTreeSet<Uuid> = rules
-            .iter()
-            .flat_map(|it| [it.rule.budget.map(|_| it.rule.id), it.programme.budget.map(|_| it.programme.id)])
-            .flatten()
-            .collect();
+        let budgets: BTreeSet<Uuid> = rules.iter().flat_map(InForce::budgets).collect();
         let (pots, counters, buyers) = futures::join!(
             store::find_budgets(conn, &budgets),
             store::find_counters(conn, &needs.counters),

@@ -97,9 +97,8 @@ impl Usage {
             self.counters.insert(key, has);
             self.counted.insert(key);
         }
-        for budget in [rule.budget.map(|_| rule.id), in_force.programme.budget.map(|_| in_force.programme.id)]
-        {
-            if let Some(pot) = budget.and_then(|budget| self.pots.get_mut(&budget)) {
+        for budget in in_force.budgets() {
+            if let Some(pot) = self.pots.get_mut(&budget) {
                 pot.take(points);
             }
         }
