@@ -27,7 +27,7 @@ fn answered(customer: Uuid) -> proto::EarnPointsRequest {
 }
 
 fn id(name: &str) -> &str {
-    name.split_once('/').unwrap().1
+    name.split_once('/').expect("a resource name").1
 }
 
 impl Loyalty {
@@ -37,7 +37,7 @@ impl Loyalty {
             "SELECT coalesce(sum(points), 0)::text AS row FROM entry WHERE rule_id = '{}' AND debit = 'programme:issued'",
             id(rule)
         );
-        self.kit.rows(&query).await[0].as_i64().unwrap()
+        self.kit.rows(&query).await[0].as_i64().expect("a sum")
     }
 
     /// What is left of a budget and what was given of it by these rules, at one moment.
@@ -52,7 +52,7 @@ impl Loyalty {
             rules.join(", ")
         );
         let row = self.kit.rows(&query).await.remove(0);
-        (row[0].as_i64().unwrap(), row[1].as_i64().unwrap())
+        (row[0].as_i64().expect("a budget"), row[1].as_i64().expect("a sum"))
     }
 }
 

@@ -19,8 +19,8 @@ use crate::reversals::reversing;
 impl Loyalty {
     async fn history(&self, customer: Uuid) -> Vec<proto::Entry> {
         let message = proto::ListEntriesRequest { customer: name(customer), ..Default::default() };
-        let listed = self.ledger.clone().list_entries(request(Role::Supervisor, message)).await.unwrap();
-        let mut entries = listed.into_inner().entries;
+        let listed = self.ledger.clone().list_entries(request(Role::Supervisor, message)).await;
+        let mut entries = listed.expect("a member").into_inner().entries;
         entries.reverse();
         entries
     }
@@ -28,7 +28,7 @@ impl Loyalty {
     async fn explain(&self, earning: &proto::EarnPointsRequest) -> proto::ExplainEarningResponse {
         let message = proto::ExplainEarningRequest { earning: Some(earning.clone()) };
         let told = self.rules().explain_earning(request(Role::ServiceRepresentative, message)).await;
-        told.unwrap().into_inner()
+        told.expect("it is explained").into_inner()
     }
 
     async fn simulate(
@@ -43,7 +43,7 @@ impl Loyalty {
     /// Points of a purchase for so many whole units.
     async fn buys(&self, customer: Uuid, units: i64) -> i64 {
         let now = self.kit.clock.now();
-        self.earn(sourced(customer, purchase(units, 0, now))).await.unwrap().points
+        self.earn(sourced(customer, purchase(units, 0, now))).await.expect("points are given").points
     }
 
     /// What every table of the service holds, to see that nothing has changed.

@@ -27,8 +27,8 @@ impl Loyalty {
 
     /// The name of a programme that is active.
     pub async fn programme(&self, programme: proto::Programme) -> String {
-        let name = self.draft(programme).await.unwrap().name;
-        self.activate(&name).await.unwrap();
+        let name = self.draft(programme).await.expect("a draft").name;
+        self.activate(&name).await.expect("it is turned on");
         name
     }
 
@@ -63,7 +63,7 @@ impl Loyalty {
 
     /// The name of a rule that was made.
     pub async fn rule(&self, rule: proto::EarningRule) -> String {
-        self.make_rule(rule).await.unwrap().name
+        self.make_rule(rule).await.expect("a rule").name
     }
 
     pub async fn read_rule(&self, name: &str) -> Result<proto::EarningRule, Status> {
