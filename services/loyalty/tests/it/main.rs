@@ -7,6 +7,7 @@ mod budgets;
 mod concurrency;
 mod earning;
 mod earning_rules;
+mod history;
 mod holds;
 mod idempotency;
 mod members;
