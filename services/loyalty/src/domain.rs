@@ -3,6 +3,7 @@
 //!
 //! - [`member`]: who takes part, and whether points may be spent;
 //! - [`earning`]: how many points what happened is worth;
+//! - [`programme`] and [`rules`]: what else is given for it, within budgets and limits;
 //! - [`book`]: the accounts, and what stands on each;
 //! - [`lot`] and [`hold`]: points that end together, and points that are set aside;
 //! - [`entry`]: the movements that a change is made of, and [`chain`]: the hashes that tie them together;
@@ -18,6 +19,8 @@ pub mod entry;
 pub mod hold;
 pub mod lot;
 pub mod member;
+pub mod programme;
+pub mod rules;
 pub mod split;
 pub mod verify;
 

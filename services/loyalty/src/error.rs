@@ -5,13 +5,14 @@ use cqm_rpc::{Error, Refusal as Refused, ResourceName};
 
 use uuid::Uuid;
 
-use crate::domain::Refusal;
-use crate::grpc::convert::{HOLDS, child};
+use crate::domain::{Refusal, programme};
+use crate::grpc::convert::{EARNING_RULES, HOLDS, child};
 
 cqm_rpc::reasons! { "cqm.loyalty.v1", cqm_proto::loyalty::v1::ErrorReason:
     MEMBER_NOT_FOUND, MEMBER_STATE, INSUFFICIENT_POINTS, ACCOUNT_FROZEN, BALANCE_OVERFLOW, TOO_MANY_LOTS,
     HOLD_NOT_FOUND, HOLD_STATE, HOLD_EXCEEDED, TRANSACTION_NOT_FOUND, NOT_REVERSIBLE, ALREADY_REVERSED,
-    REVERSAL_EXCEEDED,
+    REVERSAL_EXCEEDED, PROGRAMME_NOT_FOUND, PROGRAMME_STATE, PROGRAMME_LIMIT, EARNING_RULE_NOT_FOUND, EARNING_RULE_LIMIT,
+    BUDGET_SPENT,
 }
 
 /// Constraints whose violation has a meaning of its own.
@@ -52,9 +53,31 @@ impl From<Refusal> for Error {
     }
 }
 
+impl From<programme::Refusal> for Error {
+    fn from(refusal: programme::Refusal) -> Self {
+        use programme::{MOST_RULES, MOST_RUNNING, Refusal};
+        Self::Refused(match refusal {
+            Refusal::State { state, action } => {
+                Refused::new(PROGRAMME_STATE).fact("state", state.name()).fact("action", action)
+            }
+            Refusal::TooManyRunning => Refused::new(PROGRAMME_LIMIT).fact("limit", MOST_RUNNING),
+            Refusal::TooManyRules => Refused::new(EARNING_RULE_LIMIT).fact("limit", MOST_RULES),
+            Refusal::Spent { spent } => Refused::new(BUDGET_SPENT).fact("spent", spent),
+        })
+    }
+}
+
 /// The customer is no member.
 pub(crate) fn member_not_found(name: ResourceName) -> Error {
     Error::not_found(MEMBER_NOT_FOUND, name)
+}
+
+pub(crate) fn programme_not_found(name: ResourceName) -> Error {
+    Error::not_found(PROGRAMME_NOT_FOUND, name)
+}
+
+pub(crate) fn rule_not_found(id: Uuid) -> Error {
+    Error::not_found(EARNING_RULE_NOT_FOUND, ResourceName::new(EARNING_RULES, id))
 }
 
 /// There is no such hold of the customer, who may be no member either.

@@ -4,14 +4,18 @@ pub(crate) mod convert;
 mod hold;
 mod ledger;
 mod member;
+mod programme;
+mod rule;
 mod verify;
 
 use std::pin::Pin;
 
 use cqm_db::{Conn, log};
 use cqm_proto::loyalty::v1 as proto;
+use cqm_proto::loyalty::v1::earning_rule_service_server::EarningRuleService;
 use cqm_proto::loyalty::v1::ledger_service_server::LedgerService;
 use cqm_proto::loyalty::v1::member_service_server::MemberService;
+use cqm_proto::loyalty::v1::programme_service_server::ProgrammeService;
 use cqm_rpc::{Call, Error, serve};
 use futures::Stream;
 use tonic::{Request, Response, Status};
@@ -149,6 +153,103 @@ impl LedgerService for App {
             Ok(Box::pin(verify::verify_ledger(self, &call, &message).await?) as Answers<_>)
         })
         .await
+    }
+}
+
+#[tonic::async_trait]
+impl ProgrammeService for App {
+    async fn create_programme(
+        &self,
+        request: Request<proto::CreateProgrammeRequest>,
+    ) -> Result<Response<proto::Programme>, Status> {
+        serve(request, async |call, message| programme::create(self, &call, &message).await).await
+    }
+
+    async fn get_programme(
+        &self,
+        request: Request<proto::GetProgrammeRequest>,
+    ) -> Result<Response<proto::Programme>, Status> {
+        serve(request, async |call, message| programme::get(self, &call, &message).await).await
+    }
+
+    async fn list_programmes(
+        &self,
+        request: Request<proto::ListProgrammesRequest>,
+    ) -> Result<Response<proto::ListProgrammesResponse>, Status> {
+        serve(request, async |call, message| programme::list(self, &call, &message).await).await
+    }
+
+    async fn update_programme(
+        &self,
+        request: Request<proto::UpdateProgrammeRequest>,
+    ) -> Result<Response<proto::Programme>, Status> {
+        serve(request, async |call, message| programme::update(self, &call, &message).await).await
+    }
+
+    async fn activate_programme(
+        &self,
+        request: Request<proto::ActivateProgrammeRequest>,
+    ) -> Result<Response<proto::Programme>, Status> {
+        serve(request, async |call, message| programme::activate(self, &call, &message).await).await
+    }
+
+    async fn pause_programme(
+        &self,
+        request: Request<proto::PauseProgrammeRequest>,
+    ) -> Result<Response<proto::Programme>, Status> {
+        serve(request, async |call, message| programme::pause(self, &call, &message).await).await
+    }
+
+    async fn end_programme(
+        &self,
+        request: Request<proto::EndProgrammeRequest>,
+    ) -> Result<Response<proto::Programme>, Status> {
+        serve(request, async |call, message| programme::end(self, &call, &message).await).await
+    }
+}
+
+#[tonic::async_trait]
+impl EarningRuleService for App {
+    async fn create_earning_rule(
+        &self,
+        request: Request<proto::CreateEarningRuleRequest>,
+    ) -> Result<Response<proto::EarningRule>, Status> {
+        serve(request, async |call, message| rule::create(self, &call, &message).await).await
+    }
+
+    async fn get_earning_rule(
+        &self,
+        request: Request<proto::GetEarningRuleRequest>,
+    ) -> Result<Response<proto::EarningRule>, Status> {
+        serve(request, async |call, message| rule::get(self, &call, &message).await).await
+    }
+
+    async fn list_earning_rules(
+        &self,
+        request: Request<proto::ListEarningRulesRequest>,
+    ) -> Result<Response<proto::ListEarningRulesResponse>, Status> {
+        serve(request, async |call, message| rule::list(self, &call, &message).await).await
+    }
+
+    async fn update_earning_rule(
+        &self,
+        request: Request<proto::UpdateEarningRuleRequest>,
+    ) -> Result<Response<proto::EarningRule>, Status> {
+        serve(request, async |call, message| rule::update(self, &call, &message).await).await
+    }
+
+    async fn explain_earning(
+        &self,
+        request: Request<proto::ExplainEarningRequest>,
+    ) -> Result<Response<proto::ExplainEarningResponse>, Status> {
+        serve(request, async |call, message| rule::explain(self, &call, &message).await).await
+    }
+
+    async fn simulate_earning(
+        &self,
+        request: Request<proto::SimulateEarningRequest>,
+    ) -> Result<Response<proto::SimulateEarningResponse>, Status> {
+        serve(request, async |call, message| rule::simulate(self, &call, &message).await).await
     }
 }
 

@@ -13,7 +13,9 @@
 //! 3. [`posting`]: one set of statements for the whole batch looks up which requests were answered before, takes the
 //!    locks of the members, in the order of their ids and the only locks there are, and reads what the decisions need:
 //!    lots to spend, holds, what a source was rewarded with. What time has changed meanwhile is written down first.
-//! 4. [`domain::earning`] says what it is worth; [`domain::account`] makes the change: a lot, an entry that debits one
+//! 4. [`domain::earning`] says what it is worth by the base rule and [`domain::rules`] what the programmes' rules give
+//!    beside it, whose copy is in the [`rulebook`] and whose budgets were locked behind the members, in slices that
+//!    nobody else has; [`domain::account`] makes the change: a lot, an entry that debits one
 //!    account and credits another, chained to the member's entry before it, and an event. The next request of the batch
 //!    is decided over what this one has left. A refusal changes nothing.
 //! 5. [`store::save`] writes the batch by arrays, the answers beside the requests' ids, the events last. One commit
@@ -30,6 +32,7 @@ pub mod domain;
 pub mod error;
 pub mod grpc;
 pub mod posting;
+pub mod rulebook;
 mod schema;
 pub mod store;
 pub mod worker;
@@ -37,8 +40,10 @@ pub mod worker;
 pub use config::Config;
 
 use cqm_db::{Coalescer, Db};
+use cqm_proto::loyalty::v1::earning_rule_service_server::{self, EarningRuleServiceServer};
 use cqm_proto::loyalty::v1::ledger_service_server::{self, LedgerServiceServer};
 use cqm_proto::loyalty::v1::member_service_server::{self, MemberServiceServer};
+use cqm_proto::loyalty::v1::programme_service_server::{self, ProgrammeServiceServer};
 use cqm_rpc::BoxError;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
@@ -64,20 +69,31 @@ pub struct App {
 
 impl Service for App {
     const NAME: &'static str = "loyalty";
-    const SERVICES: &'static [&'static str] =
-        &[member_service_server::SERVICE_NAME, ledger_service_server::SERVICE_NAME];
+    const SERVICES: &'static [&'static str] = &[
+        member_service_server::SERVICE_NAME,
+        ledger_service_server::SERVICE_NAME,
+        programme_service_server::SERVICE_NAME,
+        earning_rule_service_server::SERVICE_NAME,
+    ];
     const DEFAULTS: &'static str = config::DEFAULTS;
     type Config = Config;
     const MIGRATIONS: cqm_db::Migrations = MIGRATIONS;
 
     fn new(base: Base, config: Config) -> Result<Self, BoxError> {
-        let posting = Posting { clock: base.clock, rules: config.rules(), policy: config.policy() };
+        let posting = Posting {
+            clock: base.clock,
+            rules: config.rules(),
+            policy: config.policy(),
+            book: base.shared.of(),
+        };
         Ok(Self { db: base.db, posting, coalescer: base.shared.of(), config })
     }
 
     fn routes(&self) -> Routes {
         Routes::new(MemberServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
             .add_service(LedgerServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
+            .add_service(ProgrammeServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
+            .add_service(EarningRuleServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
     }
 
     fn workers(&self, supervisor: &Supervisor) {

@@ -4,9 +4,13 @@
 //! together. `load` locks their members and reads what the decisions need, `decide` is the domain's answer to one
 //! request after another in the order of their arrival, `write` writes all of it by arrays.
 
+mod preview;
+mod rules;
+
 use chrono::{DateTime, Utc};
 use cqm_db::log::{self, NewEvent};
 use cqm_db::{Batch, Conn, Patience, Request, Verdict};
+use cqm_proto::loyalty::v1::EarnPointsResponse;
 use cqm_rpc::{Call, Clock, Error, Etag, TraceContext, reason};
 use prost::Message;
 use uuid::Uuid;
@@ -21,7 +25,10 @@ use crate::grpc::convert::hold::{Commit, Place, Release};
 use crate::grpc::convert::ledger::{Earn, Redeem};
 use crate::grpc::convert::reversal::Reverse;
 use crate::grpc::convert::{TRANSACTIONS, child, event, hold, ledger, member, reversal};
+use crate::rulebook::RuleBook;
 use crate::store::{self, Loaded, Rewarded, Wants};
+
+pub use rules::{Earning, Weighed};
 
 /// What is asked of the ledger.
 #[derive(Clone, Debug)]
@@ -46,8 +53,15 @@ impl Command {
         }
     }
 
+    fn as_earn(&self) -> Option<&Earn> {
+        match self {
+            Self::Earn(command) => Some(command),
+            _ => None,
+        }
+    }
+
     /// Adds what the command needs to what is to be read.
-    fn wants(&self, wants: &mut Wants) {
+    pub fn wants(&self, wants: &mut Wants) {
         let customer = self.customer();
         wants.customers.insert(customer);
         let mut spends = |points: i64| *wants.spending.entry(customer).or_default() += i128::from(points);
@@ -76,12 +90,15 @@ pub struct Posting {
     pub clock: Clock,
     pub rules: Rules,
     pub policy: Policy,
+    /// The programmes' rules, beside the base rule.
+    pub book: RuleBook,
 }
 
 /// What a batch has read, and what its decisions have made of it.
 #[derive(Debug)]
 pub struct State {
     loaded: Loaded,
+    earning: Earning,
     now: DateTime<Utc>,
     events: Vec<(TraceContext, NewEvent)>,
 }
@@ -103,11 +120,18 @@ impl Batch for Posting {
     ) -> Result<State, Error> {
         let mut wants = Wants::default();
         requests.iter().for_each(|request| request.command.wants(&mut wants));
-        let mut loaded = store::load(conn, &wants, patience, &self.policy, || self.clock.now()).await?;
+        let (rules, now) = (self.book.read(conn).await?, self.clock.now());
+        let commands = requests.iter().map(|request| &request.command);
+        // In this order: the members are locked before the budgets.
+        let (loaded, earning) = futures::join!(
+            store::load(conn, &wants, patience, &self.policy, || self.clock.now()),
+            Earning::load(conn, &self.book, rules, commands, &self.rules, now),
+        );
+        let (mut loaded, earning) = (loaded?, earning?);
         // Time has no caller; what it changed is told in the trace of the first call that met it.
         let trace = requests.first().map_or_else(|| TraceContext::fresh(false), |first| first.call.trace);
         let events = loaded.events.drain(..).map(|event| (trace, event::logged(&event))).collect();
-        Ok(State { loaded, now: self.clock.now(), events })
+        Ok(State { loaded, earning, now: self.clock.now(), events })
     }
 
     fn decide(&self, state: &mut State, request: &Request<Command>) -> Verdict {
@@ -128,9 +152,12 @@ impl Batch for Posting {
     async fn write(&self, conn: &Conn, state: &State) -> Result<(), Error> {
         let accounts: Vec<&Account> =
             state.loaded.accounts.values().filter(|account| account.is_changed()).collect();
-        let (saved, told) =
-            futures::join!(store::save(conn, &accounts), log::append_all(conn, &state.events));
-        saved.and(told)
+        let (saved, counted, told) = futures::join!(
+            store::save(conn, &accounts),
+            state.earning.save(conn),
+            log::append_all(conn, &state.events),
+        );
+        saved.and(counted).and(told)
     }
 }
 
@@ -147,7 +174,7 @@ impl Posting {
         match command {
             Command::Earn(command) => {
                 let cause = cause(command.basis.reason(), &command.source, command.request_id);
-                self.earn(state, call, command, &cause)
+                Ok(self.earn(state, call, command, &cause)?.1.encode_to_vec())
             }
             Command::Redeem(command) => {
                 let cause = cause(Reason::Redemption, &command.source, command.request_id);
@@ -198,11 +225,18 @@ impl Posting {
         }
     }
 
-    fn earn(&self, state: &mut State, call: &Call, command: &Earn, cause: &Cause) -> Result<Vec<u8>, Error> {
+    /// Gives points. `None` when the rules were not asked: points are taken, or were given before.
+    fn earn(
+        &self,
+        state: &mut State,
+        call: &Call,
+        command: &Earn,
+        cause: &Cause,
+    ) -> Result<(Option<Weighed>, EarnPointsResponse), Error> {
         let customer = command.customer;
         let source = (customer, cause.reason, command.source.clone());
         if let Some(earlier) = state.loaded.rewarded.get(&source) {
-            return Ok(ledger::earned(Some(earlier), state.account(customer)?).encode_to_vec());
+            return Ok((None, ledger::earned(Some(earlier), state.account(customer)?)));
         }
         // A customer who is no member becomes one, unless that is all that would happen.
         let opened = if state.loaded.accounts.contains_key(&customer) {
@@ -214,15 +248,23 @@ impl Posting {
             Some((account, _)) => account,
             None => state.account(customer)?,
         };
-        let change = match command.basis {
+        let (weighed, change) = match command.basis {
             Basis::Adjustment { points } if points < 0 => {
-                Some(account.deduct(points.checked_neg().ok_or(Refusal::Overflow)?, cause, Uuid::now_v7)?)
+                let points = points.checked_neg().ok_or(Refusal::Overflow)?;
+                (None, Some(account.deduct(points, cause, Uuid::now_v7)?))
             }
-            basis => match basis.award(&self.rules, cause.time)? {
-                Some(award) => Some(account.earn(&[award], &self.policy, cause, Uuid::now_v7)?),
-                None => None,
-            },
+            _ => {
+                let weighed = state.earning.weigh(command, account, &self.rules, cause.time)?;
+                let change = match weighed.awards.as_slice() {
+                    [] => None,
+                    awards => Some(account.earn(awards, &self.policy, cause, Uuid::now_v7)?),
+                };
+                (Some(weighed), change)
+            }
         };
+        if let Some(weighed) = &weighed {
+            state.earning.take(command, weighed);
+        }
         if let Some((account, enrolled)) = opened {
             state.loaded.accounts.insert(customer, account);
             state.tell(call, &[enrolled]);
@@ -231,14 +273,14 @@ impl Posting {
         let account = state.account(customer)?;
         let taken = entries.first().is_some_and(|first| first.change() < 0);
         if taken {
-            return Ok(ledger::deducted(&entries, account).encode_to_vec());
+            return Ok((weighed, ledger::deducted(&entries, account)));
         }
         let given = Rewarded::of(&entries);
-        let answer = ledger::earned(given.as_ref(), account).encode_to_vec();
+        let answer = ledger::earned(given.as_ref(), account);
         if let (true, Some(given)) = (cause.reason.is_once() && !command.source.is_empty(), given) {
             state.loaded.rewarded.insert(source, given);
         }
-        Ok(answer)
+        Ok((weighed, answer))
     }
 
     fn reverse(

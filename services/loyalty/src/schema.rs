@@ -1,6 +1,54 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    budget_slice (budget_id, slice) {
+        budget_id -> Uuid,
+        slice -> Int2,
+        remaining -> Int8,
+    }
+}
+
+diesel::table! {
+    earning_counter (customer_id, rule_id, period) {
+        customer_id -> Uuid,
+        rule_id -> Uuid,
+        period -> Text,
+        period_start -> Timestamptz,
+        points -> Int8,
+        awards -> Int8,
+    }
+}
+
+diesel::table! {
+    earning_rule (id) {
+        id -> Uuid,
+        programme_id -> Uuid,
+        name_zh -> Text,
+        name_en -> Text,
+        trigger -> Text,
+        start_time -> Nullable<Timestamptz>,
+        end_time -> Nullable<Timestamptz>,
+        sales_channels -> Array<Text>,
+        product_codes -> Array<Text>,
+        tiers -> Array<Uuid>,
+        segments -> Array<Text>,
+        minimum_units -> Int8,
+        effect -> Text,
+        effect_amount -> Int8,
+        delay_s -> Nullable<Int8>,
+        lifetime_s -> Nullable<Int8>,
+        budget -> Nullable<Int8>,
+        cap_points -> Nullable<Int8>,
+        cap_period -> Nullable<Text>,
+        velocity_awards -> Nullable<Int8>,
+        velocity_period -> Nullable<Text>,
+        version -> Int8,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
     entry (customer_id, sequence) {
         customer_id -> Uuid,
         sequence -> Int8,
@@ -89,4 +137,32 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(entry, hold, hold_lot, lot, member,);
+diesel::table! {
+    programme (id) {
+        id -> Uuid,
+        name_zh -> Text,
+        name_en -> Text,
+        state -> Text,
+        start_time -> Nullable<Timestamptz>,
+        end_time -> Nullable<Timestamptz>,
+        budget -> Nullable<Int8>,
+        utc_offset_minutes -> Int4,
+        version -> Int8,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+
+diesel::joinable!(earning_rule -> programme (programme_id));
+
+diesel::allow_tables_to_appear_in_same_query!(
+    budget_slice,
+    earning_counter,
+    earning_rule,
+    entry,
+    hold,
+    hold_lot,
+    lot,
+    member,
+    programme,
+);

@@ -10,8 +10,11 @@ mod hold;
 mod load;
 mod lot;
 mod member;
+mod programme;
 mod reports;
+mod rule;
 mod save;
+mod usage;
 
 use cqm_rpc::Error;
 
@@ -20,11 +23,20 @@ use crate::domain::chain::Hash;
 pub use due::{find_due_members, load_due};
 pub use entry::{Rewarded, list_entries, read_entries};
 pub use hold::{find_hold, list_holds, open_holds};
+pub use load::peek;
 pub use load::{Loaded, Wants, find_account, load};
 pub use lot::all_lots;
 pub use member::{find_member, insert_member, list_members, lock_member, update_member};
+pub use programme::{
+    count_running, find_programme, insert_programme, list_programmes, lock_programme, update_programme,
+};
 pub use reports::{Position, TrialBalance, count_members, members_after, sum_accounts};
+pub use rule::{count_rules, find_rule, insert_rule, list_rules, lock_rule, rules_in_force, update_rule};
 pub use save::save;
+pub use usage::{
+    CounterKey, Need, SLICES, change_budget, find_budgets, find_buyers, find_counters, lock_budgets,
+    lock_slices, save_counters, save_slices,
+};
 
 /// One column of rows, as an array for a statement.
 fn column<'a, R, T>(rows: &'a [R], field: impl Fn(&'a R) -> T) -> Vec<T> {

@@ -115,6 +115,7 @@ async fn fields(desk: &Desk) {
         basis: Some(Basis::Compensation(CompensationBasis { points: 1_000_001 })),
         source: format!("orders/{}", "1".repeat(200)),
         request_id: "once".to_owned(),
+        ..Default::default()
     };
     assert_eq!(
         violations(desk.ledger().earn_points(earn).await),

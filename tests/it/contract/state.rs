@@ -182,8 +182,8 @@ async fn repeats(desk: &Desk) {
     let earn = |points| EarnPointsRequest {
         customer: customer.clone(),
         basis: Some(Basis::Compensation(CompensationBasis { points })),
-        source: String::new(),
         request_id: message.request_id.clone(),
+        ..Default::default()
     };
     let first = desk.ledger().earn_points(earn(5)).await.unwrap().into_inner();
     assert_eq!(desk.ledger().earn_points(earn(5)).await.unwrap().into_inner(), first);
@@ -253,8 +253,8 @@ fn compensated(customer: &str, points: i64) -> EarnPointsRequest {
     EarnPointsRequest {
         customer: customer.to_owned(),
         basis: Some(Basis::Compensation(CompensationBasis { points })),
-        source: String::new(),
         request_id: fresh(),
+        ..Default::default()
     }
 }
 

@@ -31,6 +31,10 @@ pub enum Basis {
     Compensation { points: i64 },
     /// A member of staff corrects the points, up or down.
     Adjustment { points: i64 },
+    /// The customer has a birthday. Only the programmes' rules give something for it.
+    Birthday,
+    /// The customer brought another one in. Only the programmes' rules give something for it.
+    Referral,
 }
 
 impl Basis {
@@ -40,6 +44,7 @@ impl Basis {
             Self::Purchase { units, .. } => units.checked_mul(rules.points_per_unit).ok_or(Refusal::Overflow),
             Self::Survey => Ok(rules.survey_points),
             Self::Compensation { points } | Self::Adjustment { points } => Ok(*points),
+            Self::Birthday | Self::Referral => Ok(0),
         }
     }
 
@@ -50,15 +55,15 @@ impl Basis {
             Self::Survey => Reason::SurveyAnswered,
             Self::Compensation { .. } => Reason::Compensation,
             Self::Adjustment { .. } => Reason::Adjustment,
+            Self::Birthday => Reason::Birthday,
+            Self::Referral => Reason::Referral,
         }
     }
 
     /// What is given for it, at `now`: nothing when the rules say so.
     pub fn award(&self, rules: &Rules, now: DateTime<Utc>) -> Result<Option<Award>, Refusal> {
         let points = self.points(rules)?;
-        let delay =
-            if matches!(self, Self::Purchase { .. }) { rules.purchase_delay } else { TimeDelta::zero() };
-        let available_at = now + delay;
+        let available_at = now + self.delay(rules);
         Ok((points > 0).then(|| Award {
             points,
             rule: None,
@@ -66,6 +71,11 @@ impl Basis {
             available_at,
             expires_at: rules.lifetime.map(|lifetime| available_at + lifetime),
         }))
+    }
+
+    /// How long the points are pending.
+    pub fn delay(&self, rules: &Rules) -> TimeDelta {
+        if matches!(self, Self::Purchase { .. }) { rules.purchase_delay } else { TimeDelta::zero() }
     }
 
     /// When the points count as earned. A purchase that is reported late counts from when it was made, so that the

@@ -1,11 +1,14 @@
 //! The contract's messages to the domain's values and back. All validation is here: what comes out of `parse` holds
 //! nothing invalid, and a refusal names everything that is wrong.
 
+pub mod earning;
 pub mod event;
 pub mod hold;
 pub mod ledger;
 pub mod member;
+pub mod programme;
 pub mod reversal;
+pub mod rule;
 pub mod verify;
 
 use cqm_rpc::{ResourceName, Violations, text};
@@ -16,6 +19,9 @@ pub const MEMBERS: &str = "members";
 pub const ENTRIES: &str = "entries";
 pub const TRANSACTIONS: &str = "transactions";
 pub const HOLDS: &str = "holds";
+pub const PROGRAMMES: &str = "programmes";
+pub const EARNING_RULES: &str = "earningRules";
+pub const TIERS: &str = "tiers";
 
 const SOURCE_LIMIT: usize = 200;
 

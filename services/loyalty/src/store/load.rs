@@ -163,6 +163,30 @@ impl Loaded {
     }
 }
 
+/// Reads what [`load`] reads, without a lock and without writing anything down: for what has no effect.
+pub async fn peek(
+    conn: &mut Conn,
+    wants: &Wants,
+    policy: &Policy,
+    now: DateTime<Utc>,
+) -> Result<Loaded, Error> {
+    let mut loaded = Loaded::default();
+    for customer in &wants.customers {
+        if let Some(account) = find_account(conn, *customer, policy, now).await? {
+            loaded.accounts.insert(*customer, account);
+        }
+    }
+    let sources: Vec<(Uuid, Reason, &str)> = wants
+        .sources
+        .iter()
+        .map(|(customer, reason, source)| (*customer, *reason, source.as_str()))
+        .collect();
+    let rewarded = find_rewarded(conn, &sources).await?;
+    loaded.rewarded = rewarded.into_iter().map(|found| (key(&found.entry), found)).collect();
+    loaded.load_more(conn, wants).await?;
+    Ok(loaded)
+}
+
 /// Reads a member with what they have, time having passed, without a lock and without writing anything down.
 pub async fn find_account(
     conn: &mut Conn,

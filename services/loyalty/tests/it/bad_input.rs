@@ -18,6 +18,7 @@ async fn an_earn_is_told_everything_that_is_wrong_with_it() {
                 basis: Some(compensation(1_000_001)),
                 source: "customers/1\u{202e}".into(),
                 request_id: "1".into(),
+                ..Default::default()
             },
             vec![
                 "customer FIELD_FORMAT",

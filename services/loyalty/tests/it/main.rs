@@ -3,13 +3,16 @@
 mod append_only;
 mod audit;
 mod bad_input;
+mod budgets;
 mod concurrency;
 mod earning;
+mod earning_rules;
 mod history;
 mod holds;
 mod idempotency;
 mod members;
 mod process;
+mod programmes;
 mod reading;
 mod reversals;
 mod spending;
@@ -128,8 +131,8 @@ fn earning(customer: Uuid, basis: Basis) -> proto::EarnPointsRequest {
     proto::EarnPointsRequest {
         customer: name(customer),
         basis: Some(basis),
-        source: String::new(),
         request_id: Uuid::now_v7().to_string(),
+        ..Default::default()
     }
 }
 

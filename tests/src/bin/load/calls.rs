@@ -97,6 +97,7 @@ pub fn earn_points(customer: &str) -> EarnPointsRequest {
         basis: Some(Basis::Purchase(purchase)),
         source: format!("purchases/{}", Uuid::now_v7()),
         request_id: Uuid::now_v7().to_string(),
+        ..Default::default()
     }
 }
 

@@ -7,8 +7,9 @@ use cqm_proto::loyalty::v1::earn_points_request::Basis as WireBasis;
 use cqm_rpc::{Error, Etag, PageRequest, Violations, time};
 use uuid::Uuid;
 
+use super::earning::{self, Context};
 use super::member::name;
-use super::{ENTRIES, HOLDS, TRANSACTIONS, child, source};
+use super::{ENTRIES, HOLDS, TRANSACTIONS, child, rule, source};
 use crate::domain::Refusal;
 use crate::domain::account::Account;
 use crate::domain::book::Book;
@@ -27,22 +28,32 @@ pub struct Earn {
     pub basis: Basis,
     pub source: String,
     pub request_id: Uuid,
+    pub context: Context,
 }
 
 impl Earn {
     pub fn parse(message: &proto::EarnPointsRequest) -> Result<Self, Error> {
         let mut violations = Violations::default();
-        let customer = super::customer(&message.customer, &mut violations);
-        let basis = basis(message.basis.as_ref(), &mut violations);
-        let source = source(&message.source, &mut violations);
-        let request_id = violations.request_id(&message.request_id);
+        let earn = Self::read(message, Violations::request_id, &mut violations);
         violations.finish()?;
-        Ok(Self {
-            customer: customer.expect("no violations, so there is a customer"),
-            basis: basis.expect("no violations, so there is a basis"),
-            source,
-            request_id: request_id.expect("no violations, so there is a request id"),
-        })
+        Ok(earn.expect("no violations, so there is everything"))
+    }
+
+    /// Reads everything but the request id, which is `request_id`'s to judge; `None` when something is wrong.
+    pub fn read(
+        message: &proto::EarnPointsRequest,
+        request_id: impl FnOnce(&mut Violations, &str) -> Option<Uuid>,
+        violations: &mut Violations,
+    ) -> Option<Self> {
+        let customer = super::customer(&message.customer, violations);
+        let basis = basis(message.basis.as_ref(), violations);
+        let mut source = source(&message.source, violations);
+        if let Some(made) = earning::source(message, violations) {
+            source = made;
+        }
+        let request_id = request_id(violations, &message.request_id);
+        let context = earning::context(message, violations);
+        Some(Self { customer: customer?, basis: basis?, source, request_id: request_id?, context })
     }
 }
 
@@ -72,6 +83,8 @@ fn basis(basis: Option<&WireBasis>, violations: &mut Violations) -> Option<Basis
             }
             Some(Basis::Adjustment { points })
         }
+        Some(WireBasis::Birthday(_)) => Some(Basis::Birthday),
+        Some(WireBasis::Referral(_)) => Some(Basis::Referral),
     }
 }
 
@@ -254,6 +267,7 @@ fn entry(entry: &Entry) -> proto::Entry {
         hold: entry.hold.map(|hold| child(entry.customer, HOLDS, hold)).unwrap_or_default(),
         reverses: entry.reverses.unwrap_or_default(),
         hash: entry.hash.to_vec().into(),
+        rule: entry.rule.map(rule::name).unwrap_or_default(),
     }
 }
 

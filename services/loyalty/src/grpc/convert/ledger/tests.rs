@@ -29,6 +29,7 @@ fn earn(basis: WireBasis) -> proto::EarnPointsRequest {
         basis: Some(basis),
         source: "orders/1".into(),
         request_id: REQUEST.into(),
+        ..Default::default()
     }
 }
 
@@ -95,6 +96,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         basis: Some(purchase("", -1, -1)),
         source: "a b".into(),
         request_id: "x".into(),
+        ..Default::default()
     };
     let fields = [
         ("customer", reason::FIELD_FORMAT),

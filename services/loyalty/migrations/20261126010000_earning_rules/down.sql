@@ -1,0 +1,1 @@
+DROP TABLE earning_counter, budget_slice, earning_rule, programme;
