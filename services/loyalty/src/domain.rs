@@ -7,6 +7,8 @@
 //! - [`lot`] and [`hold`]: points that end together, and points that are set aside;
 //! - [`entry`]: the movements that a change is made of, and [`chain`]: the hashes that tie them together;
 //! - [`account`]: a member with all of it, and what can be decided: earn, spend, hold, take back, let time pass;
+//! - [`tier`] and [`standing`]: what members are by the points that count, and how they get and lose it;
+//! - [`referral`]: who brought whom in;
 //! - [`split`]: parts that add up;
 //! - [`verify`]: whether what is stored is what these rules allow.
 
@@ -18,7 +20,10 @@ pub mod entry;
 pub mod hold;
 pub mod lot;
 pub mod member;
+pub mod referral;
 pub mod split;
+pub mod standing;
+pub mod tier;
 pub mod verify;
 
 use chrono::{DateTime, Utc};
@@ -47,6 +52,12 @@ pub enum Refusal {
     AlreadyReversed,
     /// Such a transaction cannot be taken back.
     NotReversible { kind: entry::Kind },
+    /// A member cannot bring themselves in.
+    ReferralSelf,
+    /// The member brought in whoever is said to have brought them in.
+    ReferralCycle,
+    /// The member is one already.
+    ReferralNotNew,
     /// A sum does not fit into 64 bits.
     Overflow,
     /// The lots and the accounts disagree: a fault of ours, never the caller's.
@@ -68,14 +79,76 @@ pub enum Fact {
     Enrolled,
     Frozen,
     Unfrozen,
-    Earned { entry: Uuid, points: i64, reason: Reason, source: String, balance: i64 },
-    Deducted { entry: Uuid, points: i64, source: String, balance: i64 },
-    Redeemed { entry: Uuid, points: i64, source: String, balance: i64, hold: Option<Uuid> },
-    Held { hold: Uuid, points: i64, source: String, balance: i64, expires_at: DateTime<Utc> },
-    HoldReleased { hold: Uuid, points: i64, ran_out: bool, balance: i64 },
-    Matured { points: i64, balance: i64 },
-    Expired { points: i64, balance: i64 },
-    ExpiringSoon { points: i64, first: DateTime<Utc>, last: DateTime<Utc> },
-    EarningReversed { transaction: Uuid, points: i64, debt: i64, balance: i64 },
-    SpendingReversed { transaction: Uuid, points: i64, repaid: i64, balance: i64 },
+    Earned {
+        entry: Uuid,
+        points: i64,
+        reason: Reason,
+        source: String,
+        balance: i64,
+    },
+    Deducted {
+        entry: Uuid,
+        points: i64,
+        source: String,
+        balance: i64,
+    },
+    Redeemed {
+        entry: Uuid,
+        points: i64,
+        source: String,
+        balance: i64,
+        hold: Option<Uuid>,
+    },
+    Held {
+        hold: Uuid,
+        points: i64,
+        source: String,
+        balance: i64,
+        expires_at: DateTime<Utc>,
+    },
+    HoldReleased {
+        hold: Uuid,
+        points: i64,
+        ran_out: bool,
+        balance: i64,
+    },
+    Matured {
+        points: i64,
+        balance: i64,
+    },
+    Expired {
+        points: i64,
+        balance: i64,
+    },
+    ExpiringSoon {
+        points: i64,
+        first: DateTime<Utc>,
+        last: DateTime<Utc>,
+    },
+    EarningReversed {
+        transaction: Uuid,
+        points: i64,
+        debt: i64,
+        balance: i64,
+    },
+    SpendingReversed {
+        transaction: Uuid,
+        points: i64,
+        repaid: i64,
+        balance: i64,
+    },
+    TierChanged(tier::Turn),
+    /// `missing` more qualifying points keep the tier.
+    TierDowngradeAnnounced {
+        from: Uuid,
+        to: Option<Uuid>,
+        at: DateTime<Utc>,
+        missing: i64,
+    },
+    Referred {
+        referrer: Uuid,
+    },
+    ReferralQualified {
+        referrer: Uuid,
+    },
 }

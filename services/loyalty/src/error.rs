@@ -6,12 +6,14 @@ use cqm_rpc::{Error, Refusal as Refused, ResourceName};
 use uuid::Uuid;
 
 use crate::domain::Refusal;
-use crate::grpc::convert::{HOLDS, child};
+use crate::domain::tier::{MOST_TIERS, Misfit};
+use crate::grpc::convert::{HOLDS, TIERS, child};
 
 cqm_rpc::reasons! { "cqm.loyalty.v1", cqm_proto::loyalty::v1::ErrorReason:
     MEMBER_NOT_FOUND, MEMBER_STATE, INSUFFICIENT_POINTS, ACCOUNT_FROZEN, BALANCE_OVERFLOW, TOO_MANY_LOTS,
     HOLD_NOT_FOUND, HOLD_STATE, HOLD_EXCEEDED, TRANSACTION_NOT_FOUND, NOT_REVERSIBLE, ALREADY_REVERSED,
-    REVERSAL_EXCEEDED,
+    REVERSAL_EXCEEDED, TIER_NOT_FOUND, TIER_EXISTS, TIER_ORDER, TIER_HELD, TOO_MANY_TIERS, REFERRAL_CODE_UNKNOWN,
+    REFERRAL_SELF, REFERRAL_CYCLE, REFERRAL_NOT_NEW,
 }
 
 /// Constraints whose violation has a meaning of its own.
@@ -20,6 +22,10 @@ pub mod constraint {
     pub const ENTRY_SOURCE_ONCE: &str = "entry_source_once";
     /// A customer is a member once.
     pub const MEMBER_ONCE: &str = "member_pkey";
+    /// Two members never have the same referral code.
+    pub const MEMBER_REFERRAL_CODE: &str = "member_referral_code";
+    /// The tier of a member is there.
+    pub const MEMBER_TIER: &str = "member_tier";
 }
 
 impl From<Refusal> for Error {
@@ -46,8 +52,23 @@ impl From<Refusal> for Error {
             Refusal::State { state, action } => {
                 Self::Refused(Refused::new(MEMBER_STATE).fact("state", state.name()).fact("action", action))
             }
+            Refusal::ReferralSelf => Self::refused(REFERRAL_SELF),
+            Refusal::ReferralCycle => Self::refused(REFERRAL_CYCLE),
+            Refusal::ReferralNotNew => Self::refused(REFERRAL_NOT_NEW),
             Refusal::Overflow => Self::OutOfRange(Refused::new(BALANCE_OVERFLOW)),
             Refusal::OutOfBalance => Self::internal("the lots of a member hold more than the account"),
+        }
+    }
+}
+
+impl From<Misfit> for Error {
+    fn from(misfit: Misfit) -> Self {
+        match misfit {
+            Misfit::Taken(by) => Self::already_exists(TIER_EXISTS, ResourceName::new(TIERS, by)),
+            Misfit::Order(beside) => {
+                Self::Refused(Refused::new(TIER_ORDER).fact("tier", ResourceName::new(TIERS, beside)))
+            }
+            Misfit::TooMany => Self::Refused(Refused::new(TOO_MANY_TIERS).fact("limit", MOST_TIERS)),
         }
     }
 }
@@ -55,6 +76,11 @@ impl From<Refusal> for Error {
 /// The customer is no member.
 pub(crate) fn member_not_found(name: ResourceName) -> Error {
     Error::not_found(MEMBER_NOT_FOUND, name)
+}
+
+/// There is no such tier.
+pub(crate) fn tier_not_found(id: Uuid) -> Error {
+    Error::not_found(TIER_NOT_FOUND, ResourceName::new(TIERS, id))
 }
 
 /// There is no such hold of the customer, who may be no member either.

@@ -4,6 +4,8 @@
 //! together. `load` locks their members and reads what the decisions need, `decide` is the domain's answer to one
 //! request after another in the order of their arrival, `write` writes all of it by arrays.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use cqm_db::log::{self, NewEvent};
 use cqm_db::{Batch, Conn, Patience, Request, Verdict};
@@ -15,13 +17,14 @@ use crate::domain::account::{Account, Change, Policy};
 use crate::domain::earning::{Basis, Rules};
 use crate::domain::entry::{Cause, Entry, Reason};
 use crate::domain::hold::Hold;
+use crate::domain::referral::ReferralCode;
 use crate::domain::{Event, Refusal};
 use crate::error::{TRANSACTION_NOT_FOUND, hold_not_found, member_not_found};
 use crate::grpc::convert::hold::{Commit, Place, Release};
 use crate::grpc::convert::ledger::{Earn, Redeem};
 use crate::grpc::convert::reversal::Reverse;
 use crate::grpc::convert::{TRANSACTIONS, child, event, hold, ledger, member, reversal};
-use crate::store::{self, Loaded, Rewarded, Wants};
+use crate::store::{self, Loaded, Rewarded, Tiers, Wants};
 
 /// What is asked of the ledger.
 #[derive(Clone, Debug)]
@@ -76,6 +79,7 @@ pub struct Posting {
     pub clock: Clock,
     pub rules: Rules,
     pub policy: Policy,
+    pub tiers: Tiers,
 }
 
 /// What a batch has read, and what its decisions have made of it.
@@ -103,7 +107,8 @@ impl Batch for Posting {
     ) -> Result<State, Error> {
         let mut wants = Wants::default();
         requests.iter().for_each(|request| request.command.wants(&mut wants));
-        let mut loaded = store::load(conn, &wants, patience, &self.policy, || self.clock.now()).await?;
+        let mut loaded =
+            store::load(conn, &wants, patience, &self.policy, &self.tiers, || self.clock.now()).await?;
         // Time has no caller; what it changed is told in the trace of the first call that met it.
         let trace = requests.first().map_or_else(|| TraceContext::fresh(false), |first| first.call.trace);
         let events = loaded.events.drain(..).map(|event| (trace, event::logged(&event))).collect();
@@ -130,6 +135,10 @@ impl Batch for Posting {
             state.loaded.accounts.values().filter(|account| account.is_changed()).collect();
         let (saved, told) =
             futures::join!(store::save(conn, &accounts), log::append_all(conn, &state.events));
+        if saved.is_err() {
+            // It may have been decided by a tier that is gone.
+            self.tiers.forget();
+        }
         saved.and(told)
     }
 }
@@ -208,7 +217,8 @@ impl Posting {
         let opened = if state.loaded.accounts.contains_key(&customer) {
             None
         } else {
-            Some(Account::open(customer, cause.time))
+            let code = ReferralCode::of(Uuid::new_v4());
+            Some(Account::open(customer, code, Arc::clone(&state.loaded.ladder), cause.time))
         };
         let account = match &opened {
             Some((account, _)) => account,
@@ -225,7 +235,7 @@ impl Posting {
         };
         if let Some((account, enrolled)) = opened {
             state.loaded.accounts.insert(customer, account);
-            state.tell(call, &[enrolled]);
+            state.tell(call, &enrolled);
         }
         let entries = change.map_or_else(Vec::new, |change| state.apply(call, customer, change));
         let account = state.account(customer)?;
@@ -291,7 +301,7 @@ impl State {
 }
 
 /// Whoever read the account before time was written down has read what it is now.
-fn check_etag(etag: Option<Etag>, account: &Account) -> Result<(), Error> {
+pub(crate) fn check_etag(etag: Option<Etag>, account: &Account) -> Result<(), Error> {
     let name = member::name(account.member.customer).to_string();
     let [now, before] = account.versions();
     Etag::check(etag, now, &name).or_else(|_| Etag::check(etag, before, &name))

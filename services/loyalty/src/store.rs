@@ -7,11 +7,14 @@
 mod due;
 mod entry;
 mod hold;
+mod ladder;
 mod load;
 mod lot;
 mod member;
+mod referral;
 mod reports;
 mod save;
+mod tier;
 
 use cqm_rpc::Error;
 
@@ -20,11 +23,16 @@ use crate::domain::chain::Hash;
 pub use due::{find_due_members, load_due};
 pub use entry::{Rewarded, list_entries, read_entries};
 pub use hold::{find_hold, list_holds, open_holds};
-pub use load::{Loaded, Wants, find_account, load};
+pub use ladder::{TierCopy, Tiers};
+pub use load::{Loaded, Wants, find_account, load, settled};
 pub use lot::all_lots;
-pub use member::{find_member, insert_member, list_members, lock_member, update_member};
+pub use member::{find_member, insert_member, list_members, lock_member};
+pub use referral::{find_above, find_by_code, insert_referral};
 pub use reports::{Position, TrialBalance, count_members, members_after, sum_accounts};
 pub use save::save;
+pub use tier::{
+    delete_tier, find_tier, insert_tier, insert_turns, list_tiers, list_turns, lock_tiers, update_tier,
+};
 
 /// One column of rows, as an array for a statement.
 fn column<'a, R, T>(rows: &'a [R], field: impl Fn(&'a R) -> T) -> Vec<T> {

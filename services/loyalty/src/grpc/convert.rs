@@ -6,6 +6,7 @@ pub mod hold;
 pub mod ledger;
 pub mod member;
 pub mod reversal;
+pub mod tier;
 pub mod verify;
 
 use cqm_rpc::{ResourceName, Violations, text};
@@ -16,6 +17,7 @@ pub const MEMBERS: &str = "members";
 pub const ENTRIES: &str = "entries";
 pub const TRANSACTIONS: &str = "transactions";
 pub const HOLDS: &str = "holds";
+pub const TIERS: &str = "tiers";
 
 const SOURCE_LIMIT: usize = 200;
 

@@ -58,6 +58,7 @@ fn basis(basis: Option<&WireBasis>, violations: &mut Violations) -> Option<Basis
             Some(Basis::Purchase { units: units?, time: time? })
         }
         Some(WireBasis::Survey(_)) => Some(Basis::Survey),
+        Some(WireBasis::Referral(_)) => Some(Basis::Referral),
         Some(WireBasis::Compensation(compensation)) => {
             let points = compensation.points;
             if !(1..=MOST_STATED).contains(&points) {

@@ -3,6 +3,7 @@ use prost_types::Timestamp;
 
 use super::*;
 use crate::domain::member::Member;
+use crate::domain::referral::ReferralCode;
 use crate::store::Position;
 
 const CUSTOMER: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8057";
@@ -47,6 +48,7 @@ fn a_basis_is_read_as_it_was_stated() {
         (purchase("CNY", 0, 990_000_000), Basis::Purchase { units: 0, time }),
         (purchase("CNY", i64::MAX, 0), Basis::Purchase { units: i64::MAX, time }),
         (WireBasis::Survey(proto::SurveyBasis {}), Basis::Survey),
+        (WireBasis::Referral(proto::ReferralBasis {}), Basis::Referral),
         (compensation(1), Basis::Compensation { points: 1 }),
         (compensation(1_000_000), Basis::Compensation { points: 1_000_000 }),
         (adjustment(-1_000_000), Basis::Adjustment { points: -1_000_000 }),
@@ -125,7 +127,7 @@ fn everything_that_is_wrong_is_told_at_once() {
 
 #[test]
 fn an_account_shows_what_was_issued_as_earned() {
-    let (mut member, _) = Member::enrol(Uuid::nil(), DateTime::UNIX_EPOCH);
+    let (mut member, _) = Member::enrol(Uuid::nil(), ReferralCode::of(Uuid::nil()), DateTime::UNIX_EPOCH);
     for (book, points) in [
         (Book::Available, 60),
         (Book::Issued, 98),
