@@ -71,8 +71,8 @@ impl Loyalty {
 
     /// Silver for 100 points, gold for 500.
     async fn silver_and_gold(&self) -> [String; 2] {
-        let silver = self.create_tier(tier("silver", 20, 100)).await.unwrap();
-        let gold = self.create_tier(tier("gold", 30, 500)).await.unwrap();
+        let silver = self.create_tier(tier("silver", 20, 100)).await.expect("a tier");
+        let gold = self.create_tier(tier("gold", 30, 500)).await.expect("a tier");
         [silver.name, gold.name]
     }
 
@@ -104,7 +104,7 @@ impl Loyalty {
 
     /// Moves the clock to the first moment of a day.
     fn it_is(&self, day: &str) {
-        let day: DateTime<Utc> = format!("{day}T00:00:00Z").parse().unwrap();
+        let day: DateTime<Utc> = format!("{day}T00:00:00Z").parse().expect("a day");
         let gap = (day - self.kit.clock.now()).to_std().expect("the clock runs forward");
         self.kit.clock.advance(gap);
     }
@@ -113,17 +113,18 @@ impl Loyalty {
     async fn written_down(&self) -> usize {
         let base = Base {
             db: self.kit.db.clone(),
-            cache: cqm_runtime::cache::Cache::new(&Default::default(), "loyalty").unwrap(),
+            cache: cqm_runtime::cache::Cache::new(&Default::default(), "loyalty").expect("a cache"),
             clock: self.kit.clock.clone(),
             shared: Shared::default(),
         };
-        worker::let_time_pass(&App::new(base, RULES).unwrap()).await.unwrap()
+        let app = App::new(base, RULES).expect("another replica");
+        worker::let_time_pass(&app).await.expect("the worker's turn")
     }
 }
 
 fn day(time: Option<Timestamp>) -> String {
     time.map_or_else(String::new, |time| {
-        DateTime::from_timestamp(time.seconds, 0).unwrap().format("%F").to_string()
+        DateTime::from_timestamp(time.seconds, 0).expect("a time").format("%F").to_string()
     })
 }
 
