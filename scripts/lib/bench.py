@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 from lib import machine, places, rig, tools, ui
+from lib.ledger_readings import Ledger
 from lib.readings import Reads, Writes
 from lib.rig import CONNECTIONS, IN_FLIGHT, WARMUP, Rig
 
 FEWEST_ROUNDS = 5
 # Of the processors' time, when nothing is measured: more than a quiet machine's own.
 BUSY = 0.1
-SECTIONS = {"reads": Reads, "writes": Writes}
+SECTIONS = {"reads": Reads, "writes": Writes, "loyalty": Ledger}
 
 
 def main(arguments: list[str]) -> int:
@@ -55,6 +56,8 @@ def _measure(run: Rig, section) -> str:
             for row in one.rows[turn:] + one.rows[:turn]:
                 with ui.working(f"round {number + 1} of {run.rounds}: {row.title}"):
                     row.samples.append(row.measure())
+        # What comes once, after everything else.
+        getattr(one, "finish", lambda: None)()
     finally:
         run.stop_processes()
     others = max(before, machine.busy_share())

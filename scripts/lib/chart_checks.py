@@ -206,7 +206,10 @@ class Checks:
         base = {"priorityClassName": "high", "telemetry": {"endpoint": "http://collector:4317"}}
         things = self.helm.render(self.minimal, more={
             "defaults": base, "networkPolicy": {"enabled": False},
-            "services": {"complaints": {**own, "priorityClassName": "", "telemetry": {"endpoint": ""}}},
+            "services": {
+                "complaints": {**own, "priorityClassName": "", "telemetry": {"endpoint": ""}},
+                "gateway": {"env": {"CQM__SERVICE__BACKENDS__LOYALTY": "http://elsewhere:50051"}},
+            },
         })
         deployment, job = rules.of_kind(things, "Deployment")["complaints"], rules.of_kind(things, "Job")["complaints-migrate"]
         pod = deployment["spec"]["template"]["spec"]
@@ -229,6 +232,8 @@ class Checks:
             ("an empty text over one", data["CQM__TELEMETRY__OTLP_ENDPOINT"], ""),
             ("an empty class over one", pod.get("priorityClassName"), None),
             ("the others' class", other.get("priorityClassName"), "high"),
+            ("an address that the chart knows, too",
+             rules.of_kind(things, "ConfigMap")["gateway"]["data"]["CQM__SERVICE__BACKENDS__LOYALTY"], "http://elsewhere:50051"),
             ("networkPolicy.enabled", len(rules.of_kind(things, "NetworkPolicy")), 0),
         ) if found != wanted]
 

@@ -42,7 +42,7 @@ _Strict.add_constructor(
 _Strict.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )
-_Strict.add_implicit_resolver("tag:yaml.org,2002:timestamp", re.compile(r"^0o[0-7]+$"), ["0"])
+_Strict.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^0o[0-7]+$"), ["0"])
 for _tag in ("merge", "value"):
     _Strict.add_constructor(f"tag:yaml.org,2002:{_tag}", lambda loader, node: loader.construct_scalar(node))
 

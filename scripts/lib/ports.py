@@ -21,7 +21,7 @@ def free(host: str, port: int) -> bool:
         try:
             probe.bind((host, port))
         except PermissionError as error:
-            raise ui.Failure(f"port {port} needs rights that you do not have. Choose another: --port 50150") from error
+            raise ui.Failure(f"port {port} needs rights that you do not have. Choose another: --port {another(port)}") from error
         except OSError:
             return False
         # Binding beside a listener can succeed with SO_REUSEADDR on some kernels, listening cannot.
@@ -77,6 +77,11 @@ def listening_inodes(table: str, port: int) -> set[str]:
     return inodes
 
 
+def another(port: int) -> int:
+    """A port to propose, which everybody may have and which is not this one."""
+    return 50150 if port != 50150 else 50250
+
+
 def must_be_free(host: str, port: int) -> None:
     if free(host, port):
         return
@@ -84,5 +89,5 @@ def must_be_free(host: str, port: int) -> None:
     held = f"it is held by {who}" if who else "the system does not tell by whom (perhaps another user's process)"
     raise ui.Failure(
         f"port {port} is taken: {held}.\n"
-        "       Stop that process, or choose other ports: ./scripts/dev up --port 50150"
+        f"       Stop that process, or choose another port: ./scripts/dev up --port {another(port)}"
     )

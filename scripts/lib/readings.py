@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 from pathlib import Path
 from typing import Optional
 
-from lib import figures, servers, ui
+from lib import figures, ui
 from lib.figures import Row, Sample
 from lib.processes import Keeper
-from lib.rig import CATCH_UP, IN_FLIGHT, WARMUP, Rig, Service, binary, free_address
+from lib.rig import CATCH_UP, IN_FLIGHT, Rig, Service, binary, free_address
 
 SHAPES = ("per_core", "multi_thread")
 CUSTOMERS = 10_000
@@ -110,7 +109,7 @@ class Reads:
             notes.append(f"The read from the cache to {self._redis.title}, {CACHED_BYTES} bytes on the unix socket: {ratios}.")
         else:
             notes.append("redis-benchmark is not on this machine: the cached read stands beside the echo alone.")
-        return "\n\n".join([*lines, *_failures(self.rows), *notes])
+        return "\n\n".join([*lines, *failures(self.rows), *notes])
 
     @staticmethod
     def _faster(rows: dict) -> str:
@@ -150,23 +149,14 @@ class Writes:
         return sample
 
     def _bench(self, clients: int) -> Sample:
-        rig, prefix = self._rig, "pgbench-log"
-        for old in rig.folder.glob(f"{prefix}.*"):
-            old.unlink()
-        rig.tool(
-            [self._pgbench, "--no-vacuum", "--protocol=prepared", f"--client={clients}", f"--jobs={os.cpu_count() or 1}",
-             f"--time={round(WARMUP + rig.seconds) + 1}", "--file=transaction.sql", "--log", f"--log-prefix={prefix}",
-             f"--host={rig.pair.sockets}", f"--username={servers.ROLE}", "bench"],
-            patience=rig.seconds + 60,
-        )
-        return figures.sample_of_pgbench(rig.folder.glob(f"{prefix}.*"), WARMUP, rig.seconds)
+        return self._rig.pgbench(self._rig.folder / "transaction.sql", clients, "bench")
 
     def text(self) -> str:
         notes = [
             f"{MEMBERS:,} members, chosen evenly at random; services in their default shape. pgbench runs the least that an "
             "acknowledged write can be, one UPDATE and one INSERT in a transaction, prepared, on the same Postgres. The "
             "services write what the suite promises beside that: the request's key and answer, the ledger's entry and its "
-            "postings or the complaint's timeline, and the events, and their processes also give the events their "
+            "lot or the complaint's timeline, and the events, and their processes also give the events their "
             "positions in the log.",
         ]
         for database, behind in self._behind.items():
@@ -176,10 +166,10 @@ class Writes:
             notes.append(f"{database}: {waiting:,.0f} events waited for their position when the load ended (median), {until}.")
         if not self._pgbench:
             notes.append("pgbench is not beside this Postgres: there is no limit to compare with.")
-        return "\n\n".join(["## Durable writes", figures.table(self.rows), *_failures(self.rows), *notes])
+        return "\n\n".join(["## Durable writes", figures.table(self.rows), *failures(self.rows), *notes])
 
 
-def _failures(rows: list[Row]) -> list[str]:
+def failures(rows: list[Row]) -> list[str]:
     """Calls that failed are not counted as calls, and never passed over."""
     lines = []
     for row in rows:

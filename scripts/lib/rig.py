@@ -98,9 +98,19 @@ class Rig:
             f'[cache]\nredis_url = "{self.pair.redis_url}"\nkey = "{CACHE_KEY}"\n'
         )
         service = Service(self, title, address, [binary(f"cqm-{name}"), "serve"], configuration)
-        self.tool([binary(f"cqm-{name}"), "migrate"], CQM_CONFIG=str(service.file))
+        self.migrate(name, database, service.file)
         service.start()
         return service
+
+    def migrate(self, name: str, database: str, file: Optional[Path] = None) -> None:
+        """Gives a database the tables of a service."""
+        if file is None:
+            file = self.folder / f"{database}.toml"
+            file.write_text(
+                f'[database]\nurl = "{self.pair.database_url(database)}"\n'
+                f'[cache]\nredis_url = "{self.pair.redis_url}"\nkey = "{CACHE_KEY}"\n'
+            )
+        self.tool([binary(f"cqm-{name}"), "migrate"], CQM_CONFIG=str(file))
 
     def gateway(self, shape: str, behind: "Service", jwks: Path) -> "Service":
         """The edge in front of one service. The others' addresses lead there too: they are never called."""
@@ -142,11 +152,15 @@ class Rig:
             ))
         return file
 
-    def load(self, call: str, address: str, names: Path, *watched: Keeper, token: Optional[Path] = None) -> Sample:
+    def load(
+        self, call: str, address: str, names: Path, *watched: Keeper, token: Optional[Path] = None,
+        callers: int = IN_FLIGHT, spread: str = "even", seconds: Optional[float] = None,
+    ) -> Sample:
         """One measurement by the load generator."""
+        seconds = seconds or self.seconds
         command = [
-            binary("load"), "measure", call, "--address", address, "--names", names, "--seconds", self.seconds,
-            "--warmup", WARMUP, "--in-flight", IN_FLIGHT, "--connections", CONNECTIONS,
+            binary("load"), "measure", call, "--address", address, "--names", names, "--seconds", seconds,
+            "--warmup", WARMUP, "--in-flight", callers, "--connections", min(CONNECTIONS, callers), "--spread", spread,
         ]
         command += ["--token", token] if token else []
         for keeper in watched:
@@ -154,7 +168,21 @@ class Rig:
             if process is None:
                 raise ui.Failure(f"{keeper.name} has ended.\n{keeper.last_words()}")
             command += ["--watch", process.pid]
-        return figures.sample_of(json.loads(self.tool(command, patience=self.seconds + 60)))
+        return figures.sample_of(json.loads(self.tool(command, patience=seconds + 60)))
+
+    def pgbench(self, script: Path, clients: int, database: str) -> Sample:
+        """One measurement of Postgres by its own load generator, over prepared statements."""
+        prefix = "pgbench-log"
+        for old in self.folder.glob(f"{prefix}.*"):
+            old.unlink()
+        self.tool(
+            [self.pair.postgres_programs / "pgbench", "--no-vacuum", "--protocol=prepared", f"--client={clients}",
+             f"--jobs={min(clients, os.cpu_count() or 1)}", f"--time={round(WARMUP + self.seconds) + 1}",
+             f"--file={script}", "--log", f"--log-prefix={prefix}",
+             f"--host={self.pair.sockets}", f"--username={servers.ROLE}", database],
+            patience=self.seconds + 60,
+        )
+        return figures.sample_of_pgbench(self.folder.glob(f"{prefix}.*"), WARMUP, self.seconds)
 
     def catch_up(self, database: str) -> tuple[int, float]:
         """Waits until every event has its position: the next measurement must not pay for this one's.

@@ -31,3 +31,6 @@ class Ports(unittest.TestCase):
             self.assertTrue(ports.open_for_calls("127.0.0.1", port))
         ports.must_be_free("127.0.0.1", port)
         self.assertFalse(ports.open_for_calls("127.0.0.1", port))
+
+    def test_a_port_that_is_taken_is_not_proposed(self):
+        self.assertNotEqual(ports.another(50150), 50150)

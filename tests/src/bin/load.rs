@@ -74,14 +74,28 @@ enum Call {
     RegisterComplaint,
 }
 
+/// Whom calls are about, at random.
+#[derive(Clone, Copy, ValueEnum)]
+enum Spread {
+    /// Everybody as often as everybody else.
+    Even,
+    /// By Zipf's law, exponent 1: the second half as often as the first, the third a third as often.
+    Zipf,
+    /// The first and nobody else.
+    One,
+}
+
 /// Whom to call, as whom, about whom.
 #[derive(Args)]
 struct Target {
     #[arg(long)]
     address: SocketAddr,
-    /// Customers' names, one a line; calls are spread over them evenly at random
+    /// Customers' names, one a line
     #[arg(long)]
     names: PathBuf,
+    /// How calls are spread over the names
+    #[arg(long, value_enum, default_value = "even")]
+    spread: Spread,
     /// A file with a bearer token, for the gateway; without one the identity goes in the suite's own metadata
     #[arg(long)]
     token: Option<PathBuf>,
@@ -117,7 +131,7 @@ fn run(command: Command) -> Result<(), BoxError> {
             let job = Job {
                 address: target.address,
                 head: Head::new(target.address, call.path(), token.as_deref())?.into(),
-                work: Work::new(call, names.lines().map(str::to_owned).collect())?.into(),
+                work: Work::new(call, target.spread, names.lines().map(str::to_owned).collect())?.into(),
             };
             println!("{}", measure::measure(&job, &load)?);
             Ok(())

@@ -5,6 +5,7 @@ mod audit;
 mod bad_input;
 mod concurrency;
 mod earning;
+mod history;
 mod holds;
 mod idempotency;
 mod members;

@@ -27,15 +27,19 @@ impl Loyalty {
         self.earn(earning(customer, purchase(points, 0, now))).await.unwrap().account.unwrap()
     }
 
-    /// A worker's turn, as another replica would take it.
     async fn worker_turn(&self) -> usize {
+        self.worker_turn_by(RULES).await
+    }
+
+    /// A worker's turn, as another replica would take it.
+    pub async fn worker_turn_by(&self, rules: Config) -> usize {
         let base = Base {
             db: self.kit.db.clone(),
             cache: cqm_runtime::cache::Cache::new(&Default::default(), "loyalty").unwrap(),
             clock: self.kit.clock.clone(),
             shared: Shared::default(),
         };
-        worker::let_time_pass(&App::new(base, RULES).unwrap()).await.unwrap()
+        worker::let_time_pass(&App::new(base, rules).unwrap()).await.unwrap()
     }
 
     async fn audited(&self, customer: Uuid) -> Audited {

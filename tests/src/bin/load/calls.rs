@@ -10,10 +10,11 @@ use cqm_proto::loyalty::v1::{EarnPointsRequest, EarnPointsResponse, PurchaseBasi
 use cqm_rpc::{BoxError, Clock};
 use prost::Message;
 use prost_types::Timestamp;
-use rand::Rng;
+use rand::distr::Distribution;
+use rand::distr::weighted::WeightedIndex;
 use uuid::Uuid;
 
-use crate::{Call, echo};
+use crate::{Call, Spread, echo};
 
 /// gRPC puts a flag and a length of four bytes before a message.
 const PREFIX: usize = 5;
@@ -33,26 +34,31 @@ impl Call {
 pub struct Work {
     call: Call,
     names: Vec<String>,
+    choice: WeightedIndex<f64>,
     /// For reads, which may repeat to the byte: made once, so that the generator costs as little as it can.
     ready: Vec<Bytes>,
 }
 
 impl Work {
-    pub fn new(call: Call, names: Vec<String>) -> Result<Self, BoxError> {
-        if names.is_empty() {
-            return Err("there are no names to call about".into());
-        }
+    pub fn new(call: Call, spread: Spread, names: Vec<String>) -> Result<Self, BoxError> {
+        let weight = |rank: u32| match spread {
+            Spread::Even => 1.0,
+            Spread::Zipf => 1.0 / f64::from(rank),
+            Spread::One => f64::from(u8::from(rank == 1)),
+        };
+        let choice = WeightedIndex::new((1..).take(names.len()).map(weight))
+            .map_err(|error| format!("there are no names to call about: {error}"))?;
         let ready = match call {
             Call::Echo => names.iter().map(framed).collect(),
             Call::GetCustomer => names.iter().map(|name| framed(&get_customer(name))).collect(),
             Call::EarnPoints | Call::RegisterComplaint => Vec::new(),
         };
-        Ok(Self { call, names, ready })
+        Ok(Self { call, names, choice, ready })
     }
 
     /// The next request, ready for the wire, and whom it is about.
     pub fn next(&self) -> (Bytes, &str) {
-        let chosen = rand::rng().random_range(0..self.names.len());
+        let chosen = self.choice.sample(&mut rand::rng());
         let name = &self.names[chosen];
         let request = match self.call {
             Call::Echo | Call::GetCustomer => self.ready[chosen].clone(),

@@ -191,3 +191,13 @@ async fn a_parked_aggregate_waits_for_a_decision_and_for_what_came_behind_it() {
         db.read(&call(), "list", async |conn| parked::list(conn, "c", None, 10).await).await.unwrap();
     assert!(listed.is_empty());
 }
+
+#[tokio::test]
+#[should_panic(expected = "2 events that it did not look at")]
+async fn a_test_that_does_not_look_at_all_its_events_fails() {
+    let db = database().await;
+    let mut events = cqm_testkit::Events::of(&db);
+    append(&db, &[event("a", 1)]).await;
+    assert_eq!(events.next().await.len(), 1);
+    append(&db, &[event("a", 2), event("a", 3)]).await;
+}

@@ -6,6 +6,7 @@ mod coalesce;
 mod idempotency;
 mod log;
 mod log_properties;
+mod migrations;
 mod tx;
 
 use std::time::Duration;

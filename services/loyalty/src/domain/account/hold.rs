@@ -105,7 +105,7 @@ impl Account {
         };
         draft.tell(fact);
         if last {
-            give_back(&mut draft, &mut hold, policy, false)?;
+            give_back(&mut draft, &mut hold, policy, cause.time, false)?;
         }
         if hold.left() == 0 {
             hold.state = State::Committed;
@@ -128,7 +128,7 @@ impl Account {
         }
         let mut draft = Draft::of(self, cause, new_id);
         let mut hold = hold.clone();
-        give_back(&mut draft, &mut hold, policy, false)?;
+        give_back(&mut draft, &mut hold, policy, cause.time, false)?;
         hold.state = if hold.committed > 0 { State::Committed } else { State::Released };
         hold.update_time = cause.time;
         draft.put_hold(hold);
@@ -136,18 +136,18 @@ impl Account {
     }
 }
 
-/// Gives back what is left of a hold: to its lots, and to nobody where a lot's time is over.
+/// Gives back what is left of a hold, as it is at a time: to its lots, and to nobody where a lot's time is over then.
 pub(super) fn give_back<F: FnMut() -> Uuid>(
     draft: &mut Draft<'_, F>,
     hold: &mut Hold,
     policy: &Policy,
+    at: DateTime<Utc>,
     ran_out: bool,
 ) -> Result<(), Refusal> {
     let points = hold.left();
     if points == 0 {
         return Ok(());
     }
-    let now = draft.now();
     let mut expired = 0;
     for pin in &mut hold.lots {
         let part = pin.left();
@@ -159,7 +159,7 @@ pub(super) fn give_back<F: FnMut() -> Uuid>(
             hold: Some(hold.id),
             ..Move::new(kind, Book::Held, credit, lot.id, points)
         };
-        if lot.is_over(now) {
+        if lot.is_over(at) {
             expired += part;
             draft.put_lot(Lot { held: lot.held - part, expired: lot.expired + part, ..lot })?;
             draft.post(step(Kind::Expire, Book::Expired, part))?;
@@ -174,7 +174,7 @@ pub(super) fn give_back<F: FnMut() -> Uuid>(
             })?;
             draft.post(step(Kind::Repay, Book::ClawbackDebt, repaid))?;
             draft.post(step(Kind::Release, Book::Available, part - repaid))?;
-            draft.member.due_for(lot.expires_at, policy.notice, now);
+            draft.member.due_for(lot.expires_at, policy.notice, at);
         }
         pin.released += part;
     }

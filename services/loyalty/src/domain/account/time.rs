@@ -41,6 +41,14 @@ pub struct Horizon {
     pub hold: Option<DateTime<Utc>>,
 }
 
+/// Something that time has done, in the order of one moment: points end before a hold gives some back to them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Passed {
+    Matured(Uuid),
+    Expired(Uuid),
+    HoldRanOut(Uuid),
+}
+
 impl Account {
     /// Whether time has caught up with something.
     pub fn is_due(&self, now: DateTime<Utc>) -> bool {
@@ -61,38 +69,57 @@ impl Account {
         let mut draft = Draft::of(self, &cause, new_id);
         draft.member.next_due = if due.more { self.member.next_due } else { due.horizon.next(policy) };
 
+        // In the order in which it happened, so that it does not matter when it is written down: points that a hold gave
+        // back may have ended since, or paid off what was owed then.
+        let mut passed = Vec::new();
+        let mut lots = due.lots.clone();
         for id in &due.holds {
-            let mut hold = self.holds.get(id).ok_or(Refusal::OutOfBalance)?.clone();
-            if hold.state != State::Open || hold.expires_at > now {
-                continue;
+            let hold = self.holds.get(id).ok_or(Refusal::OutOfBalance)?;
+            passed.push((hold.expires_at, Passed::HoldRanOut(*id)));
+            lots.extend(hold.lots.iter().map(|pin| pin.lot).filter(|lot| !due.lots.contains(lot)));
+        }
+        for id in &lots {
+            let lot = draft.lot(*id)?;
+            if lot.pending && lot.available_at <= now {
+                passed.push((lot.available_at, Passed::Matured(*id)));
             }
-            give_back(&mut draft, &mut hold, policy, true)?;
-            hold.state = State::Expired;
-            hold.update_time = now;
-            draft.put_hold(hold);
+            if let Some(expires_at) = lot.expires_at.filter(|expires_at| *expires_at <= now) {
+                passed.push((expires_at, Passed::Expired(*id)));
+            }
+        }
+        passed.sort();
+        let (mut matured, mut expired) = (0, 0);
+        for (at, passed) in passed {
+            match passed {
+                Passed::Matured(id) => {
+                    let lot = draft.lot(id)?;
+                    draft.put_lot(Lot { pending: false, ..lot })?;
+                    draft.post(Move::new(Kind::Mature, Book::Pending, Book::Available, id, lot.remaining))?;
+                    matured += lot.remaining;
+                }
+                Passed::Expired(id) => {
+                    let lot = draft.lot(id)?;
+                    let debit = if lot.pending { Book::Pending } else { Book::Available };
+                    draft.put_lot(Lot { remaining: 0, expired: lot.expired + lot.remaining, ..lot })?;
+                    draft.post(Move::new(Kind::Expire, debit, Book::Expired, id, lot.remaining))?;
+                    expired += lot.remaining;
+                }
+                Passed::HoldRanOut(id) => {
+                    let mut hold = self.holds.get(&id).ok_or(Refusal::OutOfBalance)?.clone();
+                    give_back(&mut draft, &mut hold, policy, at, true)?;
+                    hold.state = State::Expired;
+                    hold.update_time = now;
+                    draft.put_hold(hold);
+                }
+            }
         }
 
-        let (mut matured, mut expired) = (0, 0);
         let mut ending: Vec<(DateTime<Utc>, i64)> = Vec::new();
         let announced = now + policy.notice;
         for id in &due.lots {
             let lot = draft.lot(*id)?;
-            if lot.pending && lot.available_at <= now {
-                draft.put_lot(Lot { pending: false, ..lot })?;
-                draft.post(Move::new(Kind::Mature, Book::Pending, Book::Available, lot.id, lot.remaining))?;
-                matured += lot.remaining;
-            }
-            let lot = draft.lot(*id)?;
-            if lot.is_over(now) {
-                draft.put_lot(Lot { remaining: 0, expired: lot.expired + lot.remaining, ..lot })?;
-                let debit = if lot.pending { Book::Pending } else { Book::Available };
-                draft.post(Move::new(Kind::Expire, debit, Book::Expired, lot.id, lot.remaining))?;
-                expired += lot.remaining;
-            } else if let Some(expires_at) = lot.expires_at
-                && (self.member.notice_until..=announced).contains(&expires_at)
-                && expires_at > self.member.notice_until
-                && lot.remaining > 0
-            {
+            let ends = lot.expires_at.filter(|time| *time > self.member.notice_until && *time <= announced);
+            if let (Some(expires_at), true) = (ends, lot.remaining > 0) {
                 ending.push((expires_at, lot.remaining));
             }
         }
