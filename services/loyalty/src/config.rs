@@ -5,9 +5,13 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use cqm_runtime::config::{ConfigError, Validate};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 
 use crate::domain::account::Policy;
 use crate::domain::earning::Rules;
+use crate::domain::entry::Reason;
+use crate::domain::standing::Window;
+use crate::domain::tier::{Reasons, Scheme};
 
 /// The defaults, under everything that a file or the environment says.
 pub const DEFAULTS: &str = include_str!("config.toml");
@@ -20,6 +24,8 @@ pub struct Config {
     pub points_per_unit: i64,
     /// Points for an answered survey; 0: answers earn none.
     pub survey_points: i64,
+    /// Points for having brought in a customer, once they have bought something; 0: none.
+    pub referral_points: i64,
     /// How long the points of a purchase are pending. Too short: they are spent before the purchase is returned, and
     /// become a debt. Too long: the reward comes when the customer has forgotten what it is for.
     #[serde(with = "humantime_serde")]
@@ -39,6 +45,63 @@ pub struct Config {
     /// the events of it are told. Too short: the database is asked for nothing. Too long: they are told late.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
+    /// How tiers are reached and lost.
+    pub tiers: TiersConfig,
+}
+
+/// How tiers are reached and lost.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TiersConfig {
+    pub window: WindowKind,
+    /// How many months a rolling window has, this one among them; 1 to 36. Too few: members who buy once a year never
+    /// keep a tier. Too many: nobody loses one, and it is worth nothing.
+    pub months: i32,
+    /// What points must be given for to count.
+    #[serde(deserialize_with = "qualifying")]
+    pub qualifying: Reasons,
+    /// How long before a tier is lost it is announced. Too short: nobody can act on it. Too long: it is forgotten, and
+    /// told to many who would have kept it anyway.
+    #[serde(with = "humantime_serde")]
+    pub notice: Duration,
+}
+
+/// Which points count for a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum WindowKind {
+    /// Those of the last months.
+    Rolling,
+    /// Those of this year.
+    CalendarYear,
+}
+
+/// The longest rolling window: as many numbers stand in every member's row.
+const MOST_MONTHS: i32 = 36;
+
+impl TiersConfig {
+    pub fn scheme(&self) -> Scheme {
+        Scheme {
+            window: match self.window {
+                WindowKind::Rolling => Window::Rolling { months: self.months },
+                WindowKind::CalendarYear => Window::CalendarYear,
+            },
+            qualifying: self.qualifying,
+            notice: delta(self.notice),
+        }
+    }
+}
+
+/// Only what happens outside: a correction is by a person, who would give themselves tiers, and the other reasons give
+/// no points.
+fn qualifying<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reasons, D::Error> {
+    let words = Vec::<String>::deserialize(deserializer)?;
+    let known = |word: &String| {
+        Reason::find(word)
+            .filter(|reason| reason.is_once())
+            .ok_or_else(|| D::Error::custom(format!("{word:?} is no reason that points qualify by")))
+    };
+    Ok(Reasons::of(&words.iter().map(known).collect::<Result<Vec<_>, _>>()?))
 }
 
 /// More than this for one thing that happened is a slip of the finger.
@@ -51,6 +114,7 @@ impl Config {
         Rules {
             points_per_unit: self.points_per_unit,
             survey_points: self.survey_points,
+            referral_points: self.referral_points,
             purchase_delay: delta(self.purchase_delay),
             lifetime: Some(delta(self.lifetime)).filter(|lifetime| *lifetime > TimeDelta::zero()),
         }
@@ -71,9 +135,11 @@ fn delta(duration: Duration) -> TimeDelta {
 
 impl Validate for Config {
     fn validate(&self) -> Result<(), ConfigError> {
-        for (key, points) in
-            [("service.points_per_unit", self.points_per_unit), ("service.survey_points", self.survey_points)]
-        {
+        for (key, points) in [
+            ("service.points_per_unit", self.points_per_unit),
+            ("service.survey_points", self.survey_points),
+            ("service.referral_points", self.referral_points),
+        ] {
             if !(0..=MOST).contains(&points) {
                 return Err(ConfigError::refused(key, format!("must be 0 to {MOST}")));
             }
@@ -83,10 +149,14 @@ impl Validate for Config {
             ("service.lifetime", self.lifetime),
             ("service.expiry_notice", self.expiry_notice),
             ("service.refund_grace", self.refund_grace),
+            ("service.tiers.notice", self.tiers.notice),
         ] {
             if duration > LONGEST {
                 return Err(ConfigError::refused(key, "must be a hundred years or less".to_owned()));
             }
+        }
+        if !(1..=MOST_MONTHS).contains(&self.tiers.months) {
+            return Err(ConfigError::refused("service.tiers.months", format!("must be 1 to {MOST_MONTHS}")));
         }
         if self.poll.is_zero() {
             return Err(ConfigError::refused("service.poll", "must be more than 0".to_owned()));
@@ -104,17 +174,32 @@ mod tests {
         let good = Config {
             points_per_unit: 1,
             survey_points: 50,
+            referral_points: 100,
             purchase_delay: Duration::ZERO,
             lifetime: Duration::ZERO,
             expiry_notice: Duration::ZERO,
             refund_grace: Duration::ZERO,
             repay_debt: true,
             poll: Duration::from_secs(1),
+            tiers: TiersConfig {
+                window: WindowKind::Rolling,
+                months: 12,
+                qualifying: Reasons::of(&[Reason::Purchase]),
+                notice: Duration::ZERO,
+            },
         };
+        let tiers = good.tiers;
         assert!(good.validate().is_ok());
         for (config, key) in [
             (Config { points_per_unit: -1, ..good }, "service.points_per_unit"),
             (Config { survey_points: MOST + 1, ..good }, "service.survey_points"),
+            (Config { referral_points: -1, ..good }, "service.referral_points"),
+            (Config { tiers: TiersConfig { months: 0, ..tiers }, ..good }, "service.tiers.months"),
+            (Config { tiers: TiersConfig { months: 37, ..tiers }, ..good }, "service.tiers.months"),
+            (
+                Config { tiers: TiersConfig { notice: Duration::MAX, ..tiers }, ..good },
+                "service.tiers.notice",
+            ),
             (Config { purchase_delay: Duration::MAX, ..good }, "service.purchase_delay"),
             (Config { lifetime: Duration::MAX, ..good }, "service.lifetime"),
             (Config { expiry_notice: Duration::MAX, ..good }, "service.expiry_notice"),

@@ -8,6 +8,8 @@
 //! - [`lot`] and [`hold`]: points that end together, and points that are set aside;
 //! - [`entry`]: the movements that a change is made of, and [`chain`]: the hashes that tie them together;
 //! - [`account`]: a member with all of it, and what can be decided: earn, spend, hold, take back, let time pass;
+//! - [`tier`] and [`standing`]: what members are by the points that count, and how they get and lose it;
+//! - [`referral`]: who brought whom in;
 //! - [`split`]: parts that add up;
 //! - [`verify`]: whether what is stored is what these rules allow.
 
@@ -20,8 +22,11 @@ pub mod hold;
 pub mod lot;
 pub mod member;
 pub mod programme;
+pub mod referral;
 pub mod rules;
 pub mod split;
+pub mod standing;
+pub mod tier;
 pub mod verify;
 
 use chrono::{DateTime, Utc};
@@ -50,6 +55,12 @@ pub enum Refusal {
     AlreadyReversed,
     /// Such a transaction cannot be taken back.
     NotReversible { kind: entry::Kind },
+    /// A member cannot bring themselves in.
+    ReferralSelf,
+    /// The member brought in whoever is said to have brought them in.
+    ReferralCycle,
+    /// The member is one already.
+    ReferralNotNew,
     /// A sum does not fit into 64 bits.
     Overflow,
     /// The lots and the accounts disagree: a fault of ours, never the caller's.
@@ -65,7 +76,8 @@ pub struct Event {
     pub fact: Fact,
 }
 
-/// The facts of an event. Points are over 0, whichever way they went; `balance` is what is available after them.
+/// The facts of an event. Points are over 0, whichever way they went; `balance` is what is available after them. `missing`
+/// more qualifying points keep a tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     Enrolled,
@@ -81,4 +93,8 @@ pub enum Fact {
     ExpiringSoon { points: i64, first: DateTime<Utc>, last: DateTime<Utc> },
     EarningReversed { transaction: Uuid, points: i64, debt: i64, balance: i64 },
     SpendingReversed { transaction: Uuid, points: i64, repaid: i64, balance: i64 },
+    TierChanged(tier::Turn),
+    TierDowngradeAnnounced { from: Uuid, to: Option<Uuid>, at: DateTime<Utc>, missing: i64 },
+    Referred { referrer: Uuid },
+    ReferralQualified { referrer: Uuid },
 }

@@ -5,14 +5,17 @@ use cqm_rpc::{Error, Refusal as Refused, ResourceName};
 
 use uuid::Uuid;
 
+use crate::domain::tier::{MOST_TIERS, Misfit};
 use crate::domain::{Refusal, programme};
-use crate::grpc::convert::{EARNING_RULES, HOLDS, child};
+use crate::grpc::convert::{EARNING_RULES, HOLDS, TIERS, child};
 
 cqm_rpc::reasons! { "cqm.loyalty.v1", cqm_proto::loyalty::v1::ErrorReason:
     MEMBER_NOT_FOUND, MEMBER_STATE, INSUFFICIENT_POINTS, ACCOUNT_FROZEN, BALANCE_OVERFLOW, TOO_MANY_LOTS,
     HOLD_NOT_FOUND, HOLD_STATE, HOLD_EXCEEDED, TRANSACTION_NOT_FOUND, NOT_REVERSIBLE, ALREADY_REVERSED,
     REVERSAL_EXCEEDED, PROGRAMME_NOT_FOUND, PROGRAMME_STATE, PROGRAMME_LIMIT, EARNING_RULE_NOT_FOUND, EARNING_RULE_LIMIT,
     BUDGET_SPENT,
+    TIER_NOT_FOUND, TIER_EXISTS, TIER_ORDER, TIER_HELD, TOO_MANY_TIERS, REFERRAL_CODE_UNKNOWN,
+    REFERRAL_SELF, REFERRAL_CYCLE, REFERRAL_NOT_NEW,
 }
 
 /// Constraints whose violation has a meaning of its own.
@@ -21,6 +24,10 @@ pub mod constraint {
     pub const ENTRY_SOURCE_ONCE: &str = "entry_source_once";
     /// A customer is a member once.
     pub const MEMBER_ONCE: &str = "member_pkey";
+    /// Two members never have the same referral code.
+    pub const MEMBER_REFERRAL_CODE: &str = "member_referral_code";
+    /// The tier of a member is there.
+    pub const MEMBER_TIER: &str = "member_tier";
 }
 
 impl From<Refusal> for Error {
@@ -47,6 +54,9 @@ impl From<Refusal> for Error {
             Refusal::State { state, action } => {
                 Self::Refused(Refused::new(MEMBER_STATE).fact("state", state.name()).fact("action", action))
             }
+            Refusal::ReferralSelf => Self::refused(REFERRAL_SELF),
+            Refusal::ReferralCycle => Self::refused(REFERRAL_CYCLE),
+            Refusal::ReferralNotNew => Self::refused(REFERRAL_NOT_NEW),
             Refusal::Overflow => Self::OutOfRange(Refused::new(BALANCE_OVERFLOW)),
             Refusal::OutOfBalance => Self::internal("the lots of a member hold more than the account"),
         }
@@ -67,6 +77,18 @@ impl From<programme::Refusal> for Error {
     }
 }
 
+impl From<Misfit> for Error {
+    fn from(misfit: Misfit) -> Self {
+        match misfit {
+            Misfit::Taken(by) => Self::already_exists(TIER_EXISTS, ResourceName::new(TIERS, by)),
+            Misfit::Order(beside) => {
+                Self::Refused(Refused::new(TIER_ORDER).fact("tier", ResourceName::new(TIERS, beside)))
+            }
+            Misfit::TooMany => Self::Refused(Refused::new(TOO_MANY_TIERS).fact("limit", MOST_TIERS)),
+        }
+    }
+}
+
 /// The customer is no member.
 pub(crate) fn member_not_found(name: ResourceName) -> Error {
     Error::not_found(MEMBER_NOT_FOUND, name)
@@ -78,6 +100,11 @@ pub(crate) fn programme_not_found(name: ResourceName) -> Error {
 
 pub(crate) fn rule_not_found(id: Uuid) -> Error {
     Error::not_found(EARNING_RULE_NOT_FOUND, ResourceName::new(EARNING_RULES, id))
+}
+
+/// There is no such tier.
+pub(crate) fn tier_not_found(id: Uuid) -> Error {
+    Error::not_found(TIER_NOT_FOUND, ResourceName::new(TIERS, id))
 }
 
 /// There is no such hold of the customer, who may be no member either.

@@ -6,6 +6,7 @@ mod ledger;
 mod member;
 mod programme;
 mod rule;
+mod tier;
 mod verify;
 
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use cqm_proto::loyalty::v1::earning_rule_service_server::EarningRuleService;
 use cqm_proto::loyalty::v1::ledger_service_server::LedgerService;
 use cqm_proto::loyalty::v1::member_service_server::MemberService;
 use cqm_proto::loyalty::v1::programme_service_server::ProgrammeService;
+use cqm_proto::loyalty::v1::tier_service_server::TierService;
 use cqm_rpc::{Call, Error, serve};
 use futures::Stream;
 use tonic::{Request, Response, Status};
@@ -61,6 +63,51 @@ impl MemberService for App {
         request: Request<proto::UnfreezeMemberRequest>,
     ) -> Result<Response<proto::Member>, Status> {
         serve(request, async |call, message| member::unfreeze_member(self, &call, &message).await).await
+    }
+
+    async fn list_tier_changes(
+        &self,
+        request: Request<proto::ListTierChangesRequest>,
+    ) -> Result<Response<proto::ListTierChangesResponse>, Status> {
+        serve(request, async |call, message| tier::list_tier_changes(self, &call, &message).await).await
+    }
+}
+
+#[tonic::async_trait]
+impl TierService for App {
+    async fn create_tier(
+        &self,
+        request: Request<proto::CreateTierRequest>,
+    ) -> Result<Response<proto::Tier>, Status> {
+        serve(request, async |call, message| tier::create_tier(self, &call, &message).await).await
+    }
+
+    async fn get_tier(
+        &self,
+        request: Request<proto::GetTierRequest>,
+    ) -> Result<Response<proto::Tier>, Status> {
+        serve(request, async |call, message| tier::get_tier(self, &call, &message).await).await
+    }
+
+    async fn list_tiers(
+        &self,
+        request: Request<proto::ListTiersRequest>,
+    ) -> Result<Response<proto::ListTiersResponse>, Status> {
+        serve(request, async |call, message| tier::list_tiers(self, &call, &message).await).await
+    }
+
+    async fn update_tier(
+        &self,
+        request: Request<proto::UpdateTierRequest>,
+    ) -> Result<Response<proto::Tier>, Status> {
+        serve(request, async |call, message| tier::update_tier(self, &call, &message).await).await
+    }
+
+    async fn delete_tier(
+        &self,
+        request: Request<proto::DeleteTierRequest>,
+    ) -> Result<Response<proto::Tier>, Status> {
+        serve(request, async |call, message| tier::delete_tier(self, &call, &message).await).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Members and the ledger of their points: `cqm.loyalty.v1`.
 //!
-//! This service owns who takes part in the programme, what points are given for, and the ledger: append-only, double
+//! This service owns who takes part in the programme, which tier they hold, what points are given for, and the ledger: append-only, double
 //! entry, in whole points. A balance is never stored without the entries that make it, cannot fall below zero in the
 //! database itself, and every account of every member has a hash chain that shows an altered byte.
 //!
@@ -15,16 +15,18 @@
 //!    lots to spend, holds, what a source was rewarded with. What time has changed meanwhile is written down first.
 //! 4. [`domain::earning`] says what it is worth by the base rule and [`domain::rules`] what the programmes' rules give
 //!    beside it, whose copy is in the [`rulebook`] and whose budgets were locked behind the members, in slices that
-//!    nobody else has; [`domain::account`] makes the change: a lot, an entry that debits one
-//!    account and credits another, chained to the member's entry before it, and an event. The next request of the batch
-//!    is decided over what this one has left. A refusal changes nothing.
+//!    nobody else has; [`domain::account`] makes the change: a lot, an entry that debits one account and credits another,
+//!    chained to the member's entry before it, and an event. A purchase counts for the member's tier, which they reach by
+//!    the same change ([`domain::standing`]). The next request of the batch is decided over what this one has left. A
+//!    refusal changes nothing.
 //! 5. [`store::save`] writes the batch by arrays, the answers beside the requests' ids, the events last. One commit
 //!    carries all of it, and each caller is told their own answer.
 //!
 //! # How it is put together
 //!
-//! `grpc` knows the contract and not the tables, `store` the tables and not the contract, `domain` neither. Nothing is
-//! cached: what a member has must be what they have now, and is one row by its key. [`worker`] writes down what time
+//! `grpc` knows the contract and not the tables, `store` the tables and not the contract, `domain` neither. Nothing of
+//! a member is cached: what they have must be what they have now, and is one row by its key. The tiers, a few rows that
+//! hardly change, are read from a copy that is a second old at most, see [`store::Tiers`]. [`worker`] writes down what time
 //! changes for members whom nobody asks about.
 
 pub mod config;
@@ -44,6 +46,7 @@ use cqm_proto::loyalty::v1::earning_rule_service_server::{self, EarningRuleServi
 use cqm_proto::loyalty::v1::ledger_service_server::{self, LedgerServiceServer};
 use cqm_proto::loyalty::v1::member_service_server::{self, MemberServiceServer};
 use cqm_proto::loyalty::v1::programme_service_server::{self, ProgrammeServiceServer};
+use cqm_proto::loyalty::v1::tier_service_server::{self, TierServiceServer};
 use cqm_rpc::BoxError;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
@@ -52,6 +55,7 @@ use diesel_migrations::embed_migrations;
 use tonic::service::Routes;
 
 use posting::{Command, Posting};
+use store::Tiers;
 
 /// The tables of this service, over those that every service has.
 pub const MIGRATIONS: cqm_db::Migrations = embed_migrations!("migrations");
@@ -74,6 +78,7 @@ impl Service for App {
         ledger_service_server::SERVICE_NAME,
         programme_service_server::SERVICE_NAME,
         earning_rule_service_server::SERVICE_NAME,
+        tier_service_server::SERVICE_NAME,
     ];
     const DEFAULTS: &'static str = config::DEFAULTS;
     type Config = Config;
@@ -85,6 +90,7 @@ impl Service for App {
             rules: config.rules(),
             policy: config.policy(),
             book: base.shared.of(),
+            tiers: Tiers::new(config.tiers.scheme(), base.shared.of()),
         };
         Ok(Self { db: base.db, posting, coalescer: base.shared.of(), config })
     }
@@ -94,6 +100,7 @@ impl Service for App {
             .add_service(LedgerServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
             .add_service(ProgrammeServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
             .add_service(EarningRuleServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
+            .add_service(TierServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
     }
 
     fn workers(&self, supervisor: &Supervisor) {

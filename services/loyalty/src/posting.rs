@@ -7,6 +7,8 @@
 mod preview;
 mod rules;
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use cqm_db::log::{self, NewEvent};
 use cqm_db::{Batch, Conn, Patience, Request, Verdict};
@@ -19,6 +21,7 @@ use crate::domain::account::{Account, Change, Policy};
 use crate::domain::earning::{Basis, Rules};
 use crate::domain::entry::{Cause, Entry, Reason};
 use crate::domain::hold::Hold;
+use crate::domain::referral::ReferralCode;
 use crate::domain::{Event, Refusal};
 use crate::error::{TRANSACTION_NOT_FOUND, hold_not_found, member_not_found};
 use crate::grpc::convert::hold::{Commit, Place, Release};
@@ -26,7 +29,7 @@ use crate::grpc::convert::ledger::{Earn, Redeem};
 use crate::grpc::convert::reversal::Reverse;
 use crate::grpc::convert::{TRANSACTIONS, child, event, hold, ledger, member, reversal};
 use crate::rulebook::RuleBook;
-use crate::store::{self, Loaded, Rewarded, Wants};
+use crate::store::{self, Loaded, Rewarded, Tiers, Wants};
 
 pub use rules::{Earning, Weighed};
 
@@ -92,6 +95,7 @@ pub struct Posting {
     pub policy: Policy,
     /// The programmes' rules, beside the base rule.
     pub book: RuleBook,
+    pub tiers: Tiers,
 }
 
 /// What a batch has read, and what its decisions have made of it.
@@ -124,7 +128,7 @@ impl Batch for Posting {
         let commands = requests.iter().map(|request| &request.command);
         // In this order: the members are locked before the budgets.
         let (loaded, earning) = futures::join!(
-            store::load(conn, &wants, patience, &self.policy, || self.clock.now()),
+            store::load(conn, &wants, patience, &self.policy, &self.tiers, || self.clock.now()),
             Earning::load(conn, &self.book, rules, commands, &self.rules, now),
         );
         let (mut loaded, earning) = (loaded?, earning?);
@@ -157,6 +161,10 @@ impl Batch for Posting {
             state.earning.save(conn),
             log::append_all(conn, &state.events),
         );
+        if saved.is_err() {
+            // It may have been decided by a tier that is gone.
+            self.tiers.forget();
+        }
         saved.and(counted).and(told)
     }
 }
@@ -242,7 +250,7 @@ impl Posting {
         let opened = if state.loaded.accounts.contains_key(&customer) {
             None
         } else {
-            Some(Account::open(customer, cause.time))
+            Some(state.open(customer))
         };
         let account = match &opened {
             Some((account, _)) => account,
@@ -267,7 +275,7 @@ impl Posting {
         }
         if let Some((account, enrolled)) = opened {
             state.loaded.accounts.insert(customer, account);
-            state.tell(call, &[enrolled]);
+            state.tell(call, &enrolled);
         }
         let entries = change.map_or_else(Vec::new, |change| state.apply(call, customer, change));
         let account = state.account(customer)?;
@@ -310,6 +318,12 @@ impl Posting {
 }
 
 impl State {
+    /// The account of a customer who becomes a member.
+    fn open(&self, customer: Uuid) -> (Account, Vec<Event>) {
+        let code = ReferralCode::of(Uuid::new_v4());
+        Account::open(customer, code, Arc::clone(&self.loaded.ladder), self.now)
+    }
+
     fn account(&self, customer: Uuid) -> Result<&Account, Error> {
         self.loaded.accounts.get(&customer).ok_or_else(|| member_not_found(member::name(customer)))
     }
@@ -333,7 +347,7 @@ impl State {
 }
 
 /// Whoever read the account before time was written down has read what it is now.
-fn check_etag(etag: Option<Etag>, account: &Account) -> Result<(), Error> {
+pub(crate) fn check_etag(etag: Option<Etag>, account: &Account) -> Result<(), Error> {
     let name = member::name(account.member.customer).to_string();
     let [now, before] = account.versions();
     Etag::check(etag, now, &name).or_else(|_| Etag::check(etag, before, &name))

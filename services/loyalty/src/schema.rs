@@ -134,6 +134,14 @@ diesel::table! {
         notice_until -> Timestamptz,
         create_time -> Timestamptz,
         update_time -> Timestamptz,
+        tier_id -> Nullable<Uuid>,
+        tier_since -> Nullable<Timestamptz>,
+        tier_until -> Nullable<Timestamptz>,
+        tier_announced -> Bool,
+        tier_month -> Int4,
+        tier_points -> Array<Nullable<Int8>>,
+        referral_code -> Text,
+        reward_to -> Nullable<Uuid>,
     }
 }
 
@@ -153,7 +161,43 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    member_tier_history (customer_id, version) {
+        customer_id -> Uuid,
+        version -> Int8,
+        from_tier -> Nullable<Uuid>,
+        to_tier -> Nullable<Uuid>,
+        reason -> Text,
+        points -> Int8,
+        change_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    referral (customer_id) {
+        customer_id -> Uuid,
+        referrer_id -> Uuid,
+        create_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    tier (id) {
+        id -> Uuid,
+        code -> Text,
+        rank -> Int4,
+        threshold -> Int8,
+        name_zh -> Text,
+        name_en -> Text,
+        benefits -> Jsonb,
+        version -> Int8,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+
 diesel::joinable!(earning_rule -> programme (programme_id));
+diesel::joinable!(member -> tier (tier_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     budget_slice,
@@ -165,4 +209,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     lot,
     member,
     programme,
+    member_tier_history,
+    referral,
+    tier,
 );

@@ -7,14 +7,17 @@
 mod due;
 mod entry;
 mod hold;
+mod ladder;
 mod load;
 mod lot;
 mod member;
 mod programme;
+mod referral;
 mod reports;
 mod rule;
 mod save;
 mod usage;
+mod tier;
 
 use cqm_rpc::Error;
 
@@ -24,18 +27,23 @@ pub use due::{find_due_members, load_due};
 pub use entry::{Rewarded, list_entries, read_entries};
 pub use hold::{find_hold, list_holds, open_holds};
 pub use load::peek;
-pub use load::{Loaded, Wants, find_account, load};
+pub use ladder::{TierCopy, Tiers};
+pub use load::{Loaded, Wants, find_account, load, settled};
 pub use lot::all_lots;
-pub use member::{find_member, insert_member, list_members, lock_member, update_member};
+pub use member::{find_member, insert_member, list_members, lock_member};
 pub use programme::{
     count_running, find_programme, insert_programme, list_programmes, lock_programme, update_programme,
 };
+pub use referral::{find_above, find_by_code, insert_referral};
 pub use reports::{Position, TrialBalance, count_members, members_after, sum_accounts};
 pub use rule::{count_rules, find_rule, insert_rule, list_rules, lock_rule, rules_in_force, update_rule};
 pub use save::save;
 pub use usage::{
     CounterKey, Need, SLICES, change_budget, find_budgets, find_buyers, find_counters, lock_budgets,
     lock_slices, save_counters, save_slices,
+};
+pub use tier::{
+    delete_tier, find_tier, insert_tier, insert_turns, list_tiers, list_turns, lock_tiers, update_tier,
 };
 
 /// One column of rows, as an array for a statement.

@@ -1,4 +1,4 @@
-//! What happens by itself: points become available and expire, holds run out.
+//! What happens by itself: points become available and expire, holds run out, tiers end.
 //!
 //! Any replica may write it down; members whom another one works on are skipped. A transaction takes some members and
 //! commits, so that a crash loses nothing and the next turn goes on where it was.
@@ -45,9 +45,11 @@ async fn turn(app: &App, tx: &mut Conn, call: &Call) -> Result<usize, Error> {
         return Ok(0);
     }
     let wants = Wants { customers: due.into_iter().collect(), ..Wants::default() };
-    let loaded = store::load(tx, &wants, Patience::Skip, &posting.policy, || posting.clock.now()).await?;
+    let loaded =
+        store::load(tx, &wants, Patience::Skip, &posting.policy, &posting.tiers, || posting.clock.now())
+            .await?;
     let accounts: Vec<&Account> = loaded.accounts.values().filter(|account| account.is_changed()).collect();
-    store::save(tx, &accounts).await?;
+    store::save(tx, &accounts).await.inspect_err(|_| posting.tiers.forget())?;
     let events: Vec<(TraceContext, log::NewEvent)> =
         loaded.events.iter().map(|event| (call.trace, event::logged(event))).collect();
     log::append_all(tx, &events).await?;

@@ -9,10 +9,12 @@
 use cqm_proto::complaints::v1::{ReopenComplaintRequest, reopen_complaint_request};
 use cqm_proto::events::v1::{
     ComplaintRegistered, ComplaintResolved, CustomerCreated, CustomerDeleted, CustomerUpdated,
-    InvitationCreated, PurchaseRecorded, ResponseAccepted,
+    InvitationCreated, PurchaseRecorded, ReferralQualified, ResponseAccepted,
 };
 use cqm_proto::loyalty::v1::earn_points_request::Basis;
-use cqm_proto::loyalty::v1::{CompensationBasis, EarnPointsRequest, PurchaseBasis, SurveyBasis};
+use cqm_proto::loyalty::v1::{
+    CompensationBasis, EarnPointsRequest, PurchaseBasis, ReferralBasis, SurveyBasis,
+};
 use cqm_proto::notifications::v1::{Contact, PutContactRequest, SendMessageRequest};
 use cqm_proto::surveys::v1::create_invitation_request::Target;
 use cqm_proto::surveys::v1::{CreateInvitationRequest, Purpose};
@@ -47,6 +49,7 @@ reactions! {
     "customer-updated-contact":       CustomerUpdated    => updated_refreshes_contact,
     "customer-deleted-contact":       CustomerDeleted    => deleted_erases_contact,
     "purchase-points":                PurchaseRecorded   => purchase_earns_points,       // LY-02
+    "referral-points":                ReferralQualified  => referral_earns_points,       // LY-03
     "complaint-acknowledgement":      ComplaintRegistered => registered_is_acknowledged, // CP-10, NT-06
     "complaint-outcome":              ComplaintResolved  => resolved_is_told,            // CP-11
     "complaint-survey":               ComplaintResolved  => resolved_is_asked_about,     // CP-12
@@ -70,6 +73,7 @@ pub(super) const NOTHING_FOLLOWS: &[&str] = &[
     "cqm.events.v1.InvitationExpired",
     "cqm.events.v1.MemberEnrolled",
     "cqm.events.v1.MemberFrozen",
+    "cqm.events.v1.MemberReferred",
     "cqm.events.v1.MemberUnfrozen",
     "cqm.events.v1.MessageDelivered",
     "cqm.events.v1.MessageFailed",
@@ -82,6 +86,8 @@ pub(super) const NOTHING_FOLLOWS: &[&str] = &[
     "cqm.events.v1.PointsRedeemed",
     "cqm.events.v1.QuestionnairePublished",
     "cqm.events.v1.SpendingReversed",
+    "cqm.events.v1.TierChanged",
+    "cqm.events.v1.TierDowngradeAnnounced",
 ];
 
 /// What follows from an event of this type, in order; `None` when nobody has said what does.
@@ -105,6 +111,11 @@ fn deleted_erases_contact(event: CustomerDeleted) -> Option<Command> {
 fn purchase_earns_points(event: PurchaseRecorded) -> Option<Command> {
     let basis = PurchaseBasis { amount: event.amount, purchase_time: event.purchase_time };
     earn(event.customer, Basis::Purchase(basis), event.purchase)
+}
+
+/// For whoever brought them in. Loyalty makes the source of the one who was: they are worth points once.
+fn referral_earns_points(event: ReferralQualified) -> Option<Command> {
+    earn(event.referrer, Basis::Referral(ReferralBasis { referred: event.customer }), String::new())
 }
 
 fn registered_is_acknowledged(event: ComplaintRegistered) -> Option<Command> {

@@ -13,16 +13,19 @@ mod spend;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Event;
 use super::book::Book;
 use super::entry::Entry;
 use super::hold::Hold;
 use super::lot::{Lot, Place};
 use super::member::Member;
+use super::referral::ReferralCode;
+use super::tier::{Ladder, Turn};
+use super::{Event, Fact, Refusal};
 
 pub use earn::Award;
 pub use reverse::{Extent, Past, PastLot};
@@ -44,6 +47,8 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Account {
     pub member: Member,
+    /// The tiers that the member climbs.
+    ladder: Arc<Ladder>,
     /// Not stored before.
     is_new: bool,
     changed: bool,
@@ -65,6 +70,8 @@ pub struct Journal {
     pub changed_lots: BTreeSet<Uuid>,
     pub new_holds: BTreeSet<Uuid>,
     pub changed_holds: BTreeSet<Uuid>,
+    /// With the version of the event that tells it.
+    pub turns: Vec<(i64, Turn)>,
 }
 
 /// All that one decision comes to.
@@ -80,16 +87,27 @@ pub struct Change {
 }
 
 impl Account {
-    /// The account of a customer who just became a member.
-    pub fn open(customer: Uuid, now: DateTime<Utc>) -> (Self, Event) {
-        let (member, event) = Member::enrol(customer, now);
-        (Self { is_new: true, ..Self::stored(member) }, event)
+    /// The account of a customer who just became a member, with the tier that members begin with.
+    pub fn open(
+        customer: Uuid,
+        code: ReferralCode,
+        ladder: Arc<Ladder>,
+        now: DateTime<Utc>,
+    ) -> (Self, Vec<Event>) {
+        let (mut member, enrolled) = Member::enrol(customer, code, now);
+        let facts = member.standing.climb(&ladder, now);
+        let mut events = vec![enrolled];
+        events.extend(facts.into_iter().map(|fact| member.happened(now, fact)));
+        let mut account = Self { is_new: true, ..Self::stored(member).on(ladder) };
+        account.journal.keep(&events);
+        (account, events)
     }
 
     /// The account of a member as it is stored, nothing of it loaded yet.
     pub fn stored(member: Member) -> Self {
         Self {
             member,
+            ladder: Arc::default(),
             is_new: false,
             changed: false,
             before_time: None,
@@ -98,6 +116,33 @@ impl Account {
             holds: HashMap::new(),
             journal: Journal::default(),
         }
+    }
+
+    /// The account with the tiers that the member climbs; without, there are none.
+    pub fn on(self, ladder: Arc<Ladder>) -> Self {
+        Self { ladder, ..self }
+    }
+
+    pub fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
+    /// Somebody else brought the member in, who has just been enrolled.
+    pub fn refer(&mut self, referrer: Uuid, now: DateTime<Utc>) -> Event {
+        self.changed = true;
+        self.member.reward_to = Some(referrer);
+        self.member.happened(now, Fact::Referred { referrer })
+    }
+
+    /// Makes a change so that is of the member alone and not of what they have.
+    pub fn turn(
+        &mut self,
+        decide: impl FnOnce(&mut Member) -> Result<Event, Refusal>,
+    ) -> Result<Event, Refusal> {
+        let event = decide(&mut self.member)?;
+        self.before_time = None;
+        self.changed = true;
+        Ok(event)
     }
 
     /// Adds a lot as it is stored. One that is there already may have been changed since and stays.
@@ -178,6 +223,7 @@ impl Account {
             self.holds.insert(hold.id, hold);
         }
         self.journal.entries.extend_from_slice(&change.entries);
+        self.journal.keep(&change.events);
         (change.entries, change.events)
     }
 
@@ -188,6 +234,15 @@ impl Account {
         if lot.remaining > 0 && !lot.pending {
             self.open.insert(lot.place(), lot.id);
         }
+    }
+}
+
+impl Journal {
+    fn keep(&mut self, events: &[Event]) {
+        self.turns.extend(events.iter().filter_map(|event| match event.fact {
+            Fact::TierChanged(turn) => Some((event.version, turn)),
+            _ => None,
+        }));
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Rules {
     pub points_per_unit: i64,
     /// Points for an answered survey.
     pub survey_points: i64,
+    /// Points for having brought in a customer who bought something.
+    pub referral_points: i64,
     /// How long the points of a purchase are pending: as long as it may be returned.
     pub purchase_delay: TimeDelta,
     /// How long points can be spent once they are available; `None`: for ever.
@@ -27,14 +29,14 @@ pub enum Basis {
     Purchase { units: i64, time: DateTime<Utc> },
     /// The customer answered a survey.
     Survey,
+    /// The customer brought in another one, who bought something.
+    Referral,
     /// The customer is compensated by the points that were promised, over 0.
     Compensation { points: i64 },
     /// A member of staff corrects the points, up or down.
     Adjustment { points: i64 },
     /// The customer has a birthday. Only the programmes' rules give something for it.
     Birthday,
-    /// The customer brought another one in. Only the programmes' rules give something for it.
-    Referral,
 }
 
 impl Basis {
@@ -43,8 +45,9 @@ impl Basis {
         match self {
             Self::Purchase { units, .. } => units.checked_mul(rules.points_per_unit).ok_or(Refusal::Overflow),
             Self::Survey => Ok(rules.survey_points),
+            Self::Referral => Ok(rules.referral_points),
             Self::Compensation { points } | Self::Adjustment { points } => Ok(*points),
-            Self::Birthday | Self::Referral => Ok(0),
+            Self::Birthday => Ok(0),
         }
     }
 
@@ -53,10 +56,10 @@ impl Basis {
         match self {
             Self::Purchase { .. } => Reason::Purchase,
             Self::Survey => Reason::SurveyAnswered,
+            Self::Referral => Reason::Referral,
             Self::Compensation { .. } => Reason::Compensation,
             Self::Adjustment { .. } => Reason::Adjustment,
             Self::Birthday => Reason::Birthday,
-            Self::Referral => Reason::Referral,
         }
     }
 
@@ -105,6 +108,7 @@ mod tests {
         let plain = Rules {
             points_per_unit: 1,
             survey_points: 50,
+            referral_points: 100,
             purchase_delay: TimeDelta::zero(),
             lifetime: None,
         };
@@ -117,6 +121,7 @@ mod tests {
             (purchase(i64::MAX), double, Err(Refusal::Overflow)),
             (Basis::Survey, plain, Ok(50)),
             (Basis::Survey, double, Ok(0)),
+            (Basis::Referral, plain, Ok(100)),
             (Basis::Compensation { points: 300 }, double, Ok(300)),
             (Basis::Adjustment { points: -7 }, double, Ok(-7)),
         ] {
@@ -129,6 +134,7 @@ mod tests {
         let rules = Rules {
             points_per_unit: 1,
             survey_points: 50,
+            referral_points: 100,
             purchase_delay: TimeDelta::days(14),
             lifetime: Some(TimeDelta::days(365)),
         };

@@ -5,6 +5,8 @@ use uuid::Uuid;
 
 use super::book::Books;
 use super::chain::{GENESIS, Hash};
+use super::referral::ReferralCode;
+use super::standing::Standing;
 use super::{Event, Fact, Refusal};
 
 cqm_rpc::words! {
@@ -37,11 +39,17 @@ pub struct Member {
     pub notice_until: DateTime<Utc>,
     pub create_time: DateTime<Utc>,
     pub update_time: DateTime<Utc>,
+    /// The tier, and what counts for it.
+    pub standing: Standing,
+    /// How others say that the member brought them in.
+    pub referral_code: ReferralCode,
+    /// Who is rewarded when the member first buys something; `None`: nobody, or they have been.
+    pub reward_to: Option<Uuid>,
 }
 
 impl Member {
     /// A customer becomes a member.
-    pub fn enrol(customer: Uuid, now: DateTime<Utc>) -> (Self, Event) {
+    pub fn enrol(customer: Uuid, referral_code: ReferralCode, now: DateTime<Utc>) -> (Self, Event) {
         let mut member = Self {
             customer,
             state: State::Active,
@@ -53,6 +61,9 @@ impl Member {
             notice_until: now,
             create_time: now,
             update_time: now,
+            standing: Standing::default(),
+            referral_code,
+            reward_to: None,
         };
         let event = member.happened(now, Fact::Enrolled);
         (member, event)
@@ -105,7 +116,7 @@ mod tests {
     #[test]
     fn states_are_turned_by_events_and_nothing_else() {
         let now = DateTime::UNIX_EPOCH;
-        let (mut member, enrolled) = Member::enrol(Uuid::nil(), now);
+        let (mut member, enrolled) = Member::enrol(Uuid::nil(), ReferralCode::of(Uuid::nil()), now);
         assert_eq!((enrolled.version, enrolled.fact), (1, Fact::Enrolled));
 
         let refused = member.unfreeze(now);

@@ -9,6 +9,7 @@ pub mod member;
 pub mod programme;
 pub mod reversal;
 pub mod rule;
+pub mod tier;
 pub mod verify;
 
 use cqm_rpc::{ResourceName, Violations, text};

@@ -80,7 +80,8 @@ pub(super) async fn get_account(
     let account = app
         .db
         .read(call, "get_account", async |conn| {
-            store::find_account(conn, customer, &app.posting.policy, app.posting.clock.now()).await
+            let posting = &app.posting;
+            store::find_account(conn, customer, &posting.policy, &posting.tiers, posting.clock.now()).await
         })
         .await?;
     account.as_ref().map(convert::account).ok_or_else(|| member_not_found(name(customer)))

@@ -1,15 +1,23 @@
 //! Members: enrolled, read, frozen.
 
-use cqm_db::Conn;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use cqm_db::{Conn, Patience};
 use cqm_proto::loyalty::v1 as proto;
-use cqm_rpc::{Call, Error, Etag};
+use cqm_rpc::{Call, Error, reason};
+use uuid::Uuid;
 
 use super::append;
 use super::convert::member::{self as convert, Create, List, Turn};
+use crate::App;
+use crate::domain::account::Account;
 use crate::domain::member::Member;
+use crate::domain::referral::{self, ReferralCode};
 use crate::domain::{Event, Refusal};
-use crate::error::member_not_found;
-use crate::{App, store};
+use crate::error::{REFERRAL_CODE_UNKNOWN, member_not_found};
+use crate::posting::check_etag;
+use crate::store::{self, Wants};
 
 pub(super) async fn create_member(
     app: &App,
@@ -17,18 +25,56 @@ pub(super) async fn create_member(
     message: &proto::CreateMemberRequest,
 ) -> Result<proto::Member, Error> {
     let command = Create::parse(message)?;
-    app.db
-        .mutate(call, "create_member", message, async |tx| {
-            let (member, enrolled) = Member::enrol(command.customer, app.posting.clock.now());
-            if store::insert_member(tx, &member).await? {
-                append(tx, call, &[enrolled]).await?;
-                return Ok(convert::member(&member));
-            }
-            // The customer is one already; members are not deleted.
-            let member = store::lock_member(tx, command.customer).await?;
-            member.as_ref().map(convert::member).ok_or_else(|| Error::internal("a member vanished"))
-        })
-        .await
+    app.db.mutate(call, "create_member", message, async |tx| enrol(app, tx, call, &command).await).await
+}
+
+async fn enrol(app: &App, tx: &mut Conn, call: &Call, command: &Create) -> Result<proto::Member, Error> {
+    let (posting, now) = (&app.posting, app.posting.clock.now());
+    let referrer = match &command.referral_code {
+        None => None,
+        Some(code) => match store::find_by_code(tx, code).await? {
+            None => return Err(Error::refused(REFERRAL_CODE_UNKNOWN)),
+            found => found,
+        },
+    };
+    let ladder = posting.tiers.current(tx).await?;
+    let code = ReferralCode::of(Uuid::new_v4());
+    let (mut account, mut events) = Account::open(command.customer, code, Arc::clone(&ladder), now);
+    if let Some(referrer) = referrer {
+        events.push(account.refer(referrer, now));
+    }
+    // A tier that was deleted meanwhile is not given again.
+    let inserted = store::insert_member(tx, &account.member).await.inspect_err(|_| posting.tiers.forget())?;
+    if !inserted {
+        return as_they_are(app, tx, command.customer, referrer, now).await;
+    }
+    let turns: Vec<_> =
+        account.journal().turns.iter().map(|(version, turn)| (command.customer, *version, *turn)).collect();
+    store::insert_turns(tx, &turns).await?;
+    if let Some(referrer) = referrer {
+        store::insert_referral(tx, command.customer, referrer, now).await?;
+    }
+    append(tx, call, &events).await?;
+    Ok(convert::member(&account, now))
+}
+
+/// The customer is a member already; members are not deleted. Whoever is said to have brought them in is refused, but
+/// for whoever has.
+async fn as_they_are(
+    app: &App,
+    tx: &mut Conn,
+    customer: Uuid,
+    referrer: Option<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<proto::Member, Error> {
+    if let Some(referrer) = referrer {
+        let known = store::find_above(tx, customer).await?.first().copied();
+        let above = store::find_above(tx, referrer).await?;
+        referral::judge(customer, referrer, known, &above)?;
+    }
+    let posting = &app.posting;
+    let account = store::find_account(tx, customer, &posting.policy, &posting.tiers, now).await?;
+    account.map(|account| convert::member(&account, now)).ok_or_else(|| Error::internal("a member vanished"))
 }
 
 pub(super) async fn get_member(
@@ -37,9 +83,16 @@ pub(super) async fn get_member(
     message: &proto::GetMemberRequest,
 ) -> Result<proto::Member, Error> {
     let customer = convert::get(message)?;
-    let member =
-        app.db.read(call, "get_member", async |conn| store::find_member(conn, customer).await).await?;
-    member.as_ref().map(convert::member).ok_or_else(|| member_not_found(convert::name(customer)))
+    let (posting, now) = (&app.posting, app.posting.clock.now());
+    let account = app
+        .db
+        .read(call, "get_member", async |conn| {
+            store::find_account(conn, customer, &posting.policy, &posting.tiers, now).await
+        })
+        .await?;
+    account
+        .map(|account| convert::member(&account, now))
+        .ok_or_else(|| member_not_found(convert::name(customer)))
 }
 
 pub(super) async fn list_members(
@@ -48,13 +101,16 @@ pub(super) async fn list_members(
     message: &proto::ListMembersRequest,
 ) -> Result<proto::ListMembersResponse, Error> {
     let query = List::parse(message)?;
+    let (posting, now) = (&app.posting, app.posting.clock.now());
     let members = app
         .db
         .read(call, "list_members", async |conn| {
-            store::list_members(conn, query.state, query.page.after, query.page.limit()).await
+            let members =
+                store::list_members(conn, query.state, query.page.after, query.page.limit()).await?;
+            store::settled(conn, members, &posting.policy, &posting.tiers, now).await
         })
         .await?;
-    Ok(query.answer(members))
+    Ok(query.answer(members, now))
 }
 
 pub(super) async fn freeze_member(
@@ -65,7 +121,7 @@ pub(super) async fn freeze_member(
     let command = Turn::freeze(message)?;
     app.db
         .mutate(call, "freeze_member", message, async |tx| {
-            turn(call, tx, &command, |member| member.freeze(app.posting.clock.now())).await
+            turn(app, call, tx, &command, Member::freeze).await
         })
         .await
 }
@@ -78,22 +134,34 @@ pub(super) async fn unfreeze_member(
     let command = Turn::unfreeze(message)?;
     app.db
         .mutate(call, "unfreeze_member", message, async |tx| {
-            turn(call, tx, &command, |member| member.unfreeze(app.posting.clock.now())).await
+            turn(app, call, tx, &command, Member::unfreeze).await
         })
         .await
 }
 
+/// Locks a member, writes down what time has changed, and turns them to another state.
 async fn turn(
+    app: &App,
     call: &Call,
     tx: &mut Conn,
     command: &Turn,
-    decide: impl FnOnce(&mut Member) -> Result<Event, Refusal> + Send,
+    decide: fn(&mut Member, DateTime<Utc>) -> Result<Event, Refusal>,
 ) -> Result<proto::Member, Error> {
+    let posting = &app.posting;
+    let wants = Wants { customers: [command.customer].into(), ..Wants::default() };
+    let clock = || posting.clock.now();
+    let mut loaded = store::load(tx, &wants, Patience::Wait, &posting.policy, &posting.tiers, clock).await?;
+    if loaded.behind.contains(&command.customer) {
+        let source = "more has come due of the member than one transaction writes down";
+        return Err(Error::unavailable(reason::OVERLOADED, source));
+    }
     let name = convert::name(command.customer);
-    let mut member = store::lock_member(tx, command.customer).await?.ok_or_else(|| member_not_found(name))?;
-    Etag::check(command.etag, member.version, &name.to_string())?;
-    let event = decide(&mut member)?;
-    store::update_member(tx, &member).await?;
-    append(tx, call, &[event]).await?;
-    Ok(convert::member(&member))
+    let account = loaded.accounts.get_mut(&command.customer).ok_or_else(|| member_not_found(name))?;
+    check_etag(command.etag, account)?;
+    let now = posting.clock.now();
+    loaded.events.push(account.turn(|member| decide(member, now))?);
+    store::save(tx, &[account]).await.inspect_err(|_| posting.tiers.forget())?;
+    let answer = convert::member(account, now);
+    append(tx, call, &loaded.events).await?;
+    Ok(answer)
 }

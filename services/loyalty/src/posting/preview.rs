@@ -5,7 +5,6 @@ use cqm_proto::loyalty::v1 as proto;
 use cqm_rpc::{Call, Error};
 
 use super::{Command, Earning, Posting, State};
-use crate::domain::account::Account;
 use crate::domain::entry::Cause;
 use crate::grpc::convert::earning;
 use crate::grpc::convert::ledger::Earn;
@@ -26,7 +25,7 @@ impl Posting {
         }
         let account = match state.loaded.accounts.get(&earn.customer) {
             Some(account) => account.clone(),
-            None => Account::open(earn.customer, state.now).0,
+            None => state.open(earn.customer).0,
         };
         let weighed = state.earning.weigh(earn, &account, &self.rules, state.now)?;
         Ok(earning::explained(&state.earning, base, Some(&weighed)))
@@ -57,7 +56,7 @@ impl Posting {
         Command::Earn(earn.clone()).wants(&mut wants);
         let now = self.clock.now();
         let rules = self.book.read(conn).await?;
-        let loaded = store::peek(conn, &wants, &self.policy, now).await?;
+        let loaded = store::peek(conn, &wants, &self.policy, &self.tiers, now).await?;
         let earning = Earning::peek(conn, rules, earn, &self.rules, now).await?;
         Ok(State { loaded, earning, now, events: Vec::new() })
     }

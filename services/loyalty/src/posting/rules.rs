@@ -150,7 +150,7 @@ impl Earning {
         now: DateTime<Utc>,
     ) -> Result<Weighed, Refusal> {
         let bought_before = self.buyers.contains(&earn.customer);
-        let facts = facts(earn, tier(account), bought_before);
+        let facts = facts(earn, account.member.standing.tier, bought_before);
         let given = earn.basis.award(base, now)?;
         let points = given.map_or(0, |award| award.points);
         let verdicts = rules::evaluate(&self.rules, &facts, points, &self.usage, self.now)?;
@@ -193,12 +193,6 @@ impl Earning {
     pub fn left(&self, budget: Uuid) -> i64 {
         self.usage.left(budget)
     }
-}
-
-/// The member's tier. Members have none yet, so that a rule for tiers gives nothing: whoever adds tiers reads it off the
-/// account here, and nothing else is to be done.
-fn tier(_: &Account) -> Option<Uuid> {
-    None
 }
 
 fn facts(earn: &Earn, tier: Option<Uuid>, bought_before: bool) -> Facts {

@@ -1,6 +1,7 @@
 //! Everything that a transaction of the ledger needs, read and locked at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use cqm_db::{Conn, Patience};
@@ -11,12 +12,14 @@ use uuid::Uuid;
 use super::due::load_due;
 use super::entry::{Rewarded, find_past, find_rewarded};
 use super::hold::find_holds;
+use super::ladder::Tiers;
 use super::lot::{find_lots, spendable};
 use super::member::{known_members, lock_members};
 use crate::domain::Event;
 use crate::domain::account::{Account, Past, Policy};
 use crate::domain::entry::{Entry, Reason};
 use crate::domain::member::Member;
+use crate::domain::tier::Ladder;
 
 /// How many lots of a customer are read at first for a spend. Most spends take one or two.
 const FIRST_LOTS: i64 = 16;
@@ -42,6 +45,8 @@ pub struct Loaded {
     pub behind: HashSet<Uuid>,
     pub rewarded: HashMap<(Uuid, Reason, String), Rewarded>,
     pub past: HashMap<(Uuid, Uuid), Past>,
+    /// For those who become members.
+    pub ladder: Arc<Ladder>,
     /// What time has changed.
     pub events: Vec<Event>,
 }
@@ -53,6 +58,7 @@ pub async fn load(
     wants: &Wants,
     patience: Patience,
     policy: &Policy,
+    tiers: &Tiers,
     clock: impl Fn() -> DateTime<Utc>,
 ) -> Result<Loaded, Error> {
     let customers: Vec<Uuid> = wants.customers.iter().copied().collect();
@@ -74,7 +80,9 @@ pub async fn load(
     )
     .await;
     let mut loaded = Loaded::default();
-    loaded.take_members(members?);
+    let members = members?;
+    loaded.ladder = tiers.knowing(conn, members.iter().map(|member| member.standing.tier)).await?;
+    loaded.take_members(members);
     if loaded.accounts.len() < customers.len() {
         let known = known_members(conn, &customers).await?;
         loaded.busy = known.into_iter().filter(|id| !loaded.accounts.contains_key(id)).collect();
@@ -112,8 +120,10 @@ pub fn key(entry: &Entry) -> (Uuid, Reason, String) {
 
 impl Loaded {
     fn take_members(&mut self, members: Vec<Member>) {
-        self.accounts =
-            members.into_iter().map(|member| (member.customer, Account::stored(member))).collect();
+        self.accounts = members
+            .into_iter()
+            .map(|member| (member.customer, Account::stored(member).on(Arc::clone(&self.ladder))))
+            .collect();
     }
 
     /// Writes down what time has changed, for those whom it has caught up with.
@@ -168,11 +178,12 @@ pub async fn peek(
     conn: &mut Conn,
     wants: &Wants,
     policy: &Policy,
+    tiers: &Tiers,
     now: DateTime<Utc>,
 ) -> Result<Loaded, Error> {
-    let mut loaded = Loaded::default();
+    let mut loaded = Loaded { ladder: tiers.knowing(conn, std::iter::empty()).await?, ..Loaded::default() };
     for customer in &wants.customers {
-        if let Some(account) = find_account(conn, *customer, policy, now).await? {
+        if let Some(account) = find_account(conn, *customer, policy, tiers, now).await? {
             loaded.accounts.insert(*customer, account);
         }
     }
@@ -192,19 +203,32 @@ pub async fn find_account(
     conn: &mut Conn,
     customer: Uuid,
     policy: &Policy,
+    tiers: &Tiers,
     now: DateTime<Utc>,
 ) -> Result<Option<Account>, Error> {
-    let Some(member) = super::find_member(conn, customer).await? else {
-        return Ok(None);
-    };
-    let version = member.version;
-    let mut account = Account::stored(member);
-    if account.is_due(now) {
-        let due = load_due(conn, &mut [&mut account], policy.notice, now).await?;
-        let change = account.settle(&due[&customer], policy, now, Uuid::now_v7)?;
+    let member = super::find_member(conn, customer).await?;
+    Ok(settled(conn, member.into_iter().collect(), policy, tiers, now).await?.pop())
+}
+
+/// Members as they are once time has been written down, without writing anything.
+pub async fn settled(
+    conn: &Conn,
+    members: Vec<Member>,
+    policy: &Policy,
+    tiers: &Tiers,
+    now: DateTime<Utc>,
+) -> Result<Vec<Account>, Error> {
+    let ladder = tiers.knowing(conn, members.iter().map(|member| member.standing.tier)).await?;
+    let mut accounts: Vec<Account> =
+        members.into_iter().map(|member| Account::stored(member).on(Arc::clone(&ladder))).collect();
+    let mut due: Vec<&mut Account> = accounts.iter_mut().filter(|account| account.is_due(now)).collect();
+    let found = load_due(conn, &mut due, policy.notice, now).await?;
+    for account in due {
+        let (version, changed_at) = (account.member.version, account.member.update_time);
+        let change = account.settle(&found[&account.member.customer], policy, now, Uuid::now_v7)?;
         account.apply_time(change);
-        // What is stored has this version; whoever writes with it meets the same passing of time.
-        account.member.version = version;
+        // What is stored has these; whoever writes with the version meets the same passing of time.
+        (account.member.version, account.member.update_time) = (version, changed_at);
     }
-    Ok(Some(account))
+    Ok(accounts)
 }

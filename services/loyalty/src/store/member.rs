@@ -6,17 +6,20 @@ use chrono::{DateTime, Utc};
 use cqm_db::{Conn, Patience, known, statement};
 use cqm_rpc::Error;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Int4, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::column;
+use super::save::expected;
 use crate::domain::book::{Book, Books};
 use crate::domain::member::{Member, State};
+use crate::domain::referral::ReferralCode;
+use crate::domain::standing::{Month, Months, Standing};
 use crate::schema::member;
 
-#[derive(Queryable, QueryableByName, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = member, treat_none_as_null = true)]
+#[derive(Queryable, QueryableByName, Selectable, Insertable)]
+#[diesel(table_name = member)]
 pub(super) struct MemberRow {
     pub customer_id: Uuid,
     state: String,
@@ -34,6 +37,14 @@ pub(super) struct MemberRow {
     notice_until: DateTime<Utc>,
     create_time: DateTime<Utc>,
     update_time: DateTime<Utc>,
+    tier_id: Option<Uuid>,
+    tier_since: Option<DateTime<Utc>>,
+    tier_until: Option<DateTime<Utc>>,
+    tier_announced: bool,
+    tier_month: i32,
+    tier_points: Vec<Option<i64>>,
+    referral_code: String,
+    reward_to: Option<Uuid>,
 }
 
 /// Writes a new member; `false` when the customer is one already. Waits for another transaction that writes the
@@ -44,30 +55,37 @@ pub async fn insert_member(tx: &mut Conn, member: &Member) -> Result<bool, Error
         .on_conflict(member::customer_id)
         .do_nothing()
         .execute(tx)
-        .await?;
+        .await
+        .map_err(expected)?;
     Ok(inserted == 1)
-}
-
-/// Writes what an event changed of a locked member.
-pub async fn update_member(tx: &mut Conn, member: &Member) -> Result<(), Error> {
-    diesel::update(member::table.find(member.customer)).set(MemberRow::of(member)).execute(tx).await?;
-    Ok(())
 }
 
 pub(super) const INSERT: &str = "
     INSERT INTO member (customer_id, state, version, entry_count, hash, available, pending, held, issued, debt, redeemed,
-                        expired, next_due, notice_until, create_time, update_time)
-    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+                        expired, next_due, notice_until, create_time, update_time, tier_id, tier_since, tier_until,
+                        tier_announced, tier_month, tier_points, referral_code, reward_to)
+    SELECT customer_id, state, version, entry_count, hash, available, pending, held, issued, debt, redeemed, expired,
+           next_due, notice_until, create_time, update_time, tier_id, tier_since, tier_until, tier_announced,
+           tier_month, tier_points::bigint[], referral_code, reward_to
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+                $23, $24)
+         AS new (customer_id, state, version, entry_count, hash, available, pending, held, issued, debt, redeemed,
+                 expired, next_due, notice_until, create_time, update_time, tier_id, tier_since, tier_until,
+                 tier_announced, tier_month, tier_points, referral_code, reward_to)";
 
 pub(super) const UPDATE: &str = "
     UPDATE member
     SET state = new.state, version = new.version, entry_count = new.entry_count, hash = new.hash,
         available = new.available, pending = new.pending, held = new.held, issued = new.issued, debt = new.debt,
         redeemed = new.redeemed, expired = new.expired, next_due = new.next_due, notice_until = new.notice_until,
-        update_time = new.update_time
-    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+        update_time = new.update_time, tier_id = new.tier_id, tier_since = new.tier_since,
+        tier_until = new.tier_until, tier_announced = new.tier_announced, tier_month = new.tier_month,
+        tier_points = new.tier_points::bigint[], reward_to = new.reward_to
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+                $23, $24)
          AS new (customer_id, state, version, entry_count, hash, available, pending, held, issued, debt, redeemed,
-                 expired, next_due, notice_until, create_time, update_time)
+                 expired, next_due, notice_until, create_time, update_time, tier_id, tier_since, tier_until,
+                 tier_announced, tier_month, tier_points, referral_code, reward_to)
     WHERE member.customer_id = new.customer_id";
 
 /// Writes members by [`INSERT`] or [`UPDATE`], and returns how many it wrote.
@@ -97,8 +115,23 @@ pub(super) async fn write_members(
         .bind::<Array<Timestamptz>, _>(column(&rows, |row| row.notice_until))
         .bind::<Array<Timestamptz>, _>(column(&rows, |row| row.create_time))
         .bind::<Array<Timestamptz>, _>(column(&rows, |row| row.update_time))
+        .bind::<Array<Nullable<SqlUuid>>, _>(column(&rows, |row| row.tier_id))
+        .bind::<Array<Nullable<Timestamptz>>, _>(column(&rows, |row| row.tier_since))
+        .bind::<Array<Nullable<Timestamptz>>, _>(column(&rows, |row| row.tier_until))
+        .bind::<Array<Bool>, _>(column(&rows, |row| row.tier_announced))
+        .bind::<Array<Int4>, _>(column(&rows, |row| row.tier_month))
+        // As text: an array of arrays must have the same length in every row.
+        .bind::<Array<Text>, _>(column(members, |member| array(member.standing.months.points())))
+        .bind::<Array<Text>, _>(column(&rows, |row| row.referral_code.as_str()))
+        .bind::<Array<Nullable<SqlUuid>>, _>(column(&rows, |row| row.reward_to))
         .execute(&mut conn)
         .await
+}
+
+/// As Postgres reads an array: `{1,2}`.
+fn array(numbers: &[i64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
+    format!("{{{}}}", numbers.join(","))
 }
 
 /// Reads members and takes their locks, in the order of their ids; in a hurry without those that somebody else has
@@ -196,6 +229,14 @@ impl MemberRow {
             notice_until: member.notice_until,
             create_time: member.create_time,
             update_time: member.update_time,
+            tier_id: member.standing.tier,
+            tier_since: member.standing.since,
+            tier_until: member.standing.until,
+            tier_announced: member.standing.announced,
+            tier_month: member.standing.months.begin().0,
+            tier_points: member.standing.months.points().iter().copied().map(Some).collect(),
+            referral_code: member.referral_code.to_string(),
+            reward_to: member.reward_to,
         }
     }
 
@@ -223,6 +264,18 @@ impl MemberRow {
             notice_until: self.notice_until,
             create_time: self.create_time,
             update_time: self.update_time,
+            standing: Standing {
+                tier: self.tier_id,
+                since: self.tier_since,
+                until: self.tier_until,
+                announced: self.tier_announced,
+                months: Months::stored(
+                    Month(self.tier_month),
+                    self.tier_points.into_iter().flatten().collect(),
+                ),
+            },
+            referral_code: known("member.referral_code", &self.referral_code, ReferralCode::find)?,
+            reward_to: self.reward_to,
         })
     }
 }

@@ -1,13 +1,15 @@
 //! Everything that a transaction of the ledger has changed, written at once.
 
-use cqm_db::{Conn, OnConflict};
+use cqm_db::Conn;
 use cqm_rpc::{Error, reason};
+use diesel::result::Error as Diesel;
 use uuid::Uuid;
 
 use super::entry::insert_entries;
 use super::hold::{insert_holds, update_holds};
 use super::lot::{insert_lots, update_lots};
 use super::member::{INSERT, UPDATE, write_members};
+use super::tier::insert_turns;
 use crate::domain::account::Account;
 use crate::domain::entry::Entry;
 use crate::domain::hold::Hold;
@@ -25,7 +27,7 @@ pub async fn save(conn: &Conn, accounts: &[&Account]) -> Result<(), Error> {
     let (created, changed) = (members(&created), members(&changed));
     let (mut new_lots, mut lots) = (Vec::new(), Vec::new());
     let (mut new_holds, mut holds) = (Vec::new(), Vec::new());
-    let mut entries: Vec<&Entry> = Vec::new();
+    let (mut entries, mut turns): (Vec<&Entry>, Vec<_>) = (Vec::new(), Vec::new());
     for account in accounts {
         let (customer, journal) = (account.member.customer, account.journal());
         let lot = |id: &Uuid| -> (Uuid, Lot) {
@@ -39,6 +41,7 @@ pub async fn save(conn: &Conn, accounts: &[&Account]) -> Result<(), Error> {
         new_holds.extend(journal.new_holds.iter().map(hold));
         holds.extend(journal.changed_holds.iter().map(hold));
         entries.extend(&journal.entries);
+        turns.extend(journal.turns.iter().map(|(version, turn)| (customer, *version, *turn)));
     }
     let created: Vec<&Member> = created.iter().collect();
     let changed: Vec<&Member> = changed.iter().collect();
@@ -50,14 +53,26 @@ pub async fn save(conn: &Conn, accounts: &[&Account]) -> Result<(), Error> {
         insert_holds(conn, &new_holds),
         update_holds(conn, &holds),
         insert_entries(conn, &entries),
+        insert_turns(conn, &turns),
     );
-    // Somebody else has made the customer a member since this transaction looked: the same again finds the member.
-    outcomes.0.on_conflict(constraint::MEMBER_ONCE, || Error::Conflict {
-        reason: reason::TRANSACTION_CONFLICT,
-        source: None,
-    })?;
-    if outcomes.1? != changed.len() {
+    outcomes.0.map_err(expected)?;
+    if outcomes.1.map_err(expected)? != changed.len() {
         return Err(Error::internal("a locked member is not there"));
     }
-    outcomes.2.and(outcomes.3).and(outcomes.4).and(outcomes.5).and(outcomes.6)
+    outcomes.2.and(outcomes.3).and(outcomes.4).and(outcomes.5).and(outcomes.6).and(outcomes.7)
+}
+
+/// What the same again does not meet: somebody else has made the customer a member since this transaction looked,
+/// another member has the code that was made up, or a tier that is given was deleted.
+pub(super) fn expected(error: Diesel) -> Error {
+    const EXPECTED: [&str; 3] =
+        [constraint::MEMBER_ONCE, constraint::MEMBER_REFERRAL_CODE, constraint::MEMBER_TIER];
+    match &error {
+        Diesel::DatabaseError(_, about)
+            if about.constraint_name().is_some_and(|name| EXPECTED.contains(&name)) =>
+        {
+            Error::Conflict { reason: reason::TRANSACTION_CONFLICT, source: None }
+        }
+        _ => error.into(),
+    }
 }

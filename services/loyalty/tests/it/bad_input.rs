@@ -112,9 +112,16 @@ async fn names_of_other_things_are_no_members() {
         let outcome = loyalty.members.freeze_member(request(Role::ServiceManager, freeze)).await;
         assert_eq!(violations(outcome), [format!("name {reason}")], "{wrong}");
     }
-    let create = proto::CreateMemberRequest { customer: member_name(id), request_id: "x".into() };
+    let create = proto::CreateMemberRequest {
+        customer: member_name(id),
+        request_id: "x".into(),
+        referral_code: "01AB9-XYZ7U".into(),
+    };
     let outcome = loyalty.members.create_member(request(Role::ServiceManager, create)).await;
-    assert_eq!(violations(outcome), ["customer FIELD_FORMAT", "request_id REQUEST_ID_FORMAT"]);
+    assert_eq!(
+        violations(outcome),
+        ["customer FIELD_FORMAT", "request_id REQUEST_ID_FORMAT", "referral_code FIELD_FORMAT"]
+    );
 }
 
 #[tokio::test]

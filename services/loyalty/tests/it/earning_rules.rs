@@ -41,7 +41,7 @@ impl Loyalty {
     }
 
     /// Points of a purchase for so many whole units.
-    async fn buys(&self, customer: Uuid, units: i64) -> i64 {
+    async fn buys_points(&self, customer: Uuid, units: i64) -> i64 {
         let now = self.kit.clock.now();
         self.earn(sourced(customer, purchase(units, 0, now))).await.expect("points are given").points
     }
@@ -145,7 +145,7 @@ async fn points_of_a_purchase_that_is_worth_less_than_a_point_may_come_from_a_ru
     let programme = loyalty.programme(plain()).await;
     let rule = loyalty.rule(fixed(&programme, Trigger::Purchase, 3)).await;
     let customer = Uuid::now_v7();
-    assert_eq!(loyalty.buys(customer, 0).await, 3);
+    assert_eq!(loyalty.buys_points(customer, 0).await, 3);
     let entries = loyalty.history(customer).await;
     assert_eq!((entries.len(), entries[0].rule.as_str()), (1, rule.as_str()));
     loyalty.kit.events.next().await;
@@ -162,17 +162,17 @@ async fn a_first_purchase_is_rewarded_once() {
     assert_eq!(loyalty.earn(earning(customer, purchase(1, 0, now))).await.unwrap().points, 1);
     // What a survey gave is no purchase.
     loyalty.earn(sourced(customer, Basis::Survey(proto::SurveyBasis {}))).await.unwrap();
-    assert_eq!(loyalty.buys(customer, 1).await, 101);
-    assert_eq!(loyalty.buys(customer, 1).await, 1);
+    assert_eq!(loyalty.buys_points(customer, 1).await, 101);
+    assert_eq!(loyalty.buys_points(customer, 1).await, 1);
     // Of many at once it is one.
-    let calls = (0..20).map(|_| loyalty.buys(other, 1));
+    let calls = (0..20).map(|_| loyalty.buys_points(other, 1));
     let points: i64 = futures::future::join_all(calls).await.into_iter().sum();
     assert_eq!(points, 120);
     // Who bought before there was a rule has bought before.
     loyalty.pause(&programme).await.unwrap();
-    loyalty.buys(old, 1).await;
+    loyalty.buys_points(old, 1).await;
     loyalty.activate(&programme).await.unwrap();
-    assert_eq!(loyalty.buys(old, 1).await, 1);
+    assert_eq!(loyalty.buys_points(old, 1).await, 1);
     loyalty.kit.events.next().await;
 }
 
@@ -303,7 +303,7 @@ async fn a_member_gets_something_no_more_often_than_the_velocity_limit_says() {
     // Thursday, Thursday, Thursday; Monday, Monday: 50 in all, for ever.
     for pause in [0, 0, 0, 4, 0] {
         loyalty.kit.clock.advance(Duration::from_secs(pause * DAY));
-        given.push(loyalty.buys(customer, 0).await);
+        given.push(loyalty.buys_points(customer, 0).await);
     }
     assert_eq!(given, [20, 20, 0, 10, 0]);
     loyalty.kit.events.next().await;
@@ -436,12 +436,12 @@ async fn a_paused_programme_gives_nothing_here_at_once_and_elsewhere_within_its_
         let message = sourced(customer, purchase(1, 0, now));
         persistent(|| earn(&elsewhere, message.clone())).await.unwrap().points
     };
-    assert_eq!((loyalty.buys(customer, 1).await, there().await), (1, 1), "a draft gives nothing");
+    assert_eq!((loyalty.buys_points(customer, 1).await, there().await), (1, 1), "a draft gives nothing");
     loyalty.activate(&programme).await.unwrap();
-    assert_eq!(loyalty.buys(customer, 1).await, 11);
+    assert_eq!(loyalty.buys_points(customer, 1).await, 11);
     eventually("the other replica gives by the rule", async || there().await == 11).await;
     loyalty.pause(&programme).await.unwrap();
-    assert_eq!(loyalty.buys(customer, 1).await, 1);
+    assert_eq!(loyalty.buys_points(customer, 1).await, 1);
     eventually("the other replica gives nothing by it", async || there().await == 1).await;
     loyalty.kit.events.next().await;
     stop.cancel();
@@ -460,7 +460,7 @@ async fn a_reversal_takes_a_part_of_each_award_and_returns_nothing_to_budgets_an
         })
         .await;
     let customer = Uuid::now_v7();
-    assert_eq!(loyalty.buys(customer, 10).await, 40);
+    assert_eq!(loyalty.buys_points(customer, 10).await, 40);
     let transaction = loyalty.history(customer).await[0].transaction.clone();
 
     let part = proto::reverse_transaction_request::Extent::Points(10);
@@ -474,9 +474,31 @@ async fn a_reversal_takes_a_part_of_each_award_and_returns_nothing_to_budgets_an
 
     assert_eq!(loyalty.read_rule(&rule).await.unwrap().budget_left, 30);
     assert_eq!(loyalty.read_programme(&programme).await.unwrap().budget_left, 70);
-    assert_eq!(loyalty.buys(customer, 10).await, 10, "a purchase that was taken back was the first");
+    assert_eq!(loyalty.buys_points(customer, 10).await, 10, "a purchase that was taken back was the first");
     let counters = loyalty.kit.table("earning_counter").await;
     assert_eq!((counters.len(), counters[0]["points"].as_i64()), (1, Some(30)));
     assert_eq!(audit(&loyalty.kit.db).await.unwrap()[&customer].balance(Book::Available), 10);
     loyalty.kit.events.next().await;
+}
+
+#[tokio::test]
+async fn a_rule_for_a_tier_gives_to_the_members_who_hold_it() {
+    let mut loyalty = Loyalty::start().await;
+    let [silver, _] = loyalty.silver_and_gold().await;
+    let programme = loyalty.programme(plain()).await;
+    loyalty
+        .rule(proto::EarningRule {
+            conditions: Some(wire::Conditions { tiers: vec![silver], ..Default::default() }),
+            ..fixed(&programme, Trigger::Purchase, 7)
+        })
+        .await;
+    let customer = Uuid::now_v7();
+    // The second purchase reaches the tier; what it is worth was decided before.
+    let mut given = Vec::new();
+    for units in [60, 60, 60] {
+        given.push(loyalty.buys_points(customer, units).await);
+    }
+    assert_eq!(given, [60, 60, 67]);
+    loyalty.kit.events.next().await;
+    audit(&loyalty.kit.db).await.unwrap();
 }

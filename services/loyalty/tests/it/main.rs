@@ -1,5 +1,7 @@
 //! The loyalty service over a real Postgres and a real server: answers, rows, events, error details.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod append_only;
 mod audit;
 mod bad_input;
@@ -14,14 +16,19 @@ mod members;
 mod process;
 mod programmes;
 mod reading;
+mod referrals;
 mod reversals;
 mod spending;
+mod tiers;
 mod time;
 mod verifying;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use cqm_loyalty::config::{TiersConfig, WindowKind};
+use cqm_loyalty::domain::entry::Reason;
+use cqm_loyalty::domain::tier::Reasons;
 use cqm_loyalty::{App, Config};
 use cqm_proto::google::r#type::Money;
 use cqm_proto::loyalty::v1 as proto;
@@ -39,12 +46,19 @@ use uuid::Uuid;
 const RULES: Config = Config {
     points_per_unit: 1,
     survey_points: 50,
+    referral_points: 100,
     purchase_delay: Duration::ZERO,
     lifetime: Duration::ZERO,
     expiry_notice: Duration::from_secs(3 * DAY),
     refund_grace: Duration::from_secs(5 * DAY),
     repay_debt: true,
     poll: Duration::from_secs(DAY),
+    tiers: TiersConfig {
+        window: WindowKind::Rolling,
+        months: 12,
+        qualifying: Reasons::of(&[Reason::Purchase]),
+        notice: Duration::from_secs(30 * DAY),
+    },
 };
 const DAY: u64 = 24 * 60 * 60;
 
@@ -84,7 +98,7 @@ impl Loyalty {
     }
 
     async fn create(&self, customer: Uuid) -> Result<proto::Member, Status> {
-        let message = proto::CreateMemberRequest { customer: name(customer), request_id: String::new() };
+        let message = proto::CreateMemberRequest { customer: name(customer), ..Default::default() };
         self.members
             .clone()
             .create_member(request(Role::CrmSpecialist, message))

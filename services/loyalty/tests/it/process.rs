@@ -41,6 +41,8 @@ async fn rules_that_make_no_sense_keep_the_process_from_starting() {
         ("CQM__SERVICE__POINTS_PER_UNIT", "-1", "service.points_per_unit must be 0 to 1000000"),
         ("CQM__SERVICE__SURVEY_POINTS", "1000001", "service.survey_points must be 0 to 1000000"),
         ("CQM__SERVICE__POINT_PER_UNIT", "1", "unknown field"),
+        ("CQM__SERVICE__TIERS__MONTHS", "37", "service.tiers.months must be 1 to 36"),
+        ("CQM__SERVICE__TIERS__WINDOW", "FOREVER", "for key `service.tiers.window`"),
     ] {
         let refused = run(&database, "migrate", &[(variable, value)]);
         assert_eq!(refused.status.code(), Some(2));

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Account, Change};
 use crate::domain::book::Book;
 use crate::domain::chain::{self, GENESIS};
-use crate::domain::entry::{Cause, Entry, Kind};
+use crate::domain::entry::{Cause, Entry, Kind, Reason};
 use crate::domain::hold::Hold;
 use crate::domain::lot::Lot;
 use crate::domain::member::Member;
@@ -114,6 +114,33 @@ impl<'a, F: FnMut() -> Uuid> Draft<'a, F> {
         self.member.hash = entry.hash;
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// Counts points for the member's tier that were earned for a reason at a time; no longer, when they are below 0.
+    pub fn count(&mut self, reason: Reason, earned_at: DateTime<Utc>, points: i64) {
+        let ladder = &self.account.ladder;
+        if ladder.scheme.qualifying.has(reason) {
+            self.member.standing.count(ladder, earned_at, points, self.cause.time);
+        }
+    }
+
+    /// Sees what the points that count have come to.
+    pub fn climb(&mut self) {
+        let facts = self.member.standing.climb(&self.account.ladder, self.cause.time);
+        self.stand(facts);
+    }
+
+    /// Lets the cycles end that have.
+    pub fn pass_cycles(&mut self) {
+        let facts = self.member.standing.pass(&self.account.ladder, self.cause.time);
+        self.stand(facts);
+    }
+
+    fn stand(&mut self, facts: Vec<Fact>) {
+        self.facts.extend(facts);
+        if let Some(due) = self.member.standing.next_due(self.account.ladder.scheme.notice) {
+            self.member.due_by(due);
+        }
     }
 
     pub fn available(&self) -> i64 {

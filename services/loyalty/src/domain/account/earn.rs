@@ -66,6 +66,7 @@ impl Account {
             lot.spent = repaid;
             draft.post(Move::new(Kind::Repay, credit, Book::ClawbackDebt, id, repaid))?;
             draft.put_lot(lot)?;
+            draft.count(cause.reason, award.earned_at, award.points);
             if pending {
                 draft.member.due_by(award.available_at);
             }
@@ -79,6 +80,13 @@ impl Account {
             balance: draft.available(),
         };
         draft.tell(fact);
+        draft.climb();
+        // What earns nothing is no purchase that anybody is rewarded for.
+        if cause.reason == Reason::Purchase
+            && let Some(referrer) = draft.member.reward_to.take()
+        {
+            draft.tell(Fact::ReferralQualified { referrer });
+        }
         Ok(draft.finish())
     }
 }

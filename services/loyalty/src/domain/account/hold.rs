@@ -61,7 +61,6 @@ impl Account {
         Ok((id, draft.finish()))
     }
 
-    // The hold comes as an argument: whoever asks has found it, and it is cloned here anyway.
     /// Spends points of a hold (over 0; `None`: all that is left), in the order of its lots; `last` gives the rest back.
     /// A member who was frozen meanwhile may: the points were promised. So are points whose time is over meanwhile.
     pub fn commit(

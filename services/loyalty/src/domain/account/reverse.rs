@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::draft::{Draft, Move};
 use super::{Account, Change, Policy};
 use crate::domain::book::Book;
-use crate::domain::entry::{Cause, Kind};
+use crate::domain::entry::{Cause, Kind, Reason};
 use crate::domain::lot::Lot;
 use crate::domain::split;
 use crate::domain::{Fact, Refusal};
@@ -16,6 +16,7 @@ pub struct Past {
     pub transaction: Uuid,
     /// Of its first entry.
     pub kind: Kind,
+    pub reason: Reason,
     /// In the order of its entries. The lots are loaded into the account.
     pub lots: Vec<PastLot>,
 }
@@ -92,9 +93,11 @@ impl Account {
         let left: Vec<i64> = past.lots.iter().map(|lot| lot.points - lot.reversed).collect();
         let parts = split::by_largest_remainder(wanted, &left).ok_or(Refusal::OutOfBalance)?;
         let mut draft = Draft::of(self, cause, new_id);
-        let mut aside = 0;
+        let (mut aside, reason) = (0, past.reason);
         for (past, part) in past.lots.iter().zip(parts).filter(|(_, part)| *part > 0) {
             aside += if earned {
+                let earned_at = draft.lot(past.lot)?.earned_at;
+                draft.count(reason, earned_at, -part);
                 take_back(&mut draft, past, part)?
             } else {
                 restore(&mut draft, past, part, policy)?
@@ -107,6 +110,9 @@ impl Account {
             } else {
                 Fact::SpendingReversed { transaction, points: wanted, repaid: aside, balance }
             });
+            if earned {
+                draft.climb();
+            }
         }
         Ok(draft.finish())
     }

@@ -6,6 +6,8 @@ use crate::domain::Refusal;
 use crate::domain::book::Book::{self, Available, ClawbackDebt, Expired, Held, Issued, Pending, Redeemed};
 use crate::domain::entry::{Cause, Kind, Reason};
 use crate::domain::hold::State;
+use crate::domain::standing::Month;
+use crate::domain::tier::{Rung, Why};
 use crate::domain::verify::Audit;
 
 const POLICY: Policy = Policy { repay_debt: true, grace: TimeDelta::days(5), notice: TimeDelta::days(3) };
@@ -25,7 +27,12 @@ struct Story {
 
 impl Story {
     fn begin() -> Self {
-        let (account, _) = Account::open(Uuid::from_u128(1), day(0));
+        Self::on(Ladder::default())
+    }
+
+    fn on(ladder: Ladder) -> Self {
+        let code = ReferralCode::of(Uuid::from_u128(1));
+        let (account, _) = Account::open(Uuid::from_u128(1), code, Arc::new(ladder), day(0));
         Self { account, day: 0, ids: 1, entries: vec![], facts: vec![] }
     }
 
@@ -142,7 +149,7 @@ impl Story {
                     .sum(),
             })
             .collect();
-        let past = Past { transaction, kind: made[0].kind, lots };
+        let past = Past { transaction, kind: made[0].kind, reason: made[0].reason, lots };
         let entries = self.step(
             |account, cause, id| account.reverse(&past, extent, &POLICY, cause, id),
             Reason::Reversal,
@@ -350,6 +357,7 @@ fn without_grace_points_that_come_back_too_late_end_at_once() {
     let past = Past {
         transaction: spend,
         kind: Kind::Redeem,
+        reason: Reason::Redemption,
         lots: vec![PastLot { lot: story.entries[0].lot, sequence: 2, points: 30, reversed: 0 }],
     };
     story
@@ -437,4 +445,71 @@ fn sums_over_64_bits_are_refused() {
     let over = story.step(|account, cause, id| account.earn(&[award], &POLICY, cause, id), Reason::Purchase);
     assert_eq!(over, Err(Refusal::Overflow));
     story.redeem(i64::MAX).unwrap();
+}
+
+/// One tier for 100 points of purchases, and no time to announce that it ends.
+fn one_tier() -> (Uuid, Ladder) {
+    let tier = Uuid::from_u128(900);
+    (tier, Ladder::new(Ladder::default().scheme, vec![Rung { id: tier, rank: 1, threshold: 100 }]))
+}
+
+#[test]
+fn the_points_of_purchases_lead_to_a_tier_in_the_same_change_and_others_do_not() {
+    let (tier, ladder) = one_tier();
+    let mut story = Story::on(ladder);
+    let award = Award { points: 500, rule: None, earned_at: day(0), available_at: day(0), expires_at: None };
+    story
+        .step(|account, cause, id| account.earn(&[award], &POLICY, cause, id), Reason::Compensation)
+        .unwrap();
+    assert_eq!(story.account.member.standing.tier, None);
+    story.earn(99, None);
+    // Pending points count, too: when they can be spent is another matter.
+    story.earn_at(1, 7, None);
+    let turn = Turn { from: None, to: Some(tier), why: Why::Qualified, points: 100, at: day(0) };
+    assert_eq!(story.facts.last(), Some(&Fact::TierChanged(turn)));
+    assert_eq!(story.account.journal.turns, [(story.account.member.version, turn)]);
+    assert_eq!(story.account.member.next_due, Some(day(7)));
+    // 1970-01 counts to the end of 1970-12.
+    story.until(7);
+    assert_eq!(story.account.member.next_due, Some(day(365)));
+}
+
+#[test]
+fn what_is_taken_back_is_taken_from_the_month_that_it_was_earned_in() {
+    let (tier, ladder) = one_tier();
+    let mut story = Story::on(ladder);
+    let first = story.earn(100, None);
+    story.until(40);
+    story.earn(30, None);
+    let spend = story.redeem(50).unwrap();
+    story.reverse(spend, Extent::Rest).unwrap();
+    story.reverse(first, Extent::Points(60)).unwrap();
+    let standing = &story.account.member.standing;
+    assert_eq!((standing.months.begin(), standing.months.points()), (Month::of(day(0)), &[40, 30][..]));
+    assert_eq!((standing.tier, standing.until), (Some(tier), Some(Month::of(day(70)).start())));
+    story.until(59);
+    assert_eq!(story.account.member.standing.tier, None);
+    let turn = Turn { from: Some(tier), to: None, why: Why::CycleEnded, points: 70, at: day(59) };
+    assert_eq!(story.facts.last(), Some(&Fact::TierChanged(turn)));
+    // After a year the month is out of reach, and nothing is taken from another one.
+    story.until(366);
+    story.reverse(first, Extent::Rest).unwrap();
+    assert_eq!(story.account.member.standing.months.points(), [30]);
+}
+
+#[test]
+fn whoever_brought_a_member_in_is_rewarded_for_the_first_purchase_and_no_other() {
+    let mut story = Story::begin();
+    let referrer = Uuid::from_u128(2);
+    story.account.refer(referrer, day(0));
+    let award = Award { points: 5, rule: None, earned_at: day(0), available_at: day(0), expires_at: None };
+    story
+        .step(|account, cause, id| account.earn(&[award], &POLICY, cause, id), Reason::SurveyAnswered)
+        .unwrap();
+    let qualified = Fact::ReferralQualified { referrer };
+    assert!(!story.facts.contains(&qualified));
+    story.earn(10, None);
+    assert_eq!(story.facts.last(), Some(&qualified));
+    story.earn(10, None);
+    assert_eq!(story.facts.iter().filter(|fact| **fact == qualified).count(), 1);
 }

@@ -137,6 +137,7 @@ impl Account {
         if !due.more {
             draft.member.notice_until = draft.member.notice_until.max(announced);
         }
+        draft.pass_cycles();
         Ok(draft.finish())
     }
 }

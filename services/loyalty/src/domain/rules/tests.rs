@@ -319,6 +319,7 @@ fn what_may_be_given_is_never_less_than_what_is() {
 #[test]
 fn an_award_waits_and_lasts_as_its_rule_says_or_else_as_the_base_does() {
     let base = BaseRules {
+        referral_points: 0,
         points_per_unit: 1,
         survey_points: 50,
         purchase_delay: TimeDelta::days(14),

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::ledger::entry_name;
 use super::member::name;
+use super::tier::name as tier;
 use super::{CUSTOMERS, HOLDS, TRANSACTIONS, child};
 use crate::domain::{Event, Fact};
 
@@ -69,6 +70,27 @@ pub fn logged(event: &Event) -> NewEvent {
         Fact::SpendingReversed { transaction: id, points, repaid, balance } => {
             let transaction = transaction(id);
             new(event, &proto::SpendingReversed { member, customer, transaction, points, repaid, balance })
+        }
+        Fact::TierChanged(turn) => {
+            let (from, to, reason) = (tier(turn.from), tier(turn.to), turn.why.name().to_owned());
+            let change_time = Some(time::wire(turn.at));
+            let points = turn.points;
+            new(event, &proto::TierChanged { member, customer, from, to, reason, points, change_time })
+        }
+        Fact::TierDowngradeAnnounced { from, to, at, missing: points_missing } => {
+            let (from, to, change_time) = (tier(Some(from)), tier(to), Some(time::wire(at)));
+            new(
+                event,
+                &proto::TierDowngradeAnnounced { member, customer, from, to, change_time, points_missing },
+            )
+        }
+        Fact::Referred { referrer } => {
+            let referrer = ResourceName::new(CUSTOMERS, referrer).to_string();
+            new(event, &proto::MemberReferred { member, customer, referrer })
+        }
+        Fact::ReferralQualified { referrer } => {
+            let referrer = ResourceName::new(CUSTOMERS, referrer).to_string();
+            new(event, &proto::ReferralQualified { member, customer, referrer })
         }
     }
 }

@@ -5,13 +5,18 @@ use cqm_proto::loyalty::v1 as proto;
 use cqm_rpc::{Error, Etag, PageRequest, ResourceName, Violations, time};
 use uuid::Uuid;
 
-use super::{CUSTOMERS, MEMBERS};
-use crate::domain::member::{Member, State};
+use super::{CUSTOMERS, MEMBERS, tier};
+use crate::domain::account::Account;
+use crate::domain::member::State;
+use crate::domain::referral::ReferralCode;
+use crate::domain::standing::Month;
 
 /// A customer is to become a member.
 #[derive(Clone, Copy, Debug)]
 pub struct Create {
     pub customer: Uuid,
+    /// Of whoever brought them in.
+    pub referral_code: Option<ReferralCode>,
 }
 
 impl Create {
@@ -19,8 +24,12 @@ impl Create {
         let mut violations = Violations::default();
         let customer = super::customer(&message.customer, &mut violations);
         violations.optional_request_id(&message.request_id);
+        let referral_code = ReferralCode::find(&message.referral_code);
+        if referral_code.is_none() && !message.referral_code.is_empty() {
+            violations.format("referral_code", "ten letters and digits, as a member was given them");
+        }
         violations.finish()?;
-        Ok(Self { customer: customer.expect("no violations, so there is a customer") })
+        Ok(Self { customer: customer.expect("no violations, so there is a customer"), referral_code })
     }
 }
 
@@ -80,10 +89,10 @@ impl List {
         Ok(Self { state, page })
     }
 
-    pub fn answer(&self, members: Vec<Member>) -> proto::ListMembersResponse {
-        let page = self.page.page(members, |member| (member.create_time, member.customer));
+    pub fn answer(&self, members: Vec<Account>, now: DateTime<Utc>) -> proto::ListMembersResponse {
+        let page = self.page.page(members, |of| (of.member.create_time, of.member.customer));
         proto::ListMembersResponse {
-            members: page.items.iter().map(member).collect(),
+            members: page.items.iter().map(|account| member(account, now)).collect(),
             next_page_token: page.next_page_token,
         }
     }
@@ -94,7 +103,12 @@ pub const fn name(customer: Uuid) -> ResourceName {
     ResourceName::new(MEMBERS, customer)
 }
 
-pub fn member(member: &Member) -> proto::Member {
+/// The member of an account that time has been written down of.
+pub fn member(account: &Account, now: DateTime<Utc>) -> proto::Member {
+    let (member, ladder) = (&account.member, account.ladder());
+    let standing = &member.standing;
+    let counted = ladder.scheme.window.counted(&standing.months, Month::of(now));
+    let next = ladder.above(standing.tier);
     let state = match member.state {
         State::Active => proto::member::State::Active,
         State::Frozen => proto::member::State::Frozen,
@@ -106,5 +120,13 @@ pub fn member(member: &Member) -> proto::Member {
         create_time: Some(time::wire(member.create_time)),
         update_time: Some(time::wire(member.update_time)),
         etag: Etag::of(member.version).to_string(),
+        tier: tier::name(standing.tier),
+        tier_start_time: standing.since.map(time::wire),
+        tier_end_time: standing.until.map(time::wire),
+        qualifying_points: counted,
+        next_tier: tier::name(next.map(|rung| rung.id)),
+        // A threshold may have been lowered since the member last earned something.
+        points_to_next_tier: next.map_or(0, |rung| rung.threshold.saturating_sub(counted).max(0)),
+        referral_code: member.referral_code.to_string(),
     }
 }

@@ -3,6 +3,7 @@ use prost_types::Timestamp;
 
 use super::*;
 use crate::domain::member::Member;
+use crate::domain::referral::ReferralCode;
 use crate::store::Position;
 
 const CUSTOMER: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8057";
@@ -127,7 +128,7 @@ fn everything_that_is_wrong_is_told_at_once() {
 
 #[test]
 fn an_account_shows_what_was_issued_as_earned() {
-    let (mut member, _) = Member::enrol(Uuid::nil(), DateTime::UNIX_EPOCH);
+    let (mut member, _) = Member::enrol(Uuid::nil(), ReferralCode::of(Uuid::nil()), DateTime::UNIX_EPOCH);
     for (book, points) in [
         (Book::Available, 60),
         (Book::Issued, 98),
