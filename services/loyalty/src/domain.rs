@@ -8,7 +8,8 @@
 //! - [`entry`]: the movements that a change is made of, and [`chain`]: the hashes that tie them together;
 //! - [`account`]: a member with all of it, and what can be decided: earn, spend, hold, take back, let time pass;
 //! - [`split`]: parts that add up;
-//! - [`verify`]: whether what is stored is what these rules allow.
+//! - [`verify`]: whether what is stored is what these rules allow;
+//! - [`turnover`], [`statement`] and [`liability`]: what reports make of what was moved.
 
 pub mod account;
 pub mod book;
@@ -16,9 +17,12 @@ pub mod chain;
 pub mod earning;
 pub mod entry;
 pub mod hold;
+pub mod liability;
 pub mod lot;
 pub mod member;
 pub mod split;
+pub mod statement;
+pub mod turnover;
 pub mod verify;
 
 use chrono::{DateTime, Utc};

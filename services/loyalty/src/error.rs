@@ -11,11 +11,13 @@ use crate::grpc::convert::{HOLDS, child};
 cqm_rpc::reasons! { "cqm.loyalty.v1", cqm_proto::loyalty::v1::ErrorReason:
     MEMBER_NOT_FOUND, MEMBER_STATE, INSUFFICIENT_POINTS, ACCOUNT_FROZEN, BALANCE_OVERFLOW, TOO_MANY_LOTS,
     HOLD_NOT_FOUND, HOLD_STATE, HOLD_EXCEEDED, TRANSACTION_NOT_FOUND, NOT_REVERSIBLE, ALREADY_REVERSED,
-    REVERSAL_EXCEEDED,
+    REVERSAL_EXCEEDED, BREAKAGE_ESTIMATE_NOT_FOUND, ESTIMATE_CURRENCY,
 }
 
 /// Constraints whose violation has a meaning of its own.
 pub mod constraint {
+    /// Versions of the estimate are counted without a gap.
+    pub const ESTIMATE_VERSION: &str = "breakage_estimate_version";
     /// One source gives points once for each reason that gives once.
     pub const ENTRY_SOURCE_ONCE: &str = "entry_source_once";
     /// A customer is a member once.

@@ -23,7 +23,8 @@
 //!
 //! `grpc` knows the contract and not the tables, `store` the tables and not the contract, `domain` neither. Nothing is
 //! cached: what a member has must be what they have now, and is one row by its key. [`worker`] writes down what time
-//! changes for members whom nobody asks about.
+//! changes for members whom nobody asks about, and sums up the days that are over: reports about all members read those
+//! sums and the entries of the day that is not.
 
 pub mod config;
 pub mod domain;
@@ -39,6 +40,7 @@ pub use config::Config;
 use cqm_db::{Coalescer, Db};
 use cqm_proto::loyalty::v1::ledger_service_server::{self, LedgerServiceServer};
 use cqm_proto::loyalty::v1::member_service_server::{self, MemberServiceServer};
+use cqm_proto::loyalty::v1::report_service_server::{self, ReportServiceServer};
 use cqm_rpc::BoxError;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
@@ -65,7 +67,11 @@ pub struct App {
 impl Service for App {
     const NAME: &'static str = "loyalty";
     const SERVICES: &'static [&'static str] =
-        &[member_service_server::SERVICE_NAME, ledger_service_server::SERVICE_NAME];
+        &[
+            member_service_server::SERVICE_NAME,
+            ledger_service_server::SERVICE_NAME,
+            report_service_server::SERVICE_NAME,
+        ];
     const DEFAULTS: &'static str = config::DEFAULTS;
     type Config = Config;
     const MIGRATIONS: cqm_db::Migrations = MIGRATIONS;
@@ -78,6 +84,7 @@ impl Service for App {
     fn routes(&self) -> Routes {
         Routes::new(MemberServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
             .add_service(LedgerServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
+            .add_service(ReportServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
     }
 
     fn workers(&self, supervisor: &Supervisor) {

@@ -1,6 +1,21 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    breakage_estimate (id) {
+        id -> Uuid,
+        version -> Int8,
+        effective_date -> Date,
+        redemption_rate -> Int4,
+        currency -> Text,
+        stand_alone_price -> Int8,
+        sale_price -> Nullable<Int8>,
+        reason -> Text,
+        actor -> Text,
+        create_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
     entry (customer_id, sequence) {
         customer_id -> Uuid,
         sequence -> Int8,
@@ -52,6 +67,25 @@ diesel::table! {
 }
 
 diesel::table! {
+    ledger_close (only) {
+        only -> Bool,
+        closed_through -> Nullable<Date>,
+    }
+}
+
+diesel::table! {
+    ledger_day (day, cohort, kind, debit, credit) {
+        day -> Date,
+        cohort -> Date,
+        kind -> Text,
+        debit -> Text,
+        credit -> Text,
+        points -> Numeric,
+        entries -> Int8,
+    }
+}
+
+diesel::table! {
     lot (customer_id, id) {
         customer_id -> Uuid,
         id -> Uuid,
@@ -89,4 +123,13 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(entry, hold, hold_lot, lot, member,);
+diesel::allow_tables_to_appear_in_same_query!(
+    breakage_estimate,
+    entry,
+    hold,
+    hold_lot,
+    ledger_close,
+    ledger_day,
+    lot,
+    member,
+);

@@ -1,10 +1,12 @@
 //! The contract's messages to the domain's values and back. All validation is here: what comes out of `parse` holds
 //! nothing invalid, and a refusal names everything that is wrong.
 
+pub mod estimate;
 pub mod event;
 pub mod hold;
 pub mod ledger;
 pub mod member;
+pub mod report;
 pub mod reversal;
 pub mod verify;
 
