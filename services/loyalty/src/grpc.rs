@@ -188,10 +188,8 @@ impl ReportService for App {
         &self,
         request: Request<proto::CreateBreakageEstimateRequest>,
     ) -> Result<Response<proto::BreakageEstimate>, Status> {
-        serve(request, async |call, message| {
-            estimate::create_breakage_estimate(self, &call, &message).await
-        })
-        .await
+        serve(request, async |call, message| estimate::create_breakage_estimate(self, &call, &message).await)
+            .await
     }
 
     async fn get_breakage_estimate(

@@ -66,12 +66,11 @@ pub struct App {
 
 impl Service for App {
     const NAME: &'static str = "loyalty";
-    const SERVICES: &'static [&'static str] =
-        &[
-            member_service_server::SERVICE_NAME,
-            ledger_service_server::SERVICE_NAME,
-            report_service_server::SERVICE_NAME,
-        ];
+    const SERVICES: &'static [&'static str] = &[
+        member_service_server::SERVICE_NAME,
+        ledger_service_server::SERVICE_NAME,
+        report_service_server::SERVICE_NAME,
+    ];
     const DEFAULTS: &'static str = config::DEFAULTS;
     type Config = Config;
     const MIGRATIONS: cqm_db::Migrations = MIGRATIONS;

@@ -67,8 +67,8 @@ diesel::table! {
 }
 
 diesel::table! {
-    ledger_close (only) {
-        only -> Bool,
+    ledger_close (id) {
+        id -> Int2,
         closed_through -> Nullable<Date>,
     }
 }

@@ -21,8 +21,8 @@ use cqm_rpc::Error;
 use crate::domain::chain::Hash;
 
 pub use days::{
-    Closed, CohortMoved, Span, close_day, end_of, find_closed, first_joining, lock_closed, start_of, sum_cohorts,
-    sum_days,
+    Closed, CohortMoved, Span, close_day, end_of, find_closed, first_joining, lock_closed, start_of,
+    sum_cohorts, sum_days,
 };
 pub use due::{find_due_members, load_due};
 pub use entry::{Rewarded, list_entries, read_entries};

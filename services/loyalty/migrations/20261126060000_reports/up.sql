@@ -24,7 +24,7 @@ CREATE TRIGGER ledger_day_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON led
 
 -- The last day whose sums are written, in one row; its lock is what a replica takes to write those of the next.
 CREATE TABLE ledger_close (
-    only           boolean PRIMARY KEY DEFAULT true CHECK (only),
+    id             smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
     -- NULL: none yet.
     closed_through date
 );

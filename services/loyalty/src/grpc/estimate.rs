@@ -34,10 +34,8 @@ pub(super) async fn get_breakage_estimate(
     message: &proto::GetBreakageEstimateRequest,
 ) -> Result<proto::BreakageEstimate, Error> {
     let id = convert::get(message)?;
-    let estimate = app
-        .db
-        .read(call, "get_breakage_estimate", async |conn| store::find_estimate(conn, id).await)
-        .await?;
+    let estimate =
+        app.db.read(call, "get_breakage_estimate", async |conn| store::find_estimate(conn, id).await).await?;
     let missing = || Error::not_found(BREAKAGE_ESTIMATE_NOT_FOUND, convert::name(id));
     estimate.as_ref().map(convert::estimate).ok_or_else(missing)
 }

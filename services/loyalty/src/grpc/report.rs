@@ -117,10 +117,8 @@ pub(super) async fn get_liability(
         })
         .await?;
     let as_of = AsOf { day: query.day, knowledge: Knowledge::at(query.known, &estimates) };
-    let since = query.since.map(|day| AsOf {
-        day,
-        knowledge: Knowledge::at(convert::last_moment(day), &estimates),
-    });
+    let since =
+        query.since.map(|day| AsOf { day, knowledge: Knowledge::at(convert::last_moment(day), &estimates) });
     let liability = Liability::of(&by_cohort(&sums), since, as_of, MOST_COHORTS)?;
     let current = as_of.knowledge.in_force(query.day);
     let earlier = since.and_then(|since| since.knowledge.in_force(since.day));

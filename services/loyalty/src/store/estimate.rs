@@ -44,12 +44,8 @@ pub async fn insert_estimate(tx: &mut Conn, estimate: Estimate) -> Result<(), Er
 
 /// Reads a version by its id.
 pub async fn find_estimate(conn: &mut Conn, id: Uuid) -> Result<Option<Estimate>, Error> {
-    let row: Option<EstimateRow> = breakage_estimate::table
-        .find(id)
-        .select(EstimateRow::as_select())
-        .first(conn)
-        .await
-        .optional()?;
+    let row: Option<EstimateRow> =
+        breakage_estimate::table.find(id).select(EstimateRow::as_select()).first(conn).await.optional()?;
     Ok(row.map(EstimateRow::into_domain))
 }
 

@@ -80,13 +80,10 @@ fn an_estimate_that_changes_is_caught_up_with_and_told_apart() {
     let allocated = estimate(1, "2026-01-01", 9_700).allocation(10_000).unwrap();
     for rate in [9_900, 9_200] {
         let estimates = [estimate(1, "2026-01-01", 9_700), estimate(2, "2028-06-01", rate)];
-        let cohorts = BTreeMap::from([(
-            day("2026-05-01"),
-            (balances(10_000, 4_500, 0), balances(10_000, 8_500, 0)),
-        )]);
+        let cohorts =
+            BTreeMap::from([(day("2026-05-01"), (balances(10_000, 4_500, 0), balances(10_000, 8_500, 0)))]);
         let as_of = |text: &str| AsOf { day: day(text), knowledge: Knowledge::at(time(text), &estimates) };
-        let liability =
-            Liability::of(&cohorts, Some(as_of("2027-12-31")), as_of("2028-12-31"), 10).unwrap();
+        let liability = Liability::of(&cohorts, Some(as_of("2027-12-31")), as_of("2028-12-31"), 10).unwrap();
         let figures = liability.cohorts[0].figures;
         let part = |used: i128, expected: i128| recognize(allocated, used, expected).unwrap();
         let expected = i128::from(rate);
@@ -130,16 +127,11 @@ fn points_that_come_without_a_sale_are_measured_by_what_they_sell_for() {
 fn points_that_are_owed_are_not_spent_and_what_pays_a_debt_is() {
     let moved = |kind, debit, credit, points| Moved { kind, debit, credit, points, entries: 1 };
     // Earned and spent, then the purchase was returned: the points are owed.
-    let first = balances(100, 100, 0).plus(&[moved(
-        Kind::ReverseEarn,
-        Book::ClawbackDebt,
-        Book::Issued,
-        100,
-    )]);
+    let first =
+        balances(100, 100, 0).plus(&[moved(Kind::ReverseEarn, Book::ClawbackDebt, Book::Issued, 100)]);
     assert_eq!(Standing::of(&first), Standing::default());
     // The debt is paid off by a lot of another month.
-    let second =
-        balances(130, 0, 0).plus(&[moved(Kind::Repay, Book::Available, Book::ClawbackDebt, 100)]);
+    let second = balances(130, 0, 0).plus(&[moved(Kind::Repay, Book::Available, Book::ClawbackDebt, 100)]);
     assert_eq!(Standing::of(&second), Standing { issued: 130, used: 100, expired: 0, outstanding: 30 });
 }
 

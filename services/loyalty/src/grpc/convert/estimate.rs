@@ -75,8 +75,7 @@ impl Create {
         {
             violations.format(&format!("{field}.currency_code"), "that of the stand_alone_price");
         }
-        let reason =
-            text::required("breakage_estimate.reason", &message.reason, REASON_LIMIT, violations);
+        let reason = text::required("breakage_estimate.reason", &message.reason, REASON_LIMIT, violations);
         Some(Self {
             effective: effective?,
             redemption_rate,
