@@ -48,7 +48,7 @@ impl Loyalty {
 
     async fn liability(&self, message: proto::GetLiabilityRequest) -> proto::Liability {
         let liability = self.reports().get_liability(request(Role::Supervisor, message)).await;
-        let liability = liability.unwrap().into_inner();
+        let liability = liability.expect("an answer").into_inner();
         adds_up(&liability);
         liability
     }
@@ -68,15 +68,16 @@ impl Loyalty {
 
     async fn spend(&self, customer: Uuid, points: i64) {
         let message = proto::RedeemPointsRequest { request_id: request_id(), ..spending(customer, points) };
-        self.redeem(message).await.unwrap();
+        self.redeem(message).await.expect("an answer");
     }
 }
 
 /// The cohorts come to the total, and each to itself.
 #[track_caller]
 fn adds_up(liability: &proto::Liability) {
-    let total = liability.total.as_ref().unwrap();
-    let parts: Vec<_> = liability.cohorts.iter().map(|cohort| cohort.figures.as_ref().unwrap()).collect();
+    let total = liability.total.as_ref().expect("a total");
+    let parts: Vec<_> =
+        liability.cohorts.iter().map(|cohort| cohort.figures.as_ref().expect("figures")).collect();
     for field in [
         |figures: &proto::LiabilityFigures| figures.issued,
         |figures: &proto::LiabilityFigures| figures.redeemed,

@@ -46,17 +46,18 @@ impl Loyalty {
     pub fn replica(&self) -> App {
         let base = Base {
             db: self.kit.db.clone(),
-            cache: cqm_runtime::cache::Cache::new(&Default::default(), "loyalty").unwrap(),
+            cache: cqm_runtime::cache::Cache::new(&Default::default(), "loyalty")
+                .expect("a cache without a server"),
             clock: self.kit.clock.clone(),
             shared: Shared::default(),
         };
-        App::new(base, RULES).unwrap()
+        App::new(base, RULES).expect("a service")
     }
 
     /// Sums up all days that are over, and tells which.
     pub async fn close_days(&self) -> Vec<NaiveDate> {
         let (replica, mut closed) = (self.replica(), Vec::new());
-        while let Some(day) = worker::days::close_next(&replica).await.unwrap() {
+        while let Some(day) = worker::days::close_next(&replica).await.expect("a turn") {
             closed.push(day);
         }
         closed
@@ -70,7 +71,7 @@ impl Loyalty {
         let message =
             proto::GetPeriodTrialBalanceRequest { last_date: Some(date(last)), first_date: first.map(date) };
         let request = request(Role::Supervisor, message);
-        let answer = self.reports().get_period_trial_balance(request).await.unwrap().into_inner();
+        let answer = self.reports().get_period_trial_balance(request).await.expect("an answer").into_inner();
         assert_eq!(answer.difference, 0);
         answer
     }
@@ -78,7 +79,7 @@ impl Loyalty {
     /// What stands on the accounts now, by the members' own balances.
     async fn live(&self) -> BTreeMap<String, i64> {
         let message = request(Role::Supervisor, proto::GetTrialBalanceRequest {});
-        let balance = self.ledger.clone().get_trial_balance(message).await.unwrap().into_inner();
+        let balance = self.ledger.clone().get_trial_balance(message).await.expect("an answer").into_inner();
         balance
             .accounts
             .into_iter()
@@ -96,7 +97,10 @@ impl Loyalty {
         let mut parts: Vec<_> = stream.into_inner().try_collect().await?;
         let head = parts.remove(0);
         assert!(head.entries.is_empty() && parts.iter().all(|part| part.statement.is_none()));
-        Ok((head.statement.unwrap(), parts.into_iter().flat_map(|part| part.entries).collect()))
+        Ok((
+            head.statement.expect("the figures come first"),
+            parts.into_iter().flat_map(|part| part.entries).collect(),
+        ))
     }
 }
 
@@ -105,7 +109,7 @@ pub fn date(day: NaiveDate) -> Date {
 }
 
 pub fn month(day: NaiveDate) -> NaiveDate {
-    day.with_day(1).unwrap()
+    day.with_day(1).expect("every month has a first day")
 }
 
 fn month_of(day: NaiveDate) -> Period {
@@ -141,7 +145,7 @@ impl Past {
         let step = (0..10_u8, 0..4_usize, 1..200_i64, any::<prop::sample::Index>());
         let day = prop::collection::vec(step, 0..4);
         let strategy = prop::collection::vec(day, days);
-        let plan = strategy.new_tree(&mut TestRunner::default()).unwrap().current();
+        let plan = strategy.new_tree(&mut TestRunner::default()).expect("a plan").current();
         // Shown when the test fails: shrinking would run against other times of day.
         eprintln!("{plan:?}");
         for (number, steps) in plan.iter().enumerate() {
@@ -176,7 +180,7 @@ impl Past {
         let hold = self.hold(customer, 30, 20).await.expect("so many are available");
         self.commit(&hold, 10, true).await;
         let hold = self.hold(customer, 20, 20).await.expect("so many are available");
-        self.loyalty.release(&hold).await.unwrap();
+        self.loyalty.release(&hold).await.expect("an answer");
         // Some run out, and in time all points end.
         self.hold(customer, 15, 1).await;
         self.nights(40).await;
@@ -214,7 +218,7 @@ impl Past {
         let made = self.loyalty.kit.clock.now() - chrono::TimeDelta::days(1);
         let basis = if bought { purchase(points, 0, made) } else { compensation(points) };
         let message = proto::EarnPointsRequest { request_id: request_id(), ..earning(customer, basis) };
-        let entry = self.loyalty.earn(message).await.unwrap().entry.unwrap();
+        let entry = self.loyalty.earn(message).await.expect("an answer").entry.expect("points were given");
         self.earned.push(entry.transaction);
     }
 
@@ -257,11 +261,11 @@ impl Past {
     /// The day ends: what time has changed is written down, and what stands on the accounts is remembered.
     async fn night(&mut self) {
         let replica = self.loyalty.replica();
-        while worker::let_time_pass(&replica).await.unwrap() > 0 {}
+        while worker::let_time_pass(&replica).await.expect("a turn") > 0 {}
         self.stood.insert(self.loyalty.today(), self.loyalty.live().await);
         let now = self.loyalty.kit.clock.now();
         let morning = (now.date_naive() + Days::new(1)).and_time(NaiveTime::MIN).and_utc() + HOUR / 2;
-        self.loyalty.kit.clock.advance((morning - now).to_std().unwrap());
+        self.loyalty.kit.clock.advance((morning - now).to_std().expect("the morning is to come"));
     }
 
     async fn nights(&mut self, count: usize) {
@@ -283,7 +287,7 @@ impl Past {
             }
             Ok::<_, Error>((entries, lots))
         });
-        read.await.unwrap()
+        read.await.expect("rows")
     }
 
     /// What the sums of days must be, added up entry by entry.
@@ -302,13 +306,14 @@ impl Past {
     async fn stored(&self) -> BTreeMap<Key, (i64, i64)> {
         let rows = self.loyalty.kit.table("ledger_day").await;
         let stored = rows.iter().map(|row| {
-            let text = |field: &str| row[field].as_str().unwrap().to_owned();
+            let number = |field: &str| row[field].as_i64().expect("a whole number");
+            let text = |field: &str| row[field].as_str().expect("a text").to_owned();
             let key = (
-                text("day").parse().unwrap(),
-                text("cohort").parse().unwrap(),
+                text("day").parse().expect("a day"),
+                text("cohort").parse().expect("a day"),
                 ["kind", "debit", "credit"].map(text),
             );
-            (key, (row["points"].as_i64().unwrap(), row["entries"].as_i64().unwrap()))
+            (key, (number("points"), number("entries")))
         });
         stored.collect()
     }
@@ -629,7 +634,7 @@ async fn periods_that_make_no_sense_are_told_what_is_wrong_with_them() {
         (range(wire(-1), wire(-2)), vec!["range.end_time FIELD_ORDER"]),
         (range(wire(-367), wire(0)), vec!["range FIELD_RANGE"]),
     ] {
-        let message = proto::GetStatementRequest { customer: "customers/1".into(), period: period.clone() };
+        let message = proto::GetStatementRequest { customer: "customers/1".into(), period };
         let outcome = loyalty.reports().get_statement(request(Role::Supervisor, message)).await;
         let expected: Vec<&str> = ["customer FIELD_FORMAT"].into_iter().chain(wrong).collect();
         assert_eq!(violations(outcome.map(|_| ())), expected, "{period:?}");
@@ -654,7 +659,7 @@ async fn periods_that_make_no_sense_are_told_what_is_wrong_with_them() {
         (ago(3661), ago(0), vec!["first_date FIELD_RANGE"]),
     ] {
         let message = proto::GetPeriodTrialBalanceRequest { first_date, last_date };
-        let request = request(Role::Supervisor, message.clone());
+        let request = request(Role::Supervisor, message);
         assert_eq!(
             violations(loyalty.reports().get_period_trial_balance(request).await),
             wrong,
@@ -675,7 +680,7 @@ async fn periods_that_make_no_sense_are_told_what_is_wrong_with_them() {
         (proto::GetLiabilityRequest { known_time: wire(1), ..Default::default() }, "known_time FIELD_RANGE"),
         (proto::GetLiabilityRequest { date: Some(on(0, 1, 1)), ..Default::default() }, "date FIELD_FORMAT"),
     ] {
-        let request = request(Role::Supervisor, message.clone());
+        let request = request(Role::Supervisor, message);
         assert_eq!(violations(loyalty.reports().get_liability(request).await), [wrong], "{message:?}");
     }
     let denied = request(Role::AfterSales, proto::GetLiabilityRequest::default());
