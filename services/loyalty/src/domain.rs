@@ -11,7 +11,8 @@
 //! - [`tier`] and [`standing`]: what members are by the points that count, and how they get and lose it;
 //! - [`referral`]: who brought whom in;
 //! - [`split`]: parts that add up;
-//! - [`verify`]: whether what is stored is what these rules allow.
+//! - [`verify`]: whether what is stored is what these rules allow;
+//! - [`turnover`], [`statement`] and [`liability`]: what reports make of what was moved.
 
 pub mod account;
 pub mod book;
@@ -19,6 +20,7 @@ pub mod chain;
 pub mod earning;
 pub mod entry;
 pub mod hold;
+pub mod liability;
 pub mod lot;
 pub mod member;
 pub mod programme;
@@ -26,7 +28,9 @@ pub mod referral;
 pub mod rules;
 pub mod split;
 pub mod standing;
+pub mod statement;
 pub mod tier;
+pub mod turnover;
 pub mod verify;
 
 use chrono::{DateTime, Utc};

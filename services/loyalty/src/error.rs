@@ -16,10 +16,13 @@ cqm_rpc::reasons! { "cqm.loyalty.v1", cqm_proto::loyalty::v1::ErrorReason:
     BUDGET_SPENT,
     TIER_NOT_FOUND, TIER_EXISTS, TIER_ORDER, TIER_HELD, TOO_MANY_TIERS, REFERRAL_CODE_UNKNOWN,
     REFERRAL_SELF, REFERRAL_CYCLE, REFERRAL_NOT_NEW,
+    BREAKAGE_ESTIMATE_NOT_FOUND, ESTIMATE_CURRENCY,
 }
 
 /// Constraints whose violation has a meaning of its own.
 pub mod constraint {
+    /// Versions of the estimate are counted without a gap.
+    pub const ESTIMATE_VERSION: &str = "breakage_estimate_version";
     /// One source gives points once for each reason that gives once.
     pub const ENTRY_SOURCE_ONCE: &str = "entry_source_once";
     /// A customer is a member once.

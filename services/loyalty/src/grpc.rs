@@ -1,12 +1,14 @@
 //! The contract's services: one line for each RPC.
 
 pub(crate) mod convert;
+mod estimate;
 mod hold;
 mod ledger;
 mod member;
 mod programme;
 mod rule;
 mod tier;
+mod report;
 mod verify;
 
 use std::pin::Pin;
@@ -18,6 +20,7 @@ use cqm_proto::loyalty::v1::ledger_service_server::LedgerService;
 use cqm_proto::loyalty::v1::member_service_server::MemberService;
 use cqm_proto::loyalty::v1::programme_service_server::ProgrammeService;
 use cqm_proto::loyalty::v1::tier_service_server::TierService;
+use cqm_proto::loyalty::v1::report_service_server::ReportService;
 use cqm_rpc::{Call, Error, serve};
 use futures::Stream;
 use tonic::{Request, Response, Status};
@@ -297,6 +300,60 @@ impl EarningRuleService for App {
         request: Request<proto::SimulateEarningRequest>,
     ) -> Result<Response<proto::SimulateEarningResponse>, Status> {
         serve(request, async |call, message| rule::simulate(self, &call, &message).await).await
+    }
+}
+
+#[tonic::async_trait]
+impl ReportService for App {
+    type GetStatementStream = Answers<proto::GetStatementResponse>;
+
+    async fn get_statement(
+        &self,
+        request: Request<proto::GetStatementRequest>,
+    ) -> Result<Response<Self::GetStatementStream>, Status> {
+        serve(request, async |call, message| {
+            Ok(Box::pin(report::get_statement(self, &call, &message).await?) as Answers<_>)
+        })
+        .await
+    }
+
+    async fn get_period_trial_balance(
+        &self,
+        request: Request<proto::GetPeriodTrialBalanceRequest>,
+    ) -> Result<Response<proto::GetPeriodTrialBalanceResponse>, Status> {
+        serve(request, async |call, message| report::get_period_trial_balance(self, &call, &message).await)
+            .await
+    }
+
+    async fn get_liability(
+        &self,
+        request: Request<proto::GetLiabilityRequest>,
+    ) -> Result<Response<proto::Liability>, Status> {
+        serve(request, async |call, message| report::get_liability(self, &call, &message).await).await
+    }
+
+    async fn create_breakage_estimate(
+        &self,
+        request: Request<proto::CreateBreakageEstimateRequest>,
+    ) -> Result<Response<proto::BreakageEstimate>, Status> {
+        serve(request, async |call, message| estimate::create_breakage_estimate(self, &call, &message).await)
+            .await
+    }
+
+    async fn get_breakage_estimate(
+        &self,
+        request: Request<proto::GetBreakageEstimateRequest>,
+    ) -> Result<Response<proto::BreakageEstimate>, Status> {
+        serve(request, async |call, message| estimate::get_breakage_estimate(self, &call, &message).await)
+            .await
+    }
+
+    async fn list_breakage_estimates(
+        &self,
+        request: Request<proto::ListBreakageEstimatesRequest>,
+    ) -> Result<Response<proto::ListBreakageEstimatesResponse>, Status> {
+        serve(request, async |call, message| estimate::list_breakage_estimates(self, &call, &message).await)
+            .await
     }
 }
 

@@ -27,7 +27,8 @@
 //! `grpc` knows the contract and not the tables, `store` the tables and not the contract, `domain` neither. Nothing of
 //! a member is cached: what they have must be what they have now, and is one row by its key. The tiers, a few rows that
 //! hardly change, are read from a copy that is a second old at most, see [`store::Tiers`]. [`worker`] writes down what time
-//! changes for members whom nobody asks about.
+//! changes for members whom nobody asks about, and sums up the days that are over: reports about all members read those
+//! sums and the entries of the day that is not.
 
 pub mod config;
 pub mod domain;
@@ -47,6 +48,7 @@ use cqm_proto::loyalty::v1::ledger_service_server::{self, LedgerServiceServer};
 use cqm_proto::loyalty::v1::member_service_server::{self, MemberServiceServer};
 use cqm_proto::loyalty::v1::programme_service_server::{self, ProgrammeServiceServer};
 use cqm_proto::loyalty::v1::tier_service_server::{self, TierServiceServer};
+use cqm_proto::loyalty::v1::report_service_server::{self, ReportServiceServer};
 use cqm_rpc::BoxError;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
@@ -79,6 +81,7 @@ impl Service for App {
         programme_service_server::SERVICE_NAME,
         earning_rule_service_server::SERVICE_NAME,
         tier_service_server::SERVICE_NAME,
+        report_service_server::SERVICE_NAME,
     ];
     const DEFAULTS: &'static str = config::DEFAULTS;
     type Config = Config;
@@ -101,6 +104,7 @@ impl Service for App {
             .add_service(ProgrammeServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
             .add_service(EarningRuleServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
             .add_service(TierServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
+            .add_service(ReportServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
     }
 
     fn workers(&self, supervisor: &Supervisor) {

@@ -49,6 +49,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    breakage_estimate (id) {
+        id -> Uuid,
+        version -> Int8,
+        effective_date -> Date,
+        redemption_rate -> Int4,
+        currency -> Text,
+        stand_alone_price -> Int8,
+        sale_price -> Nullable<Int8>,
+        reason -> Text,
+        actor -> Text,
+        create_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
     entry (customer_id, sequence) {
         customer_id -> Uuid,
         sequence -> Int8,
@@ -96,6 +111,25 @@ diesel::table! {
         points -> Int8,
         committed -> Int8,
         released -> Int8,
+    }
+}
+
+diesel::table! {
+    ledger_close (id) {
+        id -> Int2,
+        closed_through -> Nullable<Date>,
+    }
+}
+
+diesel::table! {
+    ledger_day (day, cohort, kind, debit, credit) {
+        day -> Date,
+        cohort -> Date,
+        kind -> Text,
+        debit -> Text,
+        credit -> Text,
+        points -> Numeric,
+        entries -> Int8,
     }
 }
 
@@ -200,6 +234,9 @@ diesel::joinable!(earning_rule -> programme (programme_id));
 diesel::joinable!(member -> tier (tier_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
+    breakage_estimate,
+    ledger_close,
+    ledger_day,
     budget_slice,
     earning_counter,
     earning_rule,

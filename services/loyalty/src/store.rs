@@ -4,8 +4,10 @@
 //! What is written in numbers is written by arrays, one statement whatever their length. Functions over `&Conn` may be
 //! joined: their statements travel together, in the order of the join.
 
+mod days;
 mod due;
 mod entry;
+mod estimate;
 mod hold;
 mod ladder;
 mod load;
@@ -18,13 +20,19 @@ mod rule;
 mod save;
 mod usage;
 mod tier;
+mod statement;
 
 use cqm_rpc::Error;
 
 use crate::domain::chain::Hash;
 
+pub use days::{
+    Closed, CohortMoved, Span, close_day, end_of, find_closed, first_joining, lock_closed, start_of,
+    sum_cohorts, sum_days,
+};
 pub use due::{find_due_members, load_due};
 pub use entry::{Rewarded, list_entries, read_entries};
+pub use estimate::{find_estimate, insert_estimate, known_estimates, list_estimates};
 pub use hold::{find_hold, list_holds, open_holds};
 pub use load::peek;
 pub use ladder::{TierCopy, Tiers};
@@ -45,6 +53,7 @@ pub use usage::{
 pub use tier::{
     delete_tier, find_tier, insert_tier, insert_turns, list_tiers, list_turns, lock_tiers, update_tier,
 };
+pub use statement::{Expiring, History, expiring_next, sum_history};
 
 /// One column of rows, as an array for a statement.
 fn column<'a, R, T>(rows: &'a [R], field: impl Fn(&'a R) -> T) -> Vec<T> {

@@ -1,7 +1,10 @@
-//! What happens by itself: points become available and expire, holds run out, tiers end.
+//! What happens by itself: points become available and expire, holds run out, tiers end; [`days`] that are over are summed
+//! up.
 //!
 //! Any replica may write it down; members whom another one works on are skipped. A transaction takes some members and
 //! commits, so that a crash loses nothing and the next turn goes on where it was.
+
+pub mod days;
 
 use std::time::Duration;
 
@@ -20,6 +23,7 @@ const BUDGET: Duration = Duration::from_secs(10);
 const BATCH: i64 = 100;
 
 pub(crate) fn start(app: &App, supervisor: &Supervisor) {
+    days::start(app, supervisor);
     let (app, ticks) = (app.clone(), supervisor.every(app.config.poll));
     supervisor.spawn("let time pass", move || {
         let (app, mut ticks) = (app.clone(), ticks.clone());

@@ -2,11 +2,13 @@
 //! nothing invalid, and a refusal names everything that is wrong.
 
 pub mod earning;
+pub mod estimate;
 pub mod event;
 pub mod hold;
 pub mod ledger;
 pub mod member;
 pub mod programme;
+pub mod report;
 pub mod reversal;
 pub mod rule;
 pub mod tier;
