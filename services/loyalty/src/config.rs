@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use cqm_runtime::config::{ConfigError, Validate};
-use serde::Deserialize;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
 
 use crate::domain::account::Policy;
+use crate::domain::code::Keys;
 use crate::domain::earning::Rules;
 
 /// The defaults, under everything that a file or the environment says.
@@ -39,6 +41,35 @@ pub struct Config {
     /// the events of it are told. Too short: the database is asked for nothing. Too long: they are told late.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
+    /// The keys of the vouchers' codes: the first makes, all find. They have no default. In the environment separated by
+    /// commas.
+    #[serde(deserialize_with = "keys")]
+    pub voucher_keys: Keys,
+}
+
+/// As many characters as 192 random bits take in base64: a shorter key could be guessed.
+const SHORTEST_KEY: usize = 32;
+
+/// A list, or one text with commas: the environment has no lists. Kept for as long as the process lives, as all of the
+/// configuration is, so that the rest of it stays a plain value.
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Keys, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Text(SecretString),
+        List(Vec<SecretString>),
+    }
+    let keys: Vec<SecretString> = match Given::deserialize(deserializer)? {
+        Given::List(keys) => keys,
+        Given::Text(text) => text
+            .expose_secret()
+            .split(',')
+            .map(str::trim)
+            .filter(|key| !key.is_empty())
+            .map(SecretString::from)
+            .collect(),
+    };
+    Ok(Keys::new(keys.leak()))
 }
 
 /// More than this for one thing that happened is a slip of the finger.
@@ -88,6 +119,11 @@ impl Validate for Config {
                 return Err(ConfigError::refused(key, "must be a hundred years or less".to_owned()));
             }
         }
+        let keys = self.voucher_keys.secrets();
+        if keys.is_empty() || keys.iter().any(|key| key.expose_secret().chars().count() < SHORTEST_KEY) {
+            let demand = format!("must hold a key, and none of less than {SHORTEST_KEY} characters");
+            return Err(ConfigError::refused("service.voucher_keys", demand));
+        }
         if self.poll.is_zero() {
             return Err(ConfigError::refused("service.poll", "must be more than 0".to_owned()));
         }
@@ -98,6 +134,20 @@ impl Validate for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn given(text: &str) -> Keys {
+        keys(serde_json::Value::from(text)).unwrap()
+    }
+
+    #[test]
+    fn voucher_keys_are_a_list_or_a_text_with_commas_and_are_not_shown() {
+        let list = keys(serde_json::json!(["one", "two"])).unwrap();
+        for keys in [list, given("one, two,")] {
+            let secrets: Vec<_> = keys.secrets().iter().map(|key| key.expose_secret().to_owned()).collect();
+            assert_eq!(secrets, ["one", "two"]);
+            assert!(!format!("{keys:?}").contains("one"));
+        }
+    }
 
     #[test]
     fn rules_out_of_range_are_refused_by_name() {
@@ -110,6 +160,7 @@ mod tests {
             refund_grace: Duration::ZERO,
             repay_debt: true,
             poll: Duration::from_secs(1),
+            voucher_keys: given("0123456789abcdef0123456789abcdef, 0123456789abcdef0123456789abcdeg"),
         };
         assert!(good.validate().is_ok());
         for (config, key) in [
@@ -120,6 +171,8 @@ mod tests {
             (Config { expiry_notice: Duration::MAX, ..good }, "service.expiry_notice"),
             (Config { refund_grace: Duration::MAX, ..good }, "service.refund_grace"),
             (Config { poll: Duration::ZERO, ..good }, "service.poll"),
+            (Config { voucher_keys: Keys::new(&[]), ..good }, "service.voucher_keys"),
+            (Config { voucher_keys: given("0123456789abcdef0123456789abcdef,short"), ..good }, "service.voucher_keys"),
         ] {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

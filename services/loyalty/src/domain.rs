@@ -8,18 +8,22 @@
 //! - [`entry`]: the movements that a change is made of, and [`chain`]: the hashes that tie them together;
 //! - [`account`]: a member with all of it, and what can be decided: earn, spend, hold, take back, let time pass;
 //! - [`split`]: parts that add up;
+//! - [`reward`] and [`voucher`]: what points are given back for, and [`code`]: what a voucher is used by;
 //! - [`verify`]: whether what is stored is what these rules allow.
 
 pub mod account;
 pub mod book;
 pub mod chain;
+pub mod code;
 pub mod earning;
 pub mod entry;
 pub mod hold;
 pub mod lot;
 pub mod member;
+pub mod reward;
 pub mod split;
 pub mod verify;
+pub mod voucher;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

@@ -1,10 +1,13 @@
 //! The contract's services: one line for each RPC.
 
+mod catalogue;
 pub(crate) mod convert;
 mod hold;
 mod ledger;
 mod member;
+mod reward;
 mod verify;
+mod voucher;
 
 use std::pin::Pin;
 

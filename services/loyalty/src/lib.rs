@@ -24,6 +24,14 @@
 //! `grpc` knows the contract and not the tables, `store` the tables and not the contract, `domain` neither. Nothing is
 //! cached: what a member has must be what they have now, and is one row by its key. [`worker`] writes down what time
 //! changes for members whom nobody asks about.
+//!
+//! # Rewards
+//!
+//! Taking a reward is one transaction of its own, because it is rare beside earning: the member's lock, the points out
+//! of their lots, the voucher, the events, and last the piece of the stock, which is the only row that strangers share.
+//! It is written by a condition (`taken < stock`) and held for no longer than the commit. Cutting a stock into slices
+//! would let more commit at once, and would have the last pieces searched for in all of them. What a voucher's code is
+//! made of and where it is kept, which is nowhere, says [`domain::code`].
 
 pub mod config;
 pub mod domain;
@@ -39,6 +47,8 @@ pub use config::Config;
 use cqm_db::{Coalescer, Db};
 use cqm_proto::loyalty::v1::ledger_service_server::{self, LedgerServiceServer};
 use cqm_proto::loyalty::v1::member_service_server::{self, MemberServiceServer};
+use cqm_proto::loyalty::v1::reward_service_server::{self, RewardServiceServer};
+use cqm_proto::loyalty::v1::voucher_service_server::{self, VoucherServiceServer};
 use cqm_rpc::BoxError;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
@@ -64,8 +74,12 @@ pub struct App {
 
 impl Service for App {
     const NAME: &'static str = "loyalty";
-    const SERVICES: &'static [&'static str] =
-        &[member_service_server::SERVICE_NAME, ledger_service_server::SERVICE_NAME];
+    const SERVICES: &'static [&'static str] = &[
+        member_service_server::SERVICE_NAME,
+        ledger_service_server::SERVICE_NAME,
+        reward_service_server::SERVICE_NAME,
+        voucher_service_server::SERVICE_NAME,
+    ];
     const DEFAULTS: &'static str = config::DEFAULTS;
     type Config = Config;
     const MIGRATIONS: cqm_db::Migrations = MIGRATIONS;
@@ -78,6 +92,8 @@ impl Service for App {
     fn routes(&self) -> Routes {
         Routes::new(MemberServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
             .add_service(LedgerServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
+            .add_service(RewardServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
+            .add_service(VoucherServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
     }
 
     fn workers(&self, supervisor: &Supervisor) {

@@ -89,4 +89,74 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(entry, hold, hold_lot, lot, member,);
+diesel::table! {
+    reward (id) {
+        id -> Uuid,
+        kind -> Text,
+        state -> Text,
+        name_zh -> Text,
+        name_en -> Text,
+        description_zh -> Text,
+        description_en -> Text,
+        price -> Int8,
+        start_time -> Nullable<Timestamptz>,
+        end_time -> Nullable<Timestamptz>,
+        most_per_member -> Nullable<Int4>,
+        voucher_seconds -> Nullable<Int8>,
+        discount_basis_points -> Nullable<Int4>,
+        amount_off_currency -> Nullable<Text>,
+        amount_off_units -> Nullable<Int8>,
+        amount_off_nanos -> Nullable<Int4>,
+        minimum_currency -> Nullable<Text>,
+        minimum_units -> Nullable<Int8>,
+        minimum_nanos -> Nullable<Int4>,
+        version -> Int8,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    reward_stock (reward_id) {
+        reward_id -> Uuid,
+        stock -> Nullable<Int8>,
+        taken -> Int8,
+    }
+}
+
+diesel::table! {
+    voucher (customer_id, id) {
+        customer_id -> Uuid,
+        id -> Uuid,
+        reward_id -> Uuid,
+        state -> Text,
+        points -> Int8,
+        transaction_id -> Nullable<Uuid>,
+        from_stock -> Bool,
+        order_name -> Text,
+        expires_at -> Nullable<Timestamptz>,
+        version -> Int8,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    voucher_code (digest) {
+        digest -> Bytea,
+        customer_id -> Uuid,
+        voucher_id -> Uuid,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    entry,
+    hold,
+    hold_lot,
+    lot,
+    member,
+    reward,
+    reward_stock,
+    voucher,
+    voucher_code,
+);

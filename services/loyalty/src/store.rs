@@ -11,7 +11,9 @@ mod load;
 mod lot;
 mod member;
 mod reports;
+mod reward;
 mod save;
+mod voucher;
 
 use cqm_rpc::Error;
 
@@ -24,7 +26,14 @@ pub use load::{Loaded, Wants, find_account, load};
 pub use lot::all_lots;
 pub use member::{find_member, insert_member, list_members, lock_member, update_member};
 pub use reports::{Position, TrialBalance, count_members, members_after, sum_accounts};
+pub use reward::{
+    find_reward, insert_reward, list_rewards, lock_reward, return_to_stock, take_from_stock, update_reward,
+};
 pub use save::save;
+pub use voucher::{
+    count_vouchers, find_voucher, find_voucher_by_code, insert_voucher, list_vouchers, lock_due_vouchers, lock_voucher,
+    lock_voucher_by_code, update_vouchers,
+};
 
 /// One column of rows, as an array for a statement.
 fn column<'a, R, T>(rows: &'a [R], field: impl Fn(&'a R) -> T) -> Vec<T> {

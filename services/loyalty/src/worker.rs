@@ -3,6 +3,8 @@
 //! Any replica may write it down; members whom another one works on are skipped. A transaction takes some members and
 //! commits, so that a crash loses nothing and the next turn goes on where it was.
 
+pub mod vouchers;
+
 use std::time::Duration;
 
 use cqm_db::{Conn, Patience, log};
@@ -20,6 +22,7 @@ const BUDGET: Duration = Duration::from_secs(10);
 const BATCH: i64 = 100;
 
 pub(crate) fn start(app: &App, supervisor: &Supervisor) {
+    vouchers::start(app, supervisor);
     let (app, ticks) = (app.clone(), supervisor.every(app.config.poll));
     supervisor.spawn("let time pass", move || {
         let (app, mut ticks) = (app.clone(), ticks.clone());

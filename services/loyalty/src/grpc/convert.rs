@@ -6,7 +6,9 @@ pub mod hold;
 pub mod ledger;
 pub mod member;
 pub mod reversal;
+pub mod reward;
 pub mod verify;
+pub mod voucher;
 
 use cqm_rpc::{ResourceName, Violations, text};
 use uuid::Uuid;
@@ -16,6 +18,8 @@ pub const MEMBERS: &str = "members";
 pub const ENTRIES: &str = "entries";
 pub const TRANSACTIONS: &str = "transactions";
 pub const HOLDS: &str = "holds";
+pub const REWARDS: &str = "rewards";
+pub const VOUCHERS: &str = "vouchers";
 
 const SOURCE_LIMIT: usize = 200;
 
@@ -48,10 +52,14 @@ fn parse_child(
 
 /// Reads the optional name of another service's resource. It goes into events, so that it must not be free text.
 fn source(name: &str, violations: &mut Violations) -> String {
+    resource("source", name, violations)
+}
+
+fn resource(field: &str, name: &str, violations: &mut Violations) -> String {
     let before = violations.len();
-    let name = text::line("source", name, SOURCE_LIMIT, violations);
+    let name = text::line(field, name, SOURCE_LIMIT, violations);
     if violations.len() == before && !name.is_empty() && !is_resource_name(&name) {
-        violations.format("source", "a resource name, collection/id in letters, digits and -._~");
+        violations.format(field, "a resource name, collection/id in letters, digits and -._~");
     }
     name
 }

@@ -141,6 +141,8 @@ pub(super) async fn find_past(
         #[diesel(sql_type = Text)]
         kind: String,
         #[diesel(sql_type = Text)]
+        reason: String,
+        #[diesel(sql_type = Text)]
         debit: String,
         #[diesel(sql_type = Text)]
         credit: String,
@@ -155,8 +157,8 @@ pub(super) async fn find_past(
         return Ok(Vec::new());
     }
     let rows: Vec<Row> = statement(
-        "SELECT made.customer_id, made.transaction_id, made.sequence, made.kind, made.debit, made.credit, made.lot_id,
-                made.points,
+        "SELECT made.customer_id, made.transaction_id, made.sequence, made.kind, made.reason, made.debit, made.credit,
+                made.lot_id, made.points,
                 (SELECT coalesce(sum(back.points), 0)::bigint FROM entry AS back
                  WHERE back.customer_id = made.customer_id AND back.reverses = made.sequence) AS reversed
          FROM unnest($1, $2) AS asked (customer_id, id)
@@ -176,7 +178,9 @@ pub(super) async fn find_past(
         let moves = |word: &str, book: Book| word == book.name();
         if found.last().is_none_or(|(_, past)| past.transaction != row.transaction_id) {
             let kind = known("entry.kind", &row.kind, Kind::find)?;
-            found.push((row.customer_id, Past { transaction: row.transaction_id, kind, lots: Vec::new() }));
+            let reason = known("entry.reason", &row.reason, Reason::find)?;
+            let past = Past { transaction: row.transaction_id, kind, reason, lots: Vec::new() };
+            found.push((row.customer_id, past));
         }
         // What a lot was given, or what was spent of it. Nothing else of a transaction is taken back: not that a part
         // paid off a debt, nor that the rest of a hold was given back.

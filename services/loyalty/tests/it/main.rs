@@ -11,13 +11,17 @@ mod members;
 mod process;
 mod reading;
 mod reversals;
+mod rewards;
 mod spending;
 mod time;
 mod verifying;
+mod voucher_codes;
+mod vouchers;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use cqm_loyalty::domain::code::Keys;
 use cqm_loyalty::{App, Config};
 use cqm_proto::google::r#type::Money;
 use cqm_proto::loyalty::v1 as proto;
@@ -41,6 +45,7 @@ const RULES: Config = Config {
     refund_grace: Duration::from_secs(5 * DAY),
     repay_debt: true,
     poll: Duration::from_secs(DAY),
+    voucher_keys: Keys::new(&[]),
 };
 const DAY: u64 = 24 * 60 * 60;
 
@@ -57,6 +62,7 @@ impl Loyalty {
     }
 
     async fn start_by(rules: Config) -> Self {
+        let rules = Config { voucher_keys: rewards::keys(), ..rules };
         let kit = Kit::start::<App>(rules).await;
         let members = MemberServiceClient::new(kit.channel.clone());
         let ledger = LedgerServiceClient::new(kit.channel.clone());

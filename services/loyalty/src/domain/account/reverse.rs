@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::draft::{Draft, Move};
 use super::{Account, Change, Policy};
 use crate::domain::book::Book;
-use crate::domain::entry::{Cause, Kind};
+use crate::domain::entry::{Cause, Kind, Reason};
 use crate::domain::lot::Lot;
 use crate::domain::split;
 use crate::domain::{Fact, Refusal};
@@ -16,6 +16,7 @@ pub struct Past {
     pub transaction: Uuid,
     /// Of its first entry.
     pub kind: Kind,
+    pub reason: Reason,
     /// In the order of its entries. The lots are loaded into the account.
     pub lots: Vec<PastLot>,
 }

@@ -142,7 +142,7 @@ impl Story {
                     .sum(),
             })
             .collect();
-        let past = Past { transaction, kind: made[0].kind, lots };
+        let past = Past { transaction, kind: made[0].kind, reason: made[0].reason, lots };
         let entries = self.step(
             |account, cause, id| account.reverse(&past, extent, &POLICY, cause, id),
             Reason::Reversal,
@@ -350,6 +350,7 @@ fn without_grace_points_that_come_back_too_late_end_at_once() {
     let past = Past {
         transaction: spend,
         kind: Kind::Redeem,
+        reason: Reason::Redemption,
         lots: vec![PastLot { lot: story.entries[0].lot, sequence: 2, points: 30, reversed: 0 }],
     };
     story
