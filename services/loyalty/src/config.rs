@@ -164,7 +164,10 @@ mod tests {
             (Config { refund_grace: Duration::MAX, ..good }, "service.refund_grace"),
             (Config { poll: Duration::ZERO, ..good }, "service.poll"),
             (Config { voucher_keys: Keys::new(&[]), ..good }, "service.voucher_keys"),
-            (Config { voucher_keys: given("0123456789abcdef0123456789abcdef,short"), ..good }, "service.voucher_keys"),
+            (
+                Config { voucher_keys: given("0123456789abcdef0123456789abcdef,short"), ..good },
+                "service.voucher_keys",
+            ),
         ] {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

@@ -69,7 +69,9 @@ impl From<reward::Refusal> for Error {
             }
             reward::Refusal::Limit { most } => Refused::new(REWARD_LIMIT).fact("most", most),
             reward::Refusal::OutOfStock => Refused::new(OUT_OF_STOCK),
-            reward::Refusal::StockBelowTaken { taken } => Refused::new(STOCK_BELOW_TAKEN).fact("taken", taken),
+            reward::Refusal::StockBelowTaken { taken } => {
+                Refused::new(STOCK_BELOW_TAKEN).fact("taken", taken)
+            }
             reward::Refusal::Voucher { state, action } => {
                 Refused::new(VOUCHER_STATE).fact("state", state.name()).fact("action", action)
             }

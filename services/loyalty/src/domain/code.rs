@@ -10,6 +10,8 @@
 //! - in the remembered answer of the request that took the reward, the seed, so that a repeat is told the same code.
 //!   It is forgotten with the answer: from then on nobody can make the code again, the service neither.
 //!
+//! The request that uses a code is remembered by a SHA-256 of its bytes. Among 2^120 nobody finds the one by trying.
+//!
 //! The seed holds a number that nobody knows beside the voucher's id, which is no secret: whoever has the key alone, or
 //! the database alone, has no code.
 
@@ -190,7 +192,8 @@ mod tests {
         let code = keys(&["first"]).make(&seed(1));
         let text = code.text();
         assert_eq!((text.len(), Code::read(&text)), (29, Some(code)));
-        for typed in [text.to_lowercase(), text.replace('-', ""), text.replace('-', " "), format!(" {text} ")] {
+        for typed in [text.to_lowercase(), text.replace('-', ""), text.replace('-', " "), format!(" {text} ")]
+        {
             assert_eq!(Code::read(&typed), Some(code), "{typed}");
         }
         let ones = Code((0..SYMBOLS).fold(0, |number, place| number << 5 | (place as u128 & 1)));

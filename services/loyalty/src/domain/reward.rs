@@ -115,7 +115,16 @@ pub struct Reward {
 impl Reward {
     /// A draft.
     pub fn draft(id: Uuid, kind: Kind, offer: Offer, now: DateTime<Utc>) -> Self {
-        Self { id, kind, offer, state: State::Draft, taken: 0, version: 1, create_time: now, update_time: now }
+        Self {
+            id,
+            kind,
+            offer,
+            state: State::Draft,
+            taken: 0,
+            version: 1,
+            create_time: now,
+            update_time: now,
+        }
     }
 
     /// Opens a draft, or what was archived again.

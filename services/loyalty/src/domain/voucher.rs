@@ -152,8 +152,7 @@ mod tests {
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
     fn issued() -> Voucher {
-        let offer =
-            Offer { price: 100, voucher_lifetime: Some(TimeDelta::seconds(10)), ..Offer::default() };
+        let offer = Offer { price: 100, voucher_lifetime: Some(TimeDelta::seconds(10)), ..Offer::default() };
         let reward = Reward::draft(Uuid::from_u128(7), Kind::Gift, offer, NOW);
         let (voucher, event) = Voucher::issue(Uuid::from_u128(1), Uuid::nil(), &reward, None, NOW);
         let fact = Fact::Issued { points: 100, expires_at: Some(NOW + TimeDelta::seconds(10)) };

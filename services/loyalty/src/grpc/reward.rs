@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::convert::reward::{self as convert, Create, List, Redeem, Turn, Update};
 use super::convert::voucher::{self, Remembered};
 use super::convert::{VOUCHERS, child, event, member};
+use crate::App;
 use crate::domain::Refusal;
 use crate::domain::account::Account;
 use crate::domain::code::Seed;
@@ -16,7 +17,6 @@ use crate::domain::reward::{self, Reward};
 use crate::domain::voucher::Voucher;
 use crate::error::{member_not_found, reward_not_found};
 use crate::store::{self, Loaded, Wants};
-use crate::App;
 
 pub(super) async fn create_reward(
     app: &App,
@@ -142,8 +142,7 @@ async fn redeem(app: &App, call: &Call, tx: &mut Conn, command: &Redeem) -> Resu
     wants.spending.insert(customer, i128::from(price));
     let loaded = store::load(tx, &wants, Patience::Wait, &posting.policy, || posting.clock.now()).await?;
     let Loaded { mut accounts, behind, events: passed, .. } = loaded;
-    let account =
-        accounts.get_mut(&customer).ok_or_else(|| member_not_found(member::name(customer)))?;
+    let account = accounts.get_mut(&customer).ok_or_else(|| member_not_found(member::name(customer)))?;
     if !behind.is_empty() {
         let source = "more has come due of the member than one transaction writes down";
         return Err(Error::unavailable(reason::OVERLOADED, source));

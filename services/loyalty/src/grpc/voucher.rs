@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::convert::voucher::{self as convert, Cancel, Consume, List};
 use super::convert::{VOUCHERS, child, event, member, reward};
+use crate::App;
 use crate::domain::account::{Account, Extent};
 use crate::domain::entry::{Cause, Reason};
 use crate::error::{code_of_no_voucher, member_not_found, voucher_not_found};
 use crate::store::{self, Loaded, Wants};
-use crate::App;
 
 pub(super) async fn validate_voucher(
     app: &App,
@@ -22,7 +22,8 @@ pub(super) async fn validate_voucher(
     let (voucher, reward) = app
         .db
         .read(call, "validate_voucher", async |conn| {
-            let voucher = store::find_voucher_by_code(conn, &digests).await?.ok_or_else(code_of_no_voucher)?;
+            let voucher =
+                store::find_voucher_by_code(conn, &digests).await?.ok_or_else(code_of_no_voucher)?;
             let reward = store::find_reward(conn, voucher.reward).await?;
             Ok::<_, Error>((voucher, reward.ok_or_else(|| Error::internal("a voucher without its reward"))?))
         })
@@ -63,9 +64,7 @@ pub(super) async fn cancel_voucher(
     message: &proto::CancelVoucherRequest,
 ) -> Result<proto::CancelVoucherResponse, Error> {
     let command = Cancel::parse(message)?;
-    app.db
-        .mutate(call, "cancel_voucher", message, async |tx| cancel(app, call, tx, &command).await)
-        .await
+    app.db.mutate(call, "cancel_voucher", message, async |tx| cancel(app, call, tx, &command).await).await
 }
 
 async fn cancel(

@@ -68,12 +68,7 @@ pub async fn update_vouchers(mut conn: &Conn, vouchers: &[Voucher]) -> Result<()
 
 /// How many of a reward a member has taken, those that were cancelled aside; no more than `most` are counted. To be
 /// relied on, the member is locked.
-pub async fn count_vouchers(
-    mut conn: &Conn,
-    customer: Uuid,
-    reward: Uuid,
-    most: i32,
-) -> Result<i64, Error> {
+pub async fn count_vouchers(mut conn: &Conn, customer: Uuid, reward: Uuid, most: i32) -> Result<i64, Error> {
     #[derive(QueryableByName)]
     struct Count {
         #[diesel(sql_type = BigInt)]
@@ -134,11 +129,7 @@ pub async fn lock_voucher_by_code(conn: &Conn, digests: &[Digest]) -> Result<Opt
     .await
 }
 
-async fn by_code(
-    mut conn: &Conn,
-    sql: &'static str,
-    digests: &[Digest],
-) -> Result<Option<Voucher>, Error> {
+async fn by_code(mut conn: &Conn, sql: &'static str, digests: &[Digest]) -> Result<Option<Voucher>, Error> {
     let row: Option<VoucherRow> = statement(sql)
         .bind::<Array<Binary>, _>(column(digests, |digest| digest.as_slice()))
         .get_result(&mut conn)

@@ -20,12 +20,7 @@ pub fn texts(zh: &str) -> Option<proto::LocalizedText> {
 
 /// A gift without limits.
 pub fn gift(price: i64) -> proto::Reward {
-    proto::Reward {
-        kind: Kind::Gift.into(),
-        display_name: texts("马克杯"),
-        price,
-        ..Default::default()
-    }
+    proto::Reward { kind: Kind::Gift.into(), display_name: texts("马克杯"), price, ..Default::default() }
 }
 
 pub fn taking(customer: Uuid, reward: &proto::Reward) -> proto::RedeemRewardRequest {
@@ -44,10 +39,7 @@ impl Loyalty {
 
     async fn draft(&self, reward: proto::Reward) -> Result<proto::Reward, Status> {
         let message = proto::CreateRewardRequest { reward: Some(reward), request_id: String::new() };
-        self.rewards()
-            .create_reward(request(Role::CrmSpecialist, message))
-            .await
-            .map(Response::into_inner)
+        self.rewards().create_reward(request(Role::CrmSpecialist, message)).await.map(Response::into_inner)
     }
 
     /// A reward of the catalogue that members can take.
@@ -204,7 +196,8 @@ async fn a_reward_is_taken_for_points_and_the_answer_alone_carries_the_code() {
     loyalty.given(customer, 100).await;
     loyalty.given(customer, 250).await;
     let lifetime = Some(prost_types::Duration { seconds: 60, nanos: 0 });
-    let reward = loyalty.offer(proto::Reward { stock: Some(3), voucher_lifetime: lifetime, ..gift(300) }).await;
+    let reward =
+        loyalty.offer(proto::Reward { stock: Some(3), voucher_lifetime: lifetime, ..gift(300) }).await;
 
     let message = proto::RedeemRewardRequest { etag: reward.etag.clone(), ..taking(customer, &reward) };
     let taken = loyalty.send(message.clone()).await.unwrap();
@@ -291,8 +284,7 @@ async fn a_member_takes_no_more_of_a_reward_than_one_may_however_fast_they_ask()
     let reward = loyalty.offer(proto::Reward { most_per_member: 2, ..gift(10) }).await;
     let loyal = &loyalty;
     let messages: Vec<_> = (0..8).map(|_| taking(customer, &reward)).collect();
-    let outcomes =
-        join_all(messages.iter().map(|message| persistent(|| loyal.send(message.clone())))).await;
+    let outcomes = join_all(messages.iter().map(|message| persistent(|| loyal.send(message.clone())))).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
     for status in outcomes.into_iter().filter_map(Result::err) {
         let failure = ours(Err::<(), _>(status), Code::FailedPrecondition, "REWARD_LIMIT");

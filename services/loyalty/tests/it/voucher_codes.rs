@@ -206,7 +206,8 @@ async fn what_is_remembered_of_a_reward_is_no_code_without_its_key() {
     loyalty.kit.events.next().await;
 
     // Keys are changed while requests are on their way: the new one makes, the old one is still known.
-    let both = Keys::new(&["a-new-key-of-the-tests-and-nobody-else", "a-key-of-the-tests-and-of-nobody-else"]);
+    let both =
+        Keys::new(&["a-new-key-of-the-tests-and-nobody-else", "a-key-of-the-tests-and-of-nobody-else"]);
     let new = Keys::new(&["a-new-key-of-the-tests-and-nobody-else"]);
     for (keys, known) in [(both, true), (new, false)] {
         let rules = Config { voucher_keys: keys, ..RULES };

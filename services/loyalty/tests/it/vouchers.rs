@@ -68,11 +68,8 @@ impl Loyalty {
         page_size: i32,
         page_token: &str,
     ) -> Result<proto::ListVouchersResponse, Status> {
-        let message = proto::ListVouchersRequest {
-            customer: name(customer),
-            page_size,
-            page_token: page_token.into(),
-        };
+        let message =
+            proto::ListVouchersRequest { customer: name(customer), page_size, page_token: page_token.into() };
         let request = request(Role::TechnicalSupport, message);
         self.vouchers().list_vouchers(request).await.map(Response::into_inner)
     }

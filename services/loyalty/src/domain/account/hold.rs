@@ -62,7 +62,6 @@ impl Account {
     }
 
     // The hold comes as an argument: whoever asks has found it, and it is cloned here anyway.
-    #[expect(clippy::too_many_arguments, reason = "one caller, and each says something of its own")]
     /// Spends points of a hold (over 0; `None`: all that is left), in the order of its lots; `last` gives the rest back.
     /// A member who was frozen meanwhile may: the points were promised. So are points whose time is over meanwhile.
     pub fn commit(

@@ -172,9 +172,8 @@ fn offer(reward: &proto::Reward, has: impl Fn(&str) -> bool, violations: &mut Vi
         offer.voucher_lifetime = reward.voucher_lifetime.as_ref().and_then(|lifetime| {
             let whole = Some(lifetime.seconds).filter(|_| lifetime.nanos == 0);
             let read = whole.and_then(TimeDelta::try_seconds);
-            let read = read.filter(|read| {
-                (TimeDelta::seconds(1)..=TimeDelta::days(LONGEST_DAYS)).contains(read)
-            });
+            let read =
+                read.filter(|read| (TimeDelta::seconds(1)..=TimeDelta::days(LONGEST_DAYS)).contains(read));
             if read.is_none() {
                 let expected = format!("1 s to {LONGEST_DAYS} days in whole seconds");
                 violations.range("reward.voucher_lifetime", &expected);
@@ -420,10 +419,7 @@ fn write_coupon(coupon: &Coupon) -> proto::CouponTerms {
         Discount::BasisPoints(points) => WireDiscount::BasisPoints(*points),
         Discount::Amount(money) => WireDiscount::AmountOff(write_money(money)),
     };
-    proto::CouponTerms {
-        discount: Some(discount),
-        minimum_order: coupon.minimum.as_ref().map(write_money),
-    }
+    proto::CouponTerms { discount: Some(discount), minimum_order: coupon.minimum.as_ref().map(write_money) }
 }
 
 fn write_money(money: &Money) -> WireMoney {

@@ -168,11 +168,8 @@ fn update(reward: proto::Reward, paths: Option<&[&str]>) -> Result<Update, Error
 
 #[test]
 fn an_update_writes_what_its_mask_names_and_what_makes_sense_together() {
-    let stated = proto::Reward {
-        stock: Some(5),
-        start_time: Some(Timestamp { seconds: 10, nanos: 0 }),
-        ..gift()
-    };
+    let stated =
+        proto::Reward { stock: Some(5), start_time: Some(Timestamp { seconds: 10, nanos: 0 }), ..gift() };
     let Create { kind, offer } = create(stated).unwrap();
     let before = Reward::draft(Uuid::nil(), kind, offer.clone(), DateTime::UNIX_EPOCH);
     let apply = |reward, paths| update(reward, paths).unwrap().apply(&before);
@@ -188,10 +185,7 @@ fn an_update_writes_what_its_mask_names_and_what_makes_sense_together() {
     assert_eq!(violations(apply(early, None)), ["reward.end_time FIELD_ORDER"]);
     assert_eq!(violations(apply(coupon(share(1), None), Some(&["coupon"]))), ["reward.coupon FIELD_FORMAT"]);
     let unknown = update(gift(), Some(&["kind", "taken"]));
-    assert_eq!(
-        violations(unknown),
-        ["update_mask.kind FIELD_FORMAT", "update_mask.taken FIELD_FORMAT"]
-    );
+    assert_eq!(violations(unknown), ["update_mask.kind FIELD_FORMAT", "update_mask.taken FIELD_FORMAT"]);
     assert_eq!(
         violations(update(proto::Reward::default(), Some(&["display_name"]))),
         ["reward.display_name FIELD_REQUIRED"]
