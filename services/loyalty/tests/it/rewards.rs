@@ -44,8 +44,8 @@ impl Loyalty {
 
     /// A reward of the catalogue that members can take.
     pub async fn offer(&self, reward: proto::Reward) -> proto::Reward {
-        let draft = self.draft(reward).await.unwrap();
-        self.activate(&draft.name, &draft.etag).await.unwrap()
+        let draft = self.draft(reward).await.expect("a reward is added");
+        self.activate(&draft.name, &draft.etag).await.expect("a draft is opened")
     }
 
     async fn activate(&self, reward: &str, etag: &str) -> Result<proto::Reward, Status> {

@@ -192,7 +192,8 @@ async fn probes(kit: &Kit) -> (i64, i64) {
              WHERE schemaname = current_schema() AND relname = 'voucher_code'",
         )
         .await;
-    (rows[0][0].as_i64().unwrap(), rows[0][1].as_i64().unwrap())
+    let count = |place: usize| rows[0][place].as_i64().expect("a count");
+    (count(0), count(1))
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ impl Loyalty {
     async fn holder(&mut self, reward: &proto::Reward) -> (Uuid, proto::RedeemRewardResponse) {
         let customer = Uuid::now_v7();
         self.given(customer, 100).await;
-        let taken = self.send(taking(customer, reward)).await.unwrap();
+        let taken = self.send(taking(customer, reward)).await.expect("a reward is taken");
         self.kit.events.next().await;
         (customer, taken)
     }
@@ -87,11 +87,13 @@ impl Loyalty {
     async fn expiry_turn(&self) -> usize {
         let base = Base {
             db: self.kit.db.clone(),
-            cache: cqm_runtime::cache::Cache::new(&Default::default(), "loyalty").unwrap(),
+            cache: cqm_runtime::cache::Cache::new(&Default::default(), "loyalty")
+                .expect("a cache without Redis"),
             clock: self.kit.clock.clone(),
             shared: Shared::default(),
         };
-        vouchers::let_vouchers_expire(&App::new(base, RULES).unwrap()).await.unwrap()
+        let app = App::new(base, RULES).expect("the rules make sense");
+        vouchers::let_vouchers_expire(&app).await.expect("time is written down")
     }
 }
 
