@@ -96,6 +96,7 @@ class Rig:
             + '[server.drain]\nsettle = "0s"\n'
             f'[database]\nurl = "{self.pair.database_url(database)}"\n'
             f'[cache]\nredis_url = "{self.pair.redis_url}"\nkey = "{CACHE_KEY}"\n'
+            + (f'[service]\nvoucher_keys = ["{CACHE_KEY}"]\n' if name == "loyalty" else "")
         )
         service = Service(self, title, address, [binary(f"cqm-{name}"), "serve"], configuration)
         self.migrate(name, database, service.file)

@@ -212,6 +212,7 @@ fn own_section(service: &str, folder: &Path) -> String {
         "surveys" => "public_url = \"https://answers.example.com/\"\n\
                       token_keys = [\"a-key-of-the-tests-and-of-nobody-else\"]\n"
             .to_owned(),
+        "loyalty" => "voucher_keys = [\"a-key-of-the-tests-and-of-nobody-else\"]\n".to_owned(),
         "notifications" => {
             let mail = folder.join("mail");
             fs::create_dir_all(&mail).expect("a folder for mails");

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use crate::domain::account::Policy;
+use crate::domain::code::Keys;
 use crate::domain::earning::Rules;
 use crate::domain::entry::Reason;
 use crate::domain::standing::Window;
@@ -47,6 +48,10 @@ pub struct Config {
     pub poll: Duration,
     /// How tiers are reached and lost.
     pub tiers: TiersConfig,
+    /// The keys of the vouchers' codes: the first makes, all find. They have no default. In the environment separated by
+    /// commas.
+    #[serde(deserialize_with = "keys")]
+    pub voucher_keys: Keys,
 }
 
 /// How tiers are reached and lost.
@@ -104,6 +109,27 @@ fn qualifying<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reasons, D::
     Ok(Reasons::of(&words.iter().map(known).collect::<Result<Vec<_>, _>>()?))
 }
 
+/// As many characters as 192 random bits take in base64: a shorter key could be guessed.
+const SHORTEST_KEY: usize = 32;
+
+/// A list, or one text with commas: the environment has no lists. Kept for as long as the process lives, as all of the
+/// configuration is.
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Keys, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Text(String),
+        List(Vec<String>),
+    }
+    let keys = match Given::deserialize(deserializer)? {
+        Given::List(keys) => keys,
+        Given::Text(text) => text.split(',').map(|key| key.trim().to_owned()).collect(),
+    };
+    let keys: Vec<&'static str> =
+        keys.into_iter().filter(|key| !key.is_empty()).map(|key| &*key.leak()).collect();
+    Ok(Keys::new(keys.leak()))
+}
+
 /// More than this for one thing that happened is a slip of the finger.
 const MOST: i64 = 1_000_000;
 /// A hundred years: longer is a slip of the finger, and a time that no calendar has.
@@ -158,6 +184,10 @@ impl Validate for Config {
         if !(1..=MOST_MONTHS).contains(&self.tiers.months) {
             return Err(ConfigError::refused("service.tiers.months", format!("must be 1 to {MOST_MONTHS}")));
         }
+        if self.voucher_keys.shortest().is_none_or(|shortest| shortest < SHORTEST_KEY) {
+            let demand = format!("must hold a key, and none of less than {SHORTEST_KEY} characters");
+            return Err(ConfigError::refused("service.voucher_keys", demand));
+        }
         if self.poll.is_zero() {
             return Err(ConfigError::refused("service.poll", "must be more than 0".to_owned()));
         }
@@ -168,6 +198,18 @@ impl Validate for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn given(text: &str) -> Keys {
+        keys(serde_json::Value::from(text)).unwrap()
+    }
+
+    #[test]
+    fn voucher_keys_are_a_list_or_a_text_with_commas_and_are_not_shown() {
+        let list = keys(serde_json::json!(["one", "two"])).unwrap();
+        for keys in [list, given("one, two,")] {
+            assert_eq!((keys, format!("{keys:?}")), (Keys::new(&["one", "two"]), "[keys]".to_owned()));
+        }
+    }
 
     #[test]
     fn rules_out_of_range_are_refused_by_name() {
@@ -187,6 +229,7 @@ mod tests {
                 qualifying: Reasons::of(&[Reason::Purchase]),
                 notice: Duration::ZERO,
             },
+            voucher_keys: given("0123456789abcdef0123456789abcdef, 0123456789abcdef0123456789abcdeg"),
         };
         let tiers = good.tiers;
         assert!(good.validate().is_ok());
@@ -205,6 +248,11 @@ mod tests {
             (Config { expiry_notice: Duration::MAX, ..good }, "service.expiry_notice"),
             (Config { refund_grace: Duration::MAX, ..good }, "service.refund_grace"),
             (Config { poll: Duration::ZERO, ..good }, "service.poll"),
+            (Config { voucher_keys: Keys::new(&[]), ..good }, "service.voucher_keys"),
+            (
+                Config { voucher_keys: given("0123456789abcdef0123456789abcdef,short"), ..good },
+                "service.voucher_keys",
+            ),
         ] {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

@@ -11,12 +11,14 @@
 //! - [`tier`] and [`standing`]: what members are by the points that count, and how they get and lose it;
 //! - [`referral`]: who brought whom in;
 //! - [`split`]: parts that add up;
+//! - [`reward`] and [`voucher`]: what points are given back for, and [`code`]: what a voucher is used by;
 //! - [`verify`]: whether what is stored is what these rules allow;
 //! - [`turnover`], [`statement`] and [`liability`]: what reports make of what was moved.
 
 pub mod account;
 pub mod book;
 pub mod chain;
+pub mod code;
 pub mod earning;
 pub mod entry;
 pub mod hold;
@@ -25,6 +27,7 @@ pub mod lot;
 pub mod member;
 pub mod programme;
 pub mod referral;
+pub mod reward;
 pub mod rules;
 pub mod split;
 pub mod standing;
@@ -32,6 +35,7 @@ pub mod statement;
 pub mod tier;
 pub mod turnover;
 pub mod verify;
+pub mod voucher;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

@@ -1,13 +1,14 @@
 //! The reasons that this service refuses with, as `cqm.loyalty.v1.ErrorReason` documents them, and the names of the
 //! constraints that it expects.
 
+use chrono::SecondsFormat;
 use cqm_rpc::{Error, Refusal as Refused, ResourceName};
 
 use uuid::Uuid;
 
 use crate::domain::tier::{MOST_TIERS, Misfit};
-use crate::domain::{Refusal, programme};
-use crate::grpc::convert::{EARNING_RULES, HOLDS, TIERS, child};
+use crate::domain::{Refusal, programme, reward};
+use crate::grpc::convert::{EARNING_RULES, HOLDS, REWARDS, TIERS, VOUCHERS, child};
 
 cqm_rpc::reasons! { "cqm.loyalty.v1", cqm_proto::loyalty::v1::ErrorReason:
     MEMBER_NOT_FOUND, MEMBER_STATE, INSUFFICIENT_POINTS, ACCOUNT_FROZEN, BALANCE_OVERFLOW, TOO_MANY_LOTS,
@@ -17,6 +18,8 @@ cqm_rpc::reasons! { "cqm.loyalty.v1", cqm_proto::loyalty::v1::ErrorReason:
     TIER_NOT_FOUND, TIER_EXISTS, TIER_ORDER, TIER_HELD, TOO_MANY_TIERS, REFERRAL_CODE_UNKNOWN,
     REFERRAL_SELF, REFERRAL_CYCLE, REFERRAL_NOT_NEW,
     BREAKAGE_ESTIMATE_NOT_FOUND, ESTIMATE_CURRENCY,
+    REWARD_NOT_FOUND, REWARD_STATE, REWARD_NOT_OPEN, REWARD_LIMIT, OUT_OF_STOCK, STOCK_BELOW_TAKEN,
+    VOUCHER_NOT_FOUND, VOUCHER_STATE,
 }
 
 /// Constraints whose violation has a meaning of its own.
@@ -80,6 +83,31 @@ impl From<programme::Refusal> for Error {
     }
 }
 
+impl From<reward::Refusal> for Error {
+    fn from(refusal: reward::Refusal) -> Self {
+        Self::Refused(match refusal {
+            reward::Refusal::State { state, action } => {
+                Refused::new(REWARD_STATE).fact("state", state.name()).fact("action", action)
+            }
+            reward::Refusal::NotOpen { start, end } => {
+                let times = [("start_time", start), ("end_time", end)];
+                times.into_iter().fold(Refused::new(REWARD_NOT_OPEN), |refused, (key, time)| match time {
+                    Some(time) => refused.fact(key, time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+                    None => refused,
+                })
+            }
+            reward::Refusal::Limit { most } => Refused::new(REWARD_LIMIT).fact("most", most),
+            reward::Refusal::OutOfStock => Refused::new(OUT_OF_STOCK),
+            reward::Refusal::StockBelowTaken { taken } => {
+                Refused::new(STOCK_BELOW_TAKEN).fact("taken", taken)
+            }
+            reward::Refusal::Voucher { state, action } => {
+                Refused::new(VOUCHER_STATE).fact("state", state.name()).fact("action", action)
+            }
+        })
+    }
+}
+
 impl From<Misfit> for Error {
     fn from(misfit: Misfit) -> Self {
         match misfit {
@@ -90,6 +118,21 @@ impl From<Misfit> for Error {
             Misfit::TooMany => Self::Refused(Refused::new(TOO_MANY_TIERS).fact("limit", MOST_TIERS)),
         }
     }
+}
+
+/// There is no such reward.
+pub(crate) fn reward_not_found(id: Uuid) -> Error {
+    Error::not_found(REWARD_NOT_FOUND, ResourceName::new(REWARDS, id))
+}
+
+/// There is no such voucher of the customer, who may be no member either.
+pub(crate) fn voucher_not_found(customer: Uuid, id: Uuid) -> Error {
+    Error::not_found(VOUCHER_NOT_FOUND, child(customer, VOUCHERS, id))
+}
+
+/// The code is of no voucher. It is not repeated: an error is logged.
+pub(crate) fn code_of_no_voucher() -> Error {
+    Error::not_found(VOUCHER_NOT_FOUND, "members/-/vouchers/-")
 }
 
 /// The customer is no member.

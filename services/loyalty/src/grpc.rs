@@ -1,15 +1,18 @@
 //! The contract's services: one line for each RPC.
 
+mod catalogue;
 pub(crate) mod convert;
 mod estimate;
 mod hold;
 mod ledger;
 mod member;
 mod programme;
+mod report;
+mod reward;
 mod rule;
 mod tier;
-mod report;
 mod verify;
+mod voucher;
 
 use std::pin::Pin;
 
@@ -19,8 +22,8 @@ use cqm_proto::loyalty::v1::earning_rule_service_server::EarningRuleService;
 use cqm_proto::loyalty::v1::ledger_service_server::LedgerService;
 use cqm_proto::loyalty::v1::member_service_server::MemberService;
 use cqm_proto::loyalty::v1::programme_service_server::ProgrammeService;
-use cqm_proto::loyalty::v1::tier_service_server::TierService;
 use cqm_proto::loyalty::v1::report_service_server::ReportService;
+use cqm_proto::loyalty::v1::tier_service_server::TierService;
 use cqm_rpc::{Call, Error, serve};
 use futures::Stream;
 use tonic::{Request, Response, Status};

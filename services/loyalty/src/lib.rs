@@ -29,6 +29,15 @@
 //! hardly change, are read from a copy that is a second old at most, see [`store::Tiers`]. [`worker`] writes down what time
 //! changes for members whom nobody asks about, and sums up the days that are over: reports about all members read those
 //! sums and the entries of the day that is not.
+//!
+//! # Rewards
+//!
+//! Taking a reward is one transaction of its own, because it is rare beside earning: the member's lock, the points out
+//! of their lots, the voucher, the events, and last the piece of the stock, which is the only row that strangers share.
+//! It is written by a condition (`taken < stock`) and held for no longer than the commit: 64 callers of one reward with
+//! a stock were 0.88 times as fast as of one without, 16 were 0.97 (fsync on, two cores, an unoptimised build). Cutting a
+//! stock into slices would let more commit at once, and would have the last pieces searched for in all of them. What a
+//! voucher's code is made of and where it is kept, which is nowhere, says [`domain::code`].
 
 pub mod config;
 pub mod domain;
@@ -47,8 +56,10 @@ use cqm_proto::loyalty::v1::earning_rule_service_server::{self, EarningRuleServi
 use cqm_proto::loyalty::v1::ledger_service_server::{self, LedgerServiceServer};
 use cqm_proto::loyalty::v1::member_service_server::{self, MemberServiceServer};
 use cqm_proto::loyalty::v1::programme_service_server::{self, ProgrammeServiceServer};
-use cqm_proto::loyalty::v1::tier_service_server::{self, TierServiceServer};
 use cqm_proto::loyalty::v1::report_service_server::{self, ReportServiceServer};
+use cqm_proto::loyalty::v1::reward_service_server::{self, RewardServiceServer};
+use cqm_proto::loyalty::v1::tier_service_server::{self, TierServiceServer};
+use cqm_proto::loyalty::v1::voucher_service_server::{self, VoucherServiceServer};
 use cqm_rpc::BoxError;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
@@ -82,6 +93,8 @@ impl Service for App {
         earning_rule_service_server::SERVICE_NAME,
         tier_service_server::SERVICE_NAME,
         report_service_server::SERVICE_NAME,
+        reward_service_server::SERVICE_NAME,
+        voucher_service_server::SERVICE_NAME,
     ];
     const DEFAULTS: &'static str = config::DEFAULTS;
     type Config = Config;
@@ -105,6 +118,8 @@ impl Service for App {
             .add_service(EarningRuleServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
             .add_service(TierServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
             .add_service(ReportServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
+            .add_service(RewardServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
+            .add_service(VoucherServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
     }
 
     fn workers(&self, supervisor: &Supervisor) {

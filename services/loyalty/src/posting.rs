@@ -247,11 +247,8 @@ impl Posting {
             return Ok((None, ledger::earned(Some(earlier), state.account(customer)?)));
         }
         // A customer who is no member becomes one, unless that is all that would happen.
-        let opened = if state.loaded.accounts.contains_key(&customer) {
-            None
-        } else {
-            Some(state.open(customer))
-        };
+        let opened =
+            if state.loaded.accounts.contains_key(&customer) { None } else { Some(state.open(customer)) };
         let account = match &opened {
             Some((account, _)) => account,
             None => state.account(customer)?,
@@ -303,6 +300,10 @@ impl Posting {
         let mut past = past.ok_or_else(|| {
             Error::not_found(TRANSACTION_NOT_FOUND, child(customer, TRANSACTIONS, command.transaction))
         })?;
+        if past.reason == Reason::Reward {
+            // The voucher would stay good: it is the voucher that is taken back, and the points with it.
+            return Err(Refusal::NotReversible { kind: past.kind }.into());
+        }
         let account = state.account(customer)?;
         let change = account.reverse(&past, command.extent, &self.policy, cause, Uuid::now_v7)?;
         let entries = state.apply(call, customer, change);

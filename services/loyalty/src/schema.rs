@@ -1,6 +1,21 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    breakage_estimate (id) {
+        id -> Uuid,
+        version -> Int8,
+        effective_date -> Date,
+        redemption_rate -> Int4,
+        currency -> Text,
+        stand_alone_price -> Int8,
+        sale_price -> Nullable<Int8>,
+        reason -> Text,
+        actor -> Text,
+        create_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
     budget_slice (budget_id, slice) {
         budget_id -> Uuid,
         slice -> Int2,
@@ -45,21 +60,6 @@ diesel::table! {
         version -> Int8,
         create_time -> Timestamptz,
         update_time -> Timestamptz,
-    }
-}
-
-diesel::table! {
-    breakage_estimate (id) {
-        id -> Uuid,
-        version -> Int8,
-        effective_date -> Date,
-        redemption_rate -> Int4,
-        currency -> Text,
-        stand_alone_price -> Int8,
-        sale_price -> Nullable<Int8>,
-        reason -> Text,
-        actor -> Text,
-        create_time -> Timestamptz,
     }
 }
 
@@ -180,6 +180,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    member_tier_history (customer_id, version) {
+        customer_id -> Uuid,
+        version -> Int8,
+        from_tier -> Nullable<Uuid>,
+        to_tier -> Nullable<Uuid>,
+        reason -> Text,
+        points -> Int8,
+        change_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
     programme (id) {
         id -> Uuid,
         name_zh -> Text,
@@ -196,22 +208,45 @@ diesel::table! {
 }
 
 diesel::table! {
-    member_tier_history (customer_id, version) {
-        customer_id -> Uuid,
-        version -> Int8,
-        from_tier -> Nullable<Uuid>,
-        to_tier -> Nullable<Uuid>,
-        reason -> Text,
-        points -> Int8,
-        change_time -> Timestamptz,
-    }
-}
-
-diesel::table! {
     referral (customer_id) {
         customer_id -> Uuid,
         referrer_id -> Uuid,
         create_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    reward (id) {
+        id -> Uuid,
+        kind -> Text,
+        state -> Text,
+        name_zh -> Text,
+        name_en -> Text,
+        description_zh -> Text,
+        description_en -> Text,
+        price -> Int8,
+        start_time -> Nullable<Timestamptz>,
+        end_time -> Nullable<Timestamptz>,
+        most_per_member -> Nullable<Int4>,
+        voucher_seconds -> Nullable<Int8>,
+        discount_basis_points -> Nullable<Int4>,
+        amount_off_currency -> Nullable<Text>,
+        amount_off_units -> Nullable<Int8>,
+        amount_off_nanos -> Nullable<Int4>,
+        minimum_currency -> Nullable<Text>,
+        minimum_units -> Nullable<Int8>,
+        minimum_nanos -> Nullable<Int4>,
+        version -> Int8,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    reward_stock (reward_id) {
+        reward_id -> Uuid,
+        stock -> Nullable<Int8>,
+        taken -> Int8,
     }
 }
 
@@ -230,23 +265,52 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    voucher (customer_id, id) {
+        customer_id -> Uuid,
+        id -> Uuid,
+        reward_id -> Uuid,
+        state -> Text,
+        points -> Int8,
+        transaction_id -> Nullable<Uuid>,
+        from_stock -> Bool,
+        order_name -> Text,
+        expires_at -> Nullable<Timestamptz>,
+        version -> Int8,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    voucher_code (digest) {
+        digest -> Bytea,
+        customer_id -> Uuid,
+        voucher_id -> Uuid,
+    }
+}
+
 diesel::joinable!(earning_rule -> programme (programme_id));
 diesel::joinable!(member -> tier (tier_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     breakage_estimate,
-    ledger_close,
-    ledger_day,
     budget_slice,
     earning_counter,
     earning_rule,
     entry,
     hold,
     hold_lot,
+    ledger_close,
+    ledger_day,
     lot,
     member,
-    programme,
     member_tier_history,
+    programme,
     referral,
+    reward,
+    reward_stock,
     tier,
+    voucher,
+    voucher_code,
 );

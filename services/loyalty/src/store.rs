@@ -16,11 +16,13 @@ mod member;
 mod programme;
 mod referral;
 mod reports;
+mod reward;
 mod rule;
 mod save;
-mod usage;
-mod tier;
 mod statement;
+mod tier;
+mod usage;
+mod voucher;
 
 use cqm_rpc::Error;
 
@@ -34,8 +36,8 @@ pub use due::{find_due_members, load_due};
 pub use entry::{Rewarded, list_entries, read_entries};
 pub use estimate::{find_estimate, insert_estimate, known_estimates, list_estimates};
 pub use hold::{find_hold, list_holds, open_holds};
-pub use load::peek;
 pub use ladder::{TierCopy, Tiers};
+pub use load::peek;
 pub use load::{Loaded, Wants, find_account, load, settled};
 pub use lot::all_lots;
 pub use member::{find_member, insert_member, list_members, lock_member};
@@ -44,16 +46,23 @@ pub use programme::{
 };
 pub use referral::{find_above, find_by_code, insert_referral};
 pub use reports::{Position, TrialBalance, count_members, members_after, sum_accounts};
+pub use reward::{
+    find_reward, insert_reward, list_rewards, lock_reward, return_to_stock, take_from_stock, update_reward,
+};
 pub use rule::{count_rules, find_rule, insert_rule, list_rules, lock_rule, rules_in_force, update_rule};
 pub use save::save;
+pub use statement::{Expiring, History, expiring_next, sum_history};
+pub use tier::{
+    delete_tier, find_tier, insert_tier, insert_turns, list_tiers, list_turns, lock_tiers, update_tier,
+};
 pub use usage::{
     CounterKey, Need, SLICES, change_budget, find_budgets, find_buyers, find_counters, lock_budgets,
     lock_slices, save_counters, save_slices,
 };
-pub use tier::{
-    delete_tier, find_tier, insert_tier, insert_turns, list_tiers, list_turns, lock_tiers, update_tier,
+pub use voucher::{
+    count_vouchers, find_voucher, find_voucher_by_code, insert_voucher, list_vouchers, lock_due_vouchers,
+    lock_voucher, lock_voucher_by_code, update_vouchers,
 };
-pub use statement::{Expiring, History, expiring_next, sum_history};
 
 /// One column of rows, as an array for a statement.
 fn column<'a, R, T>(rows: &'a [R], field: impl Fn(&'a R) -> T) -> Vec<T> {

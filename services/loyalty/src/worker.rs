@@ -5,6 +5,7 @@
 //! commits, so that a crash loses nothing and the next turn goes on where it was.
 
 pub mod days;
+pub mod vouchers;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ const BATCH: i64 = 100;
 
 pub(crate) fn start(app: &App, supervisor: &Supervisor) {
     days::start(app, supervisor);
+    vouchers::start(app, supervisor);
     let (app, ticks) = (app.clone(), supervisor.every(app.config.poll));
     supervisor.spawn("let time pass", move || {
         let (app, mut ticks) = (app.clone(), ticks.clone());

@@ -93,7 +93,7 @@ impl Suite {
         start!(cqm_complaints::App, "");
         start!(cqm_surveys::App, surveys(&options));
         start!(cqm_notifications::App, notifications(&options));
-        start!(cqm_loyalty::App, "");
+        start!(cqm_loyalty::App, loyalty(&options));
 
         let backends = Backends::at(|backend: Backend| format!("http://{}", services[backend.name()]));
         let settings = gateway(&options, backends)?;
@@ -162,6 +162,10 @@ fn surveys(options: &Options) -> String {
         "public_url = \"http://localhost/survey/\"\ntoken_keys = [{}]\n",
         quoted(&options.secrets.token_key)
     )
+}
+
+fn loyalty(options: &Options) -> String {
+    format!("voucher_keys = [{}]\n", quoted(&options.secrets.voucher_key))
 }
 
 fn notifications(options: &Options) -> String {

@@ -10,28 +10,35 @@ use base64::engine::general_purpose::STANDARD;
 use cqm_rpc::BoxError;
 use serde::{Deserialize, Serialize};
 
-/// Kept between runs: with a new `token_key` the links in mails already sent would stop working.
+/// Kept between runs: with a new `token_key` the links in mails already sent would stop working, and with a new
+/// `voucher_key` the vouchers.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Secrets {
     /// Seals what stands in Redis.
     pub cache_key: String,
     /// Signs the links of invitations.
     pub token_key: String,
+    /// Makes the codes of vouchers. Empty in a file from before there were any.
+    #[serde(default)]
+    pub voucher_key: String,
 }
 
 impl Secrets {
     pub fn generate() -> Self {
-        let fresh = || STANDARD.encode(rand::random::<[u8; 32]>());
-        Self { cache_key: fresh(), token_key: fresh() }
+        Self { cache_key: fresh(), token_key: fresh(), voucher_key: fresh() }
     }
 
     /// Reads `secrets.json` of the folder, or makes it, readable by its owner alone.
     pub fn keep(folder: &Path) -> Result<Self, BoxError> {
         let path = folder.join("secrets.json");
+        let mut secrets = Self::generate();
         if path.exists() {
-            return Ok(serde_json::from_slice(&fs::read(&path)?)?);
+            let kept: Self = serde_json::from_slice(&fs::read(&path)?)?;
+            if !kept.voucher_key.is_empty() {
+                return Ok(kept);
+            }
+            secrets = Self { voucher_key: secrets.voucher_key, ..kept };
         }
-        let secrets = Self::generate();
         // Renamed into place: a crash in between leaves no half of it.
         let unfinished = folder.join("secrets.json.new");
         let mut file =
@@ -41,4 +48,8 @@ impl Secrets {
         fs::rename(unfinished, path)?;
         Ok(secrets)
     }
+}
+
+fn fresh() -> String {
+    STANDARD.encode(rand::random::<[u8; 32]>())
 }

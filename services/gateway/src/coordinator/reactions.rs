@@ -88,6 +88,10 @@ pub(super) const NOTHING_FOLLOWS: &[&str] = &[
     "cqm.events.v1.SpendingReversed",
     "cqm.events.v1.TierChanged",
     "cqm.events.v1.TierDowngradeAnnounced",
+    "cqm.events.v1.VoucherCancelled",
+    "cqm.events.v1.VoucherConsumed",
+    "cqm.events.v1.VoucherExpired",
+    "cqm.events.v1.VoucherIssued",
 ];
 
 /// What follows from an event of this type, in order; `None` when nobody has said what does.

@@ -10,9 +10,11 @@ pub mod member;
 pub mod programme;
 pub mod report;
 pub mod reversal;
+pub mod reward;
 pub mod rule;
 pub mod tier;
 pub mod verify;
+pub mod voucher;
 
 use cqm_rpc::{ResourceName, Violations, text};
 use uuid::Uuid;
@@ -25,6 +27,8 @@ pub const HOLDS: &str = "holds";
 pub const PROGRAMMES: &str = "programmes";
 pub const EARNING_RULES: &str = "earningRules";
 pub const TIERS: &str = "tiers";
+pub const REWARDS: &str = "rewards";
+pub const VOUCHERS: &str = "vouchers";
 
 const SOURCE_LIMIT: usize = 200;
 
@@ -57,10 +61,14 @@ fn parse_child(
 
 /// Reads the optional name of another service's resource. It goes into events, so that it must not be free text.
 fn source(name: &str, violations: &mut Violations) -> String {
+    resource("source", name, violations)
+}
+
+fn resource(field: &str, name: &str, violations: &mut Violations) -> String {
     let before = violations.len();
-    let name = text::line("source", name, SOURCE_LIMIT, violations);
+    let name = text::line(field, name, SOURCE_LIMIT, violations);
     if violations.len() == before && !name.is_empty() && !is_resource_name(&name) {
-        violations.format("source", "a resource name, collection/id in letters, digits and -._~");
+        violations.format(field, "a resource name, collection/id in letters, digits and -._~");
     }
     name
 }

@@ -187,9 +187,10 @@ async fn a_birthday_is_rewarded_once_a_year_and_a_referral_once_for_each_who_cam
         (birthday(2026), 88, true, format!("{}/birthdays/2026", name(customer)), "BIRTHDAY"),
         (birthday(2026), 88, false, String::new(), ""),
         (birthday(2027), 176, true, format!("{}/birthdays/2027", name(customer)), "BIRTHDAY"),
-        (referral(one), 206, true, name(one), "REFERRAL"),
-        (referral(one), 206, false, String::new(), ""),
-        (referral(two), 236, true, name(two), "REFERRAL"),
+        // The base rule gives a hundred for each.
+        (referral(one), 306, true, name(one), "REFERRAL"),
+        (referral(one), 306, false, String::new(), ""),
+        (referral(two), 436, true, name(two), "REFERRAL"),
     ] {
         let answer = loyalty.earn(earning(customer, basis)).await.unwrap();
         assert_eq!(answer.account.unwrap().available, available);

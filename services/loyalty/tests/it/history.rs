@@ -35,14 +35,29 @@ enum Step {
     Give(i64),
     Redeem(i64),
     Deduct(i64),
-    Hold { points: i64, hours: i64 },
-    Commit { which: usize, points: i64, last: bool },
+    Hold {
+        points: i64,
+        hours: i64,
+    },
+    Commit {
+        which: usize,
+        points: i64,
+        last: bool,
+    },
     Release(usize),
-    Reverse { which: usize, points: Option<i64> },
-    UpTo { which: usize, part: i64 },
+    Reverse {
+        which: usize,
+        points: Option<i64>,
+    },
+    UpTo {
+        which: usize,
+        part: i64,
+    },
     /// The last request, again, perhaps by another replica.
     Again,
-    Wait { hours: u64 },
+    Wait {
+        hours: u64,
+    },
     Worker,
     /// Every connection to the database is lost, in the middle of whatever comes next.
     Lose,
@@ -146,7 +161,8 @@ impl History {
             });
             let database = TestDatabase { url: url.into() };
             let settings = settings::<App>(&database, RULES);
-            let mut replica = process::start::<App>(settings, loyalty.kit.clock.clone(), stop.clone()).await.unwrap();
+            let mut replica =
+                process::start::<App>(settings, loyalty.kit.clock.clone(), stop.clone()).await.unwrap();
             replica.ready().await;
             let address = Endpoint::from_shared(format!("http://{}", replica.address())).unwrap();
             replicas.push(LedgerServiceClient::new(address.connect().await.unwrap()));
@@ -363,14 +379,22 @@ impl History {
         while self.loyalty.worker_turn_by(RULES).await > 0 {}
         let ledger = audit(&self.loyalty.kit.db).await.unwrap();
         for (who, customer) in self.customers.iter().enumerate() {
-            let mut found: Vec<_> = ledger[customer].lots.iter().map(|lot| {
-                let parts = [lot.remaining, lot.held, lot.spent, lot.expired, lot.reversed];
-                (lot.id.to_string(), lot.amount, parts)
-            }).collect();
-            let mut expected: Vec<_> = self.members[who].lots.iter().map(|lot| {
-                let parts = [lot.remaining, lot.held, lot.spent, lot.expired, lot.reversed];
-                (lot.id.clone(), lot.amount, parts)
-            }).collect();
+            let mut found: Vec<_> = ledger[customer]
+                .lots
+                .iter()
+                .map(|lot| {
+                    let parts = [lot.remaining, lot.held, lot.spent, lot.expired, lot.reversed];
+                    (lot.id.to_string(), lot.amount, parts)
+                })
+                .collect();
+            let mut expected: Vec<_> = self.members[who]
+                .lots
+                .iter()
+                .map(|lot| {
+                    let parts = [lot.remaining, lot.held, lot.spent, lot.expired, lot.reversed];
+                    (lot.id.clone(), lot.amount, parts)
+                })
+                .collect();
             found.sort();
             expected.sort();
             assert_eq!(found, expected, "the lots of customer {who}");

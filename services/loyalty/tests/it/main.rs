@@ -20,15 +20,19 @@ mod reading;
 mod referrals;
 mod reports;
 mod reversals;
+mod rewards;
 mod spending;
 mod tiers;
 mod time;
 mod verifying;
+mod voucher_codes;
+mod vouchers;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use cqm_loyalty::config::{TiersConfig, WindowKind};
+use cqm_loyalty::domain::code::Keys;
 use cqm_loyalty::domain::entry::Reason;
 use cqm_loyalty::domain::tier::Reasons;
 use cqm_loyalty::{App, Config};
@@ -61,6 +65,7 @@ const RULES: Config = Config {
         qualifying: Reasons::of(&[Reason::Purchase]),
         notice: Duration::from_secs(30 * DAY),
     },
+    voucher_keys: Keys::new(&["a-key-of-the-tests-and-of-nobody-else"]),
 };
 const DAY: u64 = 24 * 60 * 60;
 

@@ -77,7 +77,8 @@ impl Account {
         Ok(draft.finish())
     }
 
-    pub(super) fn may_spend(&self) -> Result<(), Refusal> {
+    /// Refuses a frozen member.
+    pub fn may_spend(&self) -> Result<(), Refusal> {
         if self.member.state == State::Frozen { Err(Refusal::Frozen) } else { Ok(()) }
     }
 

@@ -147,8 +147,9 @@ impl Member {
         if points > self.available() {
             return Err(No::Insufficient(self.available()));
         }
-        let mut order: Vec<usize> =
-            (0..self.lots.len()).filter(|at| !self.lots[*at].pending && self.lots[*at].remaining > 0).collect();
+        let mut order: Vec<usize> = (0..self.lots.len())
+            .filter(|at| !self.lots[*at].pending && self.lots[*at].remaining > 0)
+            .collect();
         order.sort_by_key(|at| (self.lots[*at].expires, self.lots[*at].earned, self.lots[*at].id.clone()));
         let (mut left, mut taken) = (points, Vec::new());
         for at in order {

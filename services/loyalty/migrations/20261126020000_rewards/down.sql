@@ -1,0 +1,1 @@
+DROP TABLE voucher_code, voucher, reward_stock, reward;
