@@ -454,8 +454,7 @@ async fn ask(ledger: &mut LedgerServiceClient<Channel>, asked: &Asked) -> Result
             Told::of(answer.account, &answer.entries)
         }
         Asked::Reverse(message) => {
-            let message = request(Role::Coordinator, message);
-            let answer = ledger.reverse_transaction(message).await?.into_inner();
+            let answer = ledger.reverse_transaction(request(role, message)).await?.into_inner();
             Told { points: answer.points, ..Told::of(answer.account, &answer.entries) }
         }
     })

@@ -23,7 +23,7 @@ impl Loyalty {
         &self,
         message: proto::ReverseTransactionRequest,
     ) -> Result<proto::ReverseTransactionResponse, Status> {
-        let request = request(Role::Coordinator, message);
+        let request = request(Role::AfterSales, message);
         self.ledger.clone().reverse_transaction(request).await.map(Response::into_inner)
     }
 }

@@ -90,6 +90,17 @@ fn recorded() -> Vec<(String, Vec<u8>)> {
         event(PointsEarned::default()),
         event(PointsRedeemed::default()),
         event(PointsDeducted::default()),
+        event(PointsHeld::default()),
+        event(HoldReleased::default()),
+        event(PointsMatured::default()),
+        event(PointsExpired::default()),
+        event(PointsExpiringSoon::default()),
+        event(EarningReversed::default()),
+        event(SpendingReversed::default()),
+        event(VoucherIssued::default()),
+        event(VoucherConsumed::default()),
+        event(VoucherCancelled::default()),
+        event(VoucherExpired::default()),
     ]
 }
 
