@@ -135,7 +135,8 @@ async fn the_catalogue_is_written_opened_changed_and_closed() {
 
     let active = loyalty.activate_reward(&draft.name, "v2").await.unwrap();
     assert_eq!((active.state(), active.etag.as_str()), (State::Active, "v3"));
-    let again = ours(loyalty.activate_reward(&draft.name, "").await, Code::FailedPrecondition, "REWARD_STATE");
+    let again =
+        ours(loyalty.activate_reward(&draft.name, "").await, Code::FailedPrecondition, "REWARD_STATE");
     assert_eq!((again.facts["state"].as_str(), again.facts["action"].as_str()), ("ACTIVE", "activate"));
     // Somebody may hold a coupon now.
     let other = proto::Reward { coupon: terms(9999), ..named };
@@ -420,7 +421,10 @@ async fn what_is_wrong_with_a_request_about_rewards_is_told_at_once() {
         ]
     );
     assert_eq!(violations(loyalty.reward("rewards/1").await), ["name FIELD_FORMAT"]);
-    assert_eq!(violations(loyalty.activate_reward("", "1").await), ["name FIELD_REQUIRED", "etag FIELD_FORMAT"]);
+    assert_eq!(
+        violations(loyalty.activate_reward("", "1").await),
+        ["name FIELD_REQUIRED", "etag FIELD_FORMAT"]
+    );
     let bad = proto::Reward { price: -1, ..gift(1) };
     assert_eq!(violations(loyalty.draft_reward(bad).await), ["reward.price FIELD_RANGE"]);
     let keep = proto::CreateRewardRequest { reward: Some(gift(1)), request_id: String::new() };
