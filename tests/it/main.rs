@@ -6,4 +6,5 @@ mod contract;
 mod demo;
 mod faults;
 mod journey;
+mod ledger_faults;
 mod privacy;

@@ -27,6 +27,7 @@ mod time;
 mod verifying;
 mod voucher_codes;
 mod vouchers;
+mod writers;
 
 use std::time::Duration;
 
