@@ -57,6 +57,10 @@ pub struct SmtpConfig {
     pub port: Option<u16>,
     #[serde(default)]
     pub tls: TlsMode,
+    /// A file in PEM with the certificates of those who may vouch for the mail server, for one that a private authority
+    /// vouches for: they alone are trusted then, and a self-signed certificate vouches for itself. Read once, when the
+    /// process starts. Without it, those that the system trusts.
+    pub ca_certificates: Option<PathBuf>,
     /// With a password; without both, the server is not told who sends.
     pub username: Option<String>,
     pub password: Option<SecretString>,
@@ -148,6 +152,12 @@ impl SmtpConfig {
                 "must not be none: the password would be readable",
             ));
         }
+        if self.ca_certificates.is_some() && self.tls == TlsMode::None {
+            return Err(ConfigError::refused(
+                "service.smtp.ca_certificates",
+                "must not be given where service.smtp.tls is none: no certificate is looked at",
+            ));
+        }
         positive("service.smtp.timeout", self.timeout)?;
         // The outcome must be written down before another process takes the attempt for lost.
         if lease < self.timeout * 2 {
@@ -203,7 +213,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_by_name() {
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 15] = [
+        let cases: [(Change, &str); 16] = [
             (|json| json["smtp"] = Value::Null, "service.smtp"),
             (|json| json["mailbox"] = "mails".into(), "service.mailbox"),
             (|json| json["smtp"]["host"] = "".into(), "service.smtp.host"),
@@ -217,6 +227,13 @@ mod tests {
                     json["smtp"]["password"] = "hunter2".into();
                 },
                 "service.smtp.tls",
+            ),
+            (
+                |json| {
+                    json["smtp"]["tls"] = "none".into();
+                    json["smtp"]["ca_certificates"] = "ca.pem".into();
+                },
+                "service.smtp.ca_certificates",
             ),
             (|json| json["smtp"]["timeout"] = "0s".into(), "service.smtp.timeout"),
             (|json| json["smtp"]["timeout"] = "61s".into(), "service.lease"),

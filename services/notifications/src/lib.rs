@@ -34,6 +34,8 @@ use cqm_runtime::server::{BULK_LIMIT, UNARY_LIMIT};
 use cqm_runtime::tasks::Supervisor;
 use tonic::service::Routes;
 
+use crate::mailer::Trust;
+
 pub use config::{Config, RetryConfig, SmtpConfig, TlsMode};
 
 /// The migrations of the database `notifications`.
@@ -52,6 +54,7 @@ pub struct App {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) config: Config,
+    pub(crate) trust: Trust,
 }
 
 impl Service for App {
@@ -63,7 +66,8 @@ impl Service for App {
     const MIGRATIONS: cqm_db::Migrations = MIGRATIONS;
 
     fn new(base: Base, config: Config) -> Result<Self, BoxError> {
-        Ok(Self { db: base.db, clock: base.clock, config })
+        let trust = Trust::read(&config)?;
+        Ok(Self { db: base.db, clock: base.clock, config, trust })
     }
 
     fn routes(&self) -> Routes {

@@ -3,11 +3,13 @@
 mod letter;
 mod mailbox;
 mod smtp;
+mod trust;
 
 use chrono::{DateTime, Utc};
 use cqm_rpc::BoxError;
 
 pub(crate) use letter::Letter;
+pub(crate) use trust::Trust;
 
 use crate::config::Config;
 use crate::domain::delivery::Outcome;
@@ -23,9 +25,9 @@ pub(crate) enum Mailer {
 
 impl Mailer {
     /// Connects nowhere yet: a mail server that is away delays mails, not the start.
-    pub(crate) fn open(config: &Config) -> Result<Self, BoxError> {
+    pub(crate) fn open(config: &Config, trust: &Trust) -> Result<Self, BoxError> {
         match (&config.smtp, &config.mailbox) {
-            (Some(smtp), _) => Ok(Self::Smtp(smtp::Smtp::open(smtp, config.concurrency)?)),
+            (Some(smtp), _) => Ok(Self::Smtp(smtp::Smtp::open(smtp, trust, config.concurrency)?)),
             (None, Some(folder)) => Ok(Self::Mailbox(mailbox::Mailbox::open(folder)?)),
             (None, None) => Err("the configuration names neither a mail server nor a mailbox".into()),
         }

@@ -34,7 +34,7 @@ pub(crate) fn start(app: &App, supervisor: &Supervisor) {
     supervisor.spawn("deliver messages", move || {
         let (app, ticks, stopping) = (app.clone(), ticks.clone(), stopping.clone());
         async move {
-            let mailer = Mailer::open(&app.config)?;
+            let mailer = Mailer::open(&app.config, &app.trust)?;
             Delivery { policy: app.config.policy(), app, mailer }.run(ticks, &stopping).await
         }
     });

@@ -3,6 +3,7 @@
 //!
 //! The servers come from the environment (`eval "$(./scripts/dev env)"`, or `./scripts/test`, which does it).
 
+mod authority;
 mod database;
 mod events;
 mod kit;
@@ -10,12 +11,13 @@ mod patience;
 mod refusal;
 mod smtp;
 
+pub use authority::{Authority, Identity};
 pub use database::TestDatabase;
 pub use events::Events;
 pub use kit::{Kit, NOW, coordinator, manager, representative, request, request_id, settings};
 pub use patience::{eventually, persistent, until};
 pub use refusal::{failed, refused, violations};
-pub use smtp::{Answer, Mail, SmtpSink};
+pub use smtp::{Answer, Heard, Mail, Session, SmtpSink, Tls};
 
 /// Reads what `scripts/test` exports; a missing one is a failure with a plain sentence, never a skipped test.
 pub fn environment(name: &str) -> String {

@@ -1,18 +1,20 @@
 //! A mail server.
 
+use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use cqm_rpc::BoxError;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::client::Tls;
 use lettre::transport::smtp::{self, PoolConfig};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use rustls::CertificateError;
 use secrecy::ExposeSecret;
 
-use super::Attempt;
 use super::letter::{Letter, Unsendable};
+use super::{Attempt, Trust};
 use crate::config::{SmtpConfig, TlsMode};
 use crate::domain::delivery::Outcome;
 
@@ -28,8 +30,8 @@ pub(crate) struct Smtp {
 
 impl Smtp {
     /// Needs a runtime: the pool of connections cleans up behind itself there.
-    pub(super) fn open(config: &SmtpConfig, concurrency: usize) -> Result<Self, BoxError> {
-        let parameters = || TlsParameters::new(config.host.clone());
+    pub(super) fn open(config: &SmtpConfig, trust: &Trust, concurrency: usize) -> Result<Self, BoxError> {
+        let parameters = || trust.parameters(&config.host);
         let (tls, usual_port) = match config.tls {
             TlsMode::Tls => (Tls::Wrapper(parameters()?), 465),
             TlsMode::Starttls => (Tls::Required(parameters()?), 587),
@@ -75,8 +77,8 @@ fn judge(error: &smtp::Error) -> Attempt {
     }
     let what = if error.is_timeout() {
         "timeout"
-    } else if error.is_tls() {
-        "tls"
+    } else if let Some(problem) = tls_problem(error) {
+        problem
     } else if error.is_response() {
         "no answer, or none that is understood"
     } else if error.is_client() {
@@ -85,4 +87,34 @@ fn judge(error: &smtp::Error) -> Attempt {
         "connection"
     };
     (Outcome::TransientFailure, what.to_owned())
+}
+
+/// What is wrong with the encryption, if it is that. To the mail library it is a connection that failed like any other,
+/// and the operator would look for the reason in the network.
+fn tls_problem(error: &smtp::Error) -> Option<&'static str> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return Some(match tls {
+                rustls::Error::InvalidCertificate(problem) => certificate_problem(problem),
+                _ => "tls",
+            });
+        }
+        source = cause.source();
+    }
+    None
+}
+
+fn certificate_problem(problem: &CertificateError) -> &'static str {
+    match problem {
+        CertificateError::UnknownIssuer => "tls: nobody who is trusted vouches for the certificate",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "tls: the certificate is another server's"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "tls: the certificate has expired"
+        }
+        _ => "tls: the certificate is not valid",
+    }
 }

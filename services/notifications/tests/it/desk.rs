@@ -161,6 +161,7 @@ pub fn smtp(sink: &SmtpSink) -> SmtpConfig {
         host: "127.0.0.1".to_owned(),
         port: Some(sink.port),
         tls: TlsMode::None,
+        ca_certificates: None,
         username: None,
         password: None,
         from: "Customer Care <care@example.com>".to_owned(),

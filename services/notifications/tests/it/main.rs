@@ -5,6 +5,7 @@
 mod contacts;
 mod delivery;
 mod desk;
+mod encryption;
 mod inbox;
 mod mail;
 mod mailbox;

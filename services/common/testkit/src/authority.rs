@@ -1,0 +1,66 @@
+//! Certificates that nobody trusts but a test.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use uuid::Uuid;
+
+/// A certificate authority, made anew for each test.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// What a server proves with who it is: a certificate and its key.
+#[derive(Clone, Debug)]
+pub struct Identity(pub(crate) Arc<ServerConfig>);
+
+impl Authority {
+    #[expect(clippy::new_without_default, reason = "each is another")]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        // Authorities of one name would be taken for each other until the signature is looked at.
+        params.distinguished_name.push(DnType::CommonName, format!("authority {}", Uuid::new_v4()));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
+    }
+
+    /// Its certificate in PEM, as whoever trusts it has it.
+    pub fn pem(&self) -> String {
+        let text = STANDARD.encode(self.0.der());
+        let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    }
+
+    /// Vouches for the server of this name or address.
+    pub fn vouch_for(&self, host: &str) -> Identity {
+        self.sign(params(host))
+    }
+
+    /// Vouched for it until the year 2000.
+    pub fn vouched_for(&self, host: &str) -> Identity {
+        let mut params = params(host);
+        params.not_after = date_time_ymd(2000, 1, 1);
+        self.sign(params)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Identity {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider's own versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.into())
+            .expect("a key that is the certificate's");
+        Identity(Arc::new(config))
+    }
+}
+
+fn params(host: &str) -> CertificateParams {
+    let mut params = CertificateParams::new([host.to_owned()]).expect("a host");
+    params.distinguished_name.push(DnType::CommonName, host);
+    params
+}
