@@ -96,7 +96,7 @@ class Rig:
             + '[server.drain]\nsettle = "0s"\n'
             f'[database]\nurl = "{self.pair.database_url(database)}"\n'
             f'[cache]\nredis_url = "{self.pair.redis_url}"\nkey = "{CACHE_KEY}"\n'
-            + (f'[service]\nvoucher_keys = ["{CACHE_KEY}"]\n' if name == "loyalty" else "")
+            + _own_section(name)
         )
         service = Service(self, title, address, [binary(f"cqm-{name}"), "serve"], configuration)
         self.migrate(name, database, service.file)
@@ -110,6 +110,7 @@ class Rig:
             file.write_text(
                 f'[database]\nurl = "{self.pair.database_url(database)}"\n'
                 f'[cache]\nredis_url = "{self.pair.redis_url}"\nkey = "{CACHE_KEY}"\n'
+                + _own_section(name)
             )
         self.tool([binary(f"cqm-{name}"), "migrate"], CQM_CONFIG=str(file))
 
@@ -218,6 +219,11 @@ class Service:
     def restart(self) -> None:
         self.keeper.stop(ENDINGS)
         self.start()
+
+
+def _own_section(name: str) -> str:
+    """What a service has no default for."""
+    return f'[service]\nvoucher_keys = ["{CACHE_KEY}"]\n' if name == "loyalty" else ""
 
 
 def free_address() -> str:
