@@ -10,7 +10,7 @@
 //! - [`account`]: a member with all of it, and what can be decided: earn, spend, hold, take back, let time pass;
 //! - [`tier`] and [`standing`]: what members are by the points that count, and how they get and lose it;
 //! - [`referral`]: who brought whom in;
-//! - [`split`]: parts that add up;
+//! - [`split`]: parts that add up, and [`text`]: texts for people;
 //! - [`reward`] and [`voucher`]: what points are given back for, and [`code`]: what a voucher is used by;
 //! - [`verify`]: whether what is stored is what these rules allow;
 //! - [`turnover`], [`statement`] and [`liability`]: what reports make of what was moved.
@@ -32,6 +32,7 @@ pub mod rules;
 pub mod split;
 pub mod standing;
 pub mod statement;
+pub mod text;
 pub mod tier;
 pub mod turnover;
 pub mod verify;

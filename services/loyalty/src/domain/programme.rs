@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::text::Text;
+
 /// How many programmes may be active or paused at once, and how many rules each may have. Every earn is held against
 /// all of them, and one earn makes at most two entries for each.
 pub const MOST_RUNNING: i64 = 10;
@@ -32,14 +34,6 @@ pub enum Refusal {
     TooManyRules,
     /// More has been given than the budget would be.
     Spent { spent: i64 },
-}
-
-/// What something is called, in the suite's languages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Names {
-    pub zh: String,
-    /// Empty: none.
-    pub en: String,
 }
 
 /// A stretch of time, from `start` and before `end`.
@@ -75,7 +69,7 @@ impl Window {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Programme {
     pub id: Uuid,
-    pub names: Names,
+    pub display_name: Text,
     pub state: State,
     pub window: Window,
     /// The most that its rules give together; over 0.
@@ -142,7 +136,7 @@ mod tests {
     fn draft() -> Programme {
         Programme {
             id: Uuid::nil(),
-            names: Names { zh: "春节".into(), en: String::new() },
+            display_name: Text { zh: "春节".into(), en: String::new() },
             state: State::Draft,
             window: Window::default(),
             budget: None,

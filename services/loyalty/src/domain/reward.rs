@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use super::text::Text;
 use super::voucher;
 
 cqm_rpc::words! {
@@ -41,14 +42,6 @@ pub enum Refusal {
     StockBelowTaken { taken: i64 },
     /// The voucher's state does not allow the action.
     Voucher { state: voucher::State, action: &'static str },
-}
-
-/// A text in the suite's languages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Text {
-    pub zh: String,
-    /// Empty: there is none.
-    pub en: String,
 }
 
 /// An amount, over 0.

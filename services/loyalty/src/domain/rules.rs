@@ -16,7 +16,8 @@ use uuid::Uuid;
 use super::Refusal;
 use super::account::Award;
 use super::earning::{Basis, Rules as BaseRules};
-use super::programme::{Beside, Names, Programme, State, Window};
+use super::programme::{Beside, Programme, State, Window};
+use super::text::Text;
 
 pub use period::Period;
 pub use usage::{Counter, Key as UsageKey, Pot, Slice, Usage};
@@ -68,7 +69,7 @@ pub struct Limit {
 pub struct Rule {
     pub id: Uuid,
     pub programme: Uuid,
-    pub names: Names,
+    pub display_name: Text,
     pub trigger: Trigger,
     pub window: Window,
     pub conditions: Conditions,

@@ -5,16 +5,10 @@ use uuid::Uuid;
 
 use super::entry::Reason;
 use super::standing::Window;
+use super::text::Text;
 
 /// As many as a few people can tell apart, several times over. All of them are in memory.
 pub const MOST_TIERS: usize = 50;
-
-/// A text in the suite's languages; without an English one the Chinese one is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text {
-    pub zh: String,
-    pub en: String,
-}
 
 /// One thing that members of a tier get, as data.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ pub mod estimate;
 pub mod event;
 pub mod hold;
 pub mod ledger;
+pub mod localized;
 pub mod member;
 pub mod programme;
 pub mod report;
@@ -16,7 +17,11 @@ pub mod tier;
 pub mod verify;
 pub mod voucher;
 
-use cqm_rpc::{ResourceName, Violations, text};
+use std::ops::RangeInclusive;
+
+use chrono::TimeDelta;
+use cqm_rpc::{Error, Etag, ResourceName, Violations, text};
+use prost_types::Duration;
 use uuid::Uuid;
 
 pub const CUSTOMERS: &str = "customers";
@@ -29,11 +34,35 @@ pub const EARNING_RULES: &str = "earningRules";
 pub const TIERS: &str = "tiers";
 pub const REWARDS: &str = "rewards";
 pub const VOUCHERS: &str = "vouchers";
+pub const BREAKAGE_ESTIMATES: &str = "breakageEstimates";
 
 const SOURCE_LIMIT: usize = 200;
 
 fn customer(name: &str, violations: &mut Violations) -> Option<Uuid> {
     ResourceName::parse(CUSTOMERS, "customer", name, violations).map(|name| name.id())
+}
+
+/// Reads which resource is asked for.
+pub fn named(collection: &'static str, name: &str) -> Result<Uuid, Error> {
+    let mut violations = Violations::default();
+    let name = ResourceName::parse(collection, "name", name, &mut violations);
+    violations.finish()?;
+    Ok(name.expect("no violations, so there is a name").id())
+}
+
+/// Reads which resource is to be moved on or deleted, and the version of it that the caller has read.
+pub fn versioned(
+    collection: &'static str,
+    name: &str,
+    etag: &str,
+    request_id: &str,
+) -> Result<(Uuid, Option<Etag>), Error> {
+    let mut violations = Violations::default();
+    let name = ResourceName::parse(collection, "name", name, &mut violations);
+    let etag = Etag::parse("etag", etag, &mut violations);
+    violations.optional_request_id(request_id);
+    violations.finish()?;
+    Ok((name.expect("no violations, so there is a name").id(), etag))
 }
 
 /// The name of something of a member's.
@@ -76,6 +105,37 @@ fn resource(field: &str, name: &str, violations: &mut Violations) -> String {
 fn is_resource_name(name: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     name.contains('/') && name.split('/').all(|part| !part.is_empty() && part.chars().all(known))
+}
+
+/// Checks the currency of the money in a field.
+fn check_currency(field: &str, code: &str, violations: &mut Violations) {
+    let field = format!("{field}.currency_code");
+    if code.is_empty() {
+        violations.required(&field);
+    } else if code.len() != 3 || !code.bytes().all(|c| c.is_ascii_uppercase()) {
+        violations.format(&field, "the three letters of ISO 4217");
+    }
+}
+
+/// Reads an optional time in whole seconds.
+fn seconds(
+    field: &str,
+    given: Option<&Duration>,
+    range: &RangeInclusive<TimeDelta>,
+    violations: &mut Violations,
+) -> Option<TimeDelta> {
+    let given = given?;
+    let whole = Some(given.seconds).filter(|_| given.nanos == 0);
+    let read = whole.and_then(TimeDelta::try_seconds).filter(|read| range.contains(read));
+    if read.is_none() {
+        let (shortest, longest) = (range.start().num_seconds(), range.end().num_days());
+        violations.range(field, &format!("{shortest} s to {longest} days, in whole seconds"));
+    }
+    read
+}
+
+fn show_seconds(time: TimeDelta) -> Duration {
+    Duration { seconds: time.num_seconds(), nanos: 0 }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use cqm_proto::loyalty::v1 as proto;
 use cqm_rpc::{Call, Error, Refusal};
 
 use super::convert::estimate::{self as convert, Create, List};
+use super::convert::{BREAKAGE_ESTIMATES, named};
 use crate::error::{BREAKAGE_ESTIMATE_NOT_FOUND, ESTIMATE_CURRENCY};
 use crate::{App, store};
 
@@ -33,7 +34,7 @@ pub(super) async fn get_breakage_estimate(
     call: &Call,
     message: &proto::GetBreakageEstimateRequest,
 ) -> Result<proto::BreakageEstimate, Error> {
-    let id = convert::get(message)?;
+    let id = named(BREAKAGE_ESTIMATES, &message.name)?;
     let estimate =
         app.db.read(call, "get_breakage_estimate", async |conn| store::find_estimate(conn, id).await).await?;
     let missing = || Error::not_found(BREAKAGE_ESTIMATE_NOT_FOUND, convert::name(id));

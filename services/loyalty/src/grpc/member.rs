@@ -5,11 +5,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqm_db::{Conn, Patience};
 use cqm_proto::loyalty::v1 as proto;
-use cqm_rpc::{Call, Error, reason};
+use cqm_rpc::{Call, Error, Etag, reason};
 use uuid::Uuid;
 
 use super::append;
-use super::convert::member::{self as convert, Create, List, Turn};
+use super::convert::member::{self as convert, Create, List};
+use super::convert::{MEMBERS, named, versioned};
 use crate::App;
 use crate::domain::account::Account;
 use crate::domain::member::Member;
@@ -82,7 +83,7 @@ pub(super) async fn get_member(
     call: &Call,
     message: &proto::GetMemberRequest,
 ) -> Result<proto::Member, Error> {
-    let customer = convert::get(message)?;
+    let customer = named(MEMBERS, &message.name)?;
     let (posting, now) = (&app.posting, app.posting.clock.now());
     let account = app
         .db
@@ -118,11 +119,9 @@ pub(super) async fn freeze_member(
     call: &Call,
     message: &proto::FreezeMemberRequest,
 ) -> Result<proto::Member, Error> {
-    let command = Turn::freeze(message)?;
+    let which = versioned(MEMBERS, &message.name, &message.etag, &message.request_id)?;
     app.db
-        .mutate(call, "freeze_member", message, async |tx| {
-            turn(app, call, tx, &command, Member::freeze).await
-        })
+        .mutate(call, "freeze_member", message, async |tx| turn(app, call, tx, which, Member::freeze).await)
         .await
 }
 
@@ -131,10 +130,10 @@ pub(super) async fn unfreeze_member(
     call: &Call,
     message: &proto::UnfreezeMemberRequest,
 ) -> Result<proto::Member, Error> {
-    let command = Turn::unfreeze(message)?;
+    let which = versioned(MEMBERS, &message.name, &message.etag, &message.request_id)?;
     app.db
         .mutate(call, "unfreeze_member", message, async |tx| {
-            turn(app, call, tx, &command, Member::unfreeze).await
+            turn(app, call, tx, which, Member::unfreeze).await
         })
         .await
 }
@@ -144,20 +143,20 @@ async fn turn(
     app: &App,
     call: &Call,
     tx: &mut Conn,
-    command: &Turn,
+    (customer, etag): (Uuid, Option<Etag>),
     decide: fn(&mut Member, DateTime<Utc>) -> Result<Event, Refusal>,
 ) -> Result<proto::Member, Error> {
     let posting = &app.posting;
-    let wants = Wants { customers: [command.customer].into(), ..Wants::default() };
+    let wants = Wants { customers: [customer].into(), ..Wants::default() };
     let clock = || posting.clock.now();
     let mut loaded = store::load(tx, &wants, Patience::Wait, &posting.policy, &posting.tiers, clock).await?;
-    if loaded.behind.contains(&command.customer) {
+    if loaded.behind.contains(&customer) {
         let source = "more has come due of the member than one transaction writes down";
         return Err(Error::unavailable(reason::OVERLOADED, source));
     }
-    let name = convert::name(command.customer);
-    let account = loaded.accounts.get_mut(&command.customer).ok_or_else(|| member_not_found(name))?;
-    check_etag(command.etag, account)?;
+    let name = convert::name(customer);
+    let account = loaded.accounts.get_mut(&customer).ok_or_else(|| member_not_found(name))?;
+    check_etag(etag, account)?;
     let now = posting.clock.now();
     loaded.events.push(account.turn(|member| decide(member, now))?);
     store::save(tx, &[account]).await.inspect_err(|_| posting.tiers.forget())?;

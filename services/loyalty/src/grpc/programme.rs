@@ -10,6 +10,7 @@ use cqm_rpc::{Call, Error, Etag, ResourceName};
 use uuid::Uuid;
 
 use super::convert::programme::{self as convert, Update};
+use super::convert::{PROGRAMMES, named, versioned};
 use crate::domain::programme::{MOST_RUNNING, Programme, Refusal};
 use crate::domain::rules::Pot;
 use crate::error::programme_not_found;
@@ -35,11 +36,11 @@ pub(super) async fn get(
     call: &Call,
     message: &proto::GetProgrammeRequest,
 ) -> Result<proto::Programme, Error> {
-    let (name, _) = convert::turn(&message.name, "", "")?;
+    let id = named(PROGRAMMES, &message.name)?;
     app.db
         .read(call, "get_programme", async |conn| {
-            let found = store::find_programme(conn, name.id()).await?;
-            show(conn, &found.ok_or_else(|| programme_not_found(name))?).await
+            let found = store::find_programme(conn, id).await?;
+            show(conn, &found.ok_or_else(|| programme_not_found(convert::name(id)))?).await
         })
         .await
 }
@@ -96,8 +97,8 @@ pub(super) async fn activate(
     call: &Call,
     message: &proto::ActivateProgrammeRequest,
 ) -> Result<proto::Programme, Error> {
-    let named = convert::turn(&message.name, &message.etag, &message.request_id)?;
-    turn(app, call, "activate_programme", message, named, Programme::activate).await
+    let which = versioned(PROGRAMMES, &message.name, &message.etag, &message.request_id)?;
+    turn(app, call, "activate_programme", message, which, Programme::activate).await
 }
 
 pub(super) async fn pause(
@@ -105,8 +106,8 @@ pub(super) async fn pause(
     call: &Call,
     message: &proto::PauseProgrammeRequest,
 ) -> Result<proto::Programme, Error> {
-    let named = convert::turn(&message.name, &message.etag, &message.request_id)?;
-    turn(app, call, "pause_programme", message, named, Programme::pause).await
+    let which = versioned(PROGRAMMES, &message.name, &message.etag, &message.request_id)?;
+    turn(app, call, "pause_programme", message, which, Programme::pause).await
 }
 
 pub(super) async fn end(
@@ -114,8 +115,8 @@ pub(super) async fn end(
     call: &Call,
     message: &proto::EndProgrammeRequest,
 ) -> Result<proto::Programme, Error> {
-    let named = convert::turn(&message.name, &message.etag, &message.request_id)?;
-    turn(app, call, "end_programme", message, named, Programme::end).await
+    let which = versioned(PROGRAMMES, &message.name, &message.etag, &message.request_id)?;
+    turn(app, call, "end_programme", message, which, Programme::end).await
 }
 
 async fn turn<M: Mutation + Sync>(
@@ -123,13 +124,13 @@ async fn turn<M: Mutation + Sync>(
     call: &Call,
     what: &'static str,
     message: &M,
-    (name, etag): (ResourceName, Option<Etag>),
+    (id, etag): (Uuid, Option<Etag>),
     decide: fn(&mut Programme, DateTime<Utc>) -> Result<(), Refusal>,
 ) -> Result<proto::Programme, Error> {
     let answer = app
         .db
         .mutate(call, what, message, async |tx| {
-            let mut programme = lock(tx, name, etag).await?;
+            let mut programme = lock(tx, convert::name(id), etag).await?;
             let was_running = programme.is_running();
             decide(&mut programme, app.posting.clock.now())?;
             if programme.is_running() && !was_running && store::count_running(tx).await? >= MOST_RUNNING {

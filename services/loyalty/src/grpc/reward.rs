@@ -5,9 +5,9 @@ use cqm_proto::loyalty::v1 as proto;
 use cqm_rpc::{Call, Error, Etag, TraceContext, reason};
 use uuid::Uuid;
 
-use super::convert::reward::{self as convert, Create, List, Redeem, Turn, Update};
+use super::convert::reward::{self as convert, Create, List, Redeem, Update};
 use super::convert::voucher::{self, Remembered};
-use super::convert::{VOUCHERS, child, event, member};
+use super::convert::{REWARDS, VOUCHERS, child, event, member, named, versioned};
 use crate::App;
 use crate::domain::Refusal;
 use crate::domain::account::Account;
@@ -39,7 +39,7 @@ pub(super) async fn get_reward(
     call: &Call,
     message: &proto::GetRewardRequest,
 ) -> Result<proto::Reward, Error> {
-    let id = convert::get(message)?;
+    let id = named(REWARDS, &message.name)?;
     let reward = app.db.read(call, "get_reward", async |conn| store::find_reward(conn, id).await).await?;
     reward.as_ref().map(convert::reward).ok_or_else(|| reward_not_found(id))
 }
@@ -81,11 +81,11 @@ pub(super) async fn activate_reward(
     call: &Call,
     message: &proto::ActivateRewardRequest,
 ) -> Result<proto::Reward, Error> {
-    let command = Turn::activate(message)?;
+    let (id, etag) = versioned(REWARDS, &message.name, &message.etag, &message.request_id)?;
     app.db
         .mutate(call, "activate_reward", message, async |tx| {
             let now = app.posting.clock.now();
-            turn(tx, command.id, command.etag, |reward| Ok(reward.activate(now)?)).await
+            turn(tx, id, etag, |reward| Ok(reward.activate(now)?)).await
         })
         .await
 }
@@ -95,11 +95,11 @@ pub(super) async fn archive_reward(
     call: &Call,
     message: &proto::ArchiveRewardRequest,
 ) -> Result<proto::Reward, Error> {
-    let command = Turn::archive(message)?;
+    let (id, etag) = versioned(REWARDS, &message.name, &message.etag, &message.request_id)?;
     app.db
         .mutate(call, "archive_reward", message, async |tx| {
             let now = app.posting.clock.now();
-            turn(tx, command.id, command.etag, |reward| Ok(reward.archive(now)?)).await
+            turn(tx, id, etag, |reward| Ok(reward.archive(now)?)).await
         })
         .await
 }

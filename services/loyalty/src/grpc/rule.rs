@@ -9,7 +9,7 @@ use diesel_async::SimpleAsyncConnection;
 use uuid::Uuid;
 
 use super::convert::rule::{self as convert, Update};
-use super::convert::{earning, programme};
+use super::convert::{EARNING_RULES, earning, named, programme};
 use crate::domain::programme::{MOST_RULES, Programme, Refusal};
 use crate::domain::rules::{Pot, Rule};
 use crate::error::{programme_not_found, rule_not_found};
@@ -42,7 +42,7 @@ pub(super) async fn get(
     call: &Call,
     message: &proto::GetEarningRuleRequest,
 ) -> Result<proto::EarningRule, Error> {
-    let id = convert::get(message)?;
+    let id = named(EARNING_RULES, &message.name)?;
     app.db
         .read(call, "get_earning_rule", async |conn| {
             let found = store::find_rule(conn, id).await?;

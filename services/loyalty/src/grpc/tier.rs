@@ -5,7 +5,8 @@ use cqm_rpc::{Call, Error, Etag};
 use uuid::Uuid;
 
 use super::convert::member::name as member_name;
-use super::convert::tier::{self as convert, Create, Delete, ListTurns, Update};
+use super::convert::tier::{self as convert, Create, ListTurns, Update};
+use super::convert::{TIERS, named, versioned};
 use crate::domain::tier::Tier;
 use crate::error::{member_not_found, tier_not_found};
 use crate::{App, store};
@@ -36,7 +37,7 @@ pub(super) async fn get_tier(
     call: &Call,
     message: &proto::GetTierRequest,
 ) -> Result<proto::Tier, Error> {
-    let id = convert::get(message)?;
+    let id = named(TIERS, &message.name)?;
     let tier = app.db.read(call, "get_tier", async |conn| store::find_tier(conn, id).await).await?;
     tier.as_ref().map(convert::tier).ok_or_else(|| tier_not_found(id))
 }
@@ -66,7 +67,7 @@ pub(super) async fn update_tier(
         .db
         .mutate(call, "update_tier", message, async |tx| {
             let all = store::lock_tiers(tx).await?;
-            let before = named(&all, command.id, command.etag)?;
+            let before = one_of(&all, command.id, command.etag)?;
             let mut tier = command.apply(before);
             if tier != *before {
                 tier.fit(&all)?;
@@ -86,12 +87,12 @@ pub(super) async fn delete_tier(
     call: &Call,
     message: &proto::DeleteTierRequest,
 ) -> Result<proto::Tier, Error> {
-    let command = Delete::parse(message)?;
+    let (id, etag) = versioned(TIERS, &message.name, &message.etag, &message.request_id)?;
     let deleted = app
         .db
         .mutate(call, "delete_tier", message, async |tx| {
             let all = store::lock_tiers(tx).await?;
-            let tier = named(&all, command.id, command.etag)?;
+            let tier = one_of(&all, id, etag)?;
             store::delete_tier(tx, tier.id).await?;
             Ok(convert::tier(tier))
         })
@@ -118,7 +119,7 @@ pub(super) async fn list_tier_changes(
     Ok(query.answer(turns))
 }
 
-fn named(all: &[Tier], id: Uuid, etag: Option<Etag>) -> Result<&Tier, Error> {
+fn one_of(all: &[Tier], id: Uuid, etag: Option<Etag>) -> Result<&Tier, Error> {
     let tier = all.iter().find(|tier| tier.id == id).ok_or_else(|| tier_not_found(id))?;
     Etag::check(etag, tier.version, &convert::name(Some(id)))?;
     Ok(tier)

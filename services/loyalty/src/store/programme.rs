@@ -7,7 +7,8 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use crate::domain::programme::{Names, Programme, State, Window};
+use crate::domain::programme::{Programme, State, Window};
+use crate::domain::text::Text;
 use crate::schema::programme;
 
 #[derive(Queryable, QueryableByName, Selectable, Insertable, AsChangeset)]
@@ -87,8 +88,8 @@ impl ProgrammeRow {
     fn of(it: &Programme) -> Self {
         Self {
             id: it.id,
-            name_zh: it.names.zh.clone(),
-            name_en: it.names.en.clone(),
+            name_zh: it.display_name.zh.clone(),
+            name_en: it.display_name.en.clone(),
             state: it.state.name().to_owned(),
             start_time: it.window.start,
             end_time: it.window.end,
@@ -103,7 +104,7 @@ impl ProgrammeRow {
     pub(super) fn into_domain(self) -> Result<Programme, Error> {
         Ok(Programme {
             id: self.id,
-            names: Names { zh: self.name_zh, en: self.name_en },
+            display_name: Text { zh: self.name_zh, en: self.name_en },
             state: known("programme.state", &self.state, State::find)?,
             window: Window { start: self.start_time, end: self.end_time },
             budget: self.budget,

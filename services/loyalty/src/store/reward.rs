@@ -8,7 +8,8 @@ use diesel::sql_types::Uuid as SqlUuid;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use crate::domain::reward::{Coupon, Discount, Kind, Money, Offer, Reward, State, Text};
+use crate::domain::reward::{Coupon, Discount, Kind, Money, Offer, Reward, State};
+use crate::domain::text::Text;
 use crate::schema::{reward, reward_stock};
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]

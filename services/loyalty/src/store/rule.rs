@@ -11,8 +11,9 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::programme::ProgrammeRow;
-use crate::domain::programme::{Names, Programme, Window};
+use crate::domain::programme::{Programme, Window};
 use crate::domain::rules::{Conditions, Effect, InForce, Limit, Period, Rule, Trigger};
+use crate::domain::text::Text;
 use crate::schema::earning_rule;
 
 #[derive(Queryable, QueryableByName, Selectable, Insertable, AsChangeset)]
@@ -137,8 +138,8 @@ impl RuleRow {
         Self {
             id: it.id,
             programme_id: it.programme,
-            name_zh: it.names.zh.clone(),
-            name_en: it.names.en.clone(),
+            name_zh: it.display_name.zh.clone(),
+            name_en: it.display_name.en.clone(),
             trigger: it.trigger.name().to_owned(),
             start_time: it.window.start,
             end_time: it.window.end,
@@ -180,7 +181,7 @@ impl RuleRow {
         Ok(Rule {
             id: self.id,
             programme: self.programme_id,
-            names: Names { zh: self.name_zh, en: self.name_en },
+            display_name: Text { zh: self.name_zh, en: self.name_en },
             trigger: known("earning_rule.trigger", &self.trigger, Trigger::find)?,
             window: Window { start: self.start_time, end: self.end_time },
             conditions: Conditions {

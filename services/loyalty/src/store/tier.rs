@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::column;
-use crate::domain::tier::{Benefit, Text, Tier, Turn, Why};
+use crate::domain::text::Text;
+use crate::domain::tier::{Benefit, Tier, Turn, Why};
 use crate::error::{TIER_HELD, constraint};
 use crate::schema::{member_tier_history, tier};
 

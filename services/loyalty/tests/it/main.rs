@@ -140,6 +140,13 @@ async fn redeem(
         .map(Response::into_inner)
 }
 
+/// A text in Chinese, and in English unless that is empty.
+fn text(zh: &str, en: &str) -> Option<proto::LocalizedText> {
+    let english = Some(("en".to_owned(), en.to_owned())).filter(|_| !en.is_empty());
+    let texts = [("zh-CN".to_owned(), zh.to_owned())].into_iter().chain(english).collect();
+    Some(proto::LocalizedText { texts })
+}
+
 fn name(customer: Uuid) -> String {
     format!("customers/{customer}")
 }

@@ -108,13 +108,9 @@ fn mask(paths: &[&str]) -> Option<FieldMask> {
     (!paths.is_empty()).then(|| FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
 }
 
-fn called(zh: &str) -> std::collections::BTreeMap<String, String> {
-    [("zh-CN".to_owned(), zh.to_owned())].into()
-}
-
 /// A programme without a budget.
 pub fn plain() -> proto::Programme {
-    proto::Programme { display_names: called("春节"), ..Default::default() }
+    proto::Programme { display_name: text("春节", ""), ..Default::default() }
 }
 
 /// A rule that gives so many points for each of what it is for.
@@ -125,7 +121,7 @@ pub fn fixed(programme: &str, trigger: wire::Trigger, points: i64) -> proto::Ear
 pub fn giving(programme: &str, trigger: wire::Trigger, kind: Kind) -> proto::EarningRule {
     proto::EarningRule {
         programme: programme.into(),
-        display_names: called("奖励"),
+        display_name: text("奖励", ""),
         trigger: trigger.into(),
         effect: Some(wire::Effect { kind: Some(kind) }),
         ..Default::default()
@@ -139,10 +135,9 @@ fn seconds(seconds: i64) -> Option<Timestamp> {
 #[tokio::test]
 async fn a_programme_is_prepared_turned_on_and_off_and_ended_for_ever() {
     let loyalty = Loyalty::start().await;
-    let english = ("en".to_owned(), "New year".to_owned());
     let given = proto::Programme {
         name: "ignored".into(),
-        display_names: called("春节").into_iter().chain([english]).collect(),
+        display_name: text("春节", "New year"),
         start_time: seconds(1_000),
         end_time: seconds(2_000),
         budget: 100,
@@ -222,9 +217,9 @@ async fn an_update_writes_what_its_mask_names_over_what_was_read() {
     let loyalty = Loyalty::start().await;
     let programme = loyalty.draft(proto::Programme { budget: 50, ..plain() }).await.unwrap();
     let named = || proto::Programme { name: programme.name.clone(), ..Default::default() };
-    let renamed = proto::Programme { display_names: called("元宵"), ..named() };
+    let renamed = proto::Programme { display_name: text("元宵", ""), ..named() };
     let changed = loyalty.change_programme(renamed.clone(), &[], "v1").await.unwrap();
-    assert_eq!((changed.display_names, changed.budget, changed.etag.as_str()), (called("元宵"), 50, "v2"));
+    assert_eq!((changed.display_name, changed.budget, changed.etag.as_str()), (text("元宵", ""), 50, "v2"));
     refused(loyalty.change_programme(renamed.clone(), &[], "v1").await, Code::Aborted, "ETAG_MISMATCH");
     let same = loyalty.change_programme(renamed, &[], "").await.unwrap();
     assert_eq!(same.etag, "v2", "nothing has changed");
@@ -335,8 +330,9 @@ async fn no_more_programmes_run_and_no_more_rules_are_made_than_an_earn_can_be_h
 #[tokio::test]
 async fn what_is_wrong_with_a_programme_or_a_rule_is_told_at_once() {
     let loyalty = Loyalty::start().await;
+    let languages = [("en".to_owned(), "x".repeat(101)), ("fr".to_owned(), "a".to_owned())];
     let wrong = proto::Programme {
-        display_names: [("en".to_owned(), "x".repeat(101)), ("fr".to_owned(), "a".to_owned())].into(),
+        display_name: Some(proto::LocalizedText { texts: languages.into() }),
         start_time: seconds(10),
         end_time: seconds(10),
         budget: -1,
@@ -346,9 +342,9 @@ async fn what_is_wrong_with_a_programme_or_a_rule_is_told_at_once() {
     assert_eq!(
         violations(loyalty.draft(wrong).await),
         [
-            "programme.display_names.zh-CN FIELD_REQUIRED",
-            "programme.display_names.en FIELD_TOO_LONG",
-            "programme.display_names.fr FIELD_FORMAT",
+            "programme.display_name.texts.en FIELD_TOO_LONG",
+            "programme.display_name.texts.fr FIELD_FORMAT",
+            "programme.display_name.texts.zh-CN FIELD_REQUIRED",
             "programme.end_time FIELD_ORDER",
             "programme.budget FIELD_RANGE",
             "programme.utc_offset_minutes FIELD_RANGE",
@@ -361,7 +357,7 @@ async fn what_is_wrong_with_a_programme_or_a_rule_is_told_at_once() {
         violations(loyalty.make_rule(proto::EarningRule::default()).await),
         [
             "earning_rule.programme FIELD_REQUIRED",
-            "earning_rule.display_names.zh-CN FIELD_REQUIRED",
+            "earning_rule.display_name FIELD_REQUIRED",
             "earning_rule.trigger ENUM_UNKNOWN",
             "earning_rule.effect FIELD_REQUIRED",
         ]

@@ -14,13 +14,11 @@ use tonic::Code;
 use super::*;
 use crate::audit::{audit, execute};
 
-pub fn texts(zh: &str) -> Option<proto::LocalizedText> {
-    Some(proto::LocalizedText { texts: [("zh-CN".to_owned(), zh.to_owned())].into() })
-}
-
 /// A gift without limits.
 pub fn gift(price: i64) -> proto::Reward {
-    proto::Reward { kind: Kind::Gift.into(), display_name: texts("马克杯"), price, ..Default::default() }
+    proto::Reward {
+        kind: Kind::Gift.into(), display_name: text("马克杯", ""), price, ..Default::default()
+    }
 }
 
 pub fn taking(customer: Uuid, reward: &proto::Reward) -> proto::RedeemRewardRequest {
@@ -113,7 +111,7 @@ async fn the_catalogue_is_written_opened_changed_and_closed() {
     };
     let stated = proto::Reward {
         kind: Kind::Coupon.into(),
-        description: texts("满一百可用"),
+        description: text("满一百可用", ""),
         stock: Some(10),
         end_time: Some(Timestamp { seconds: 4_000_000_000, nanos: 0 }),
         most_per_member: 2,
@@ -184,7 +182,7 @@ async fn rewards_are_listed_in_pages_the_newest_first() {
     refused(list(Some(State::Draft), 2, &token).await, Code::InvalidArgument, "PAGE_TOKEN_INVALID");
 
     // As many long descriptions as a page may have would not fit into a message.
-    let long = proto::Reward { description: texts(&"长".repeat(2000)), ..gift(1) };
+    let long = proto::Reward { description: text(&"长".repeat(2000), ""), ..gift(1) };
     let drafts = join_all((0..8).map(|_| persistent(|| loyalty.draft_reward(long.clone())))).await;
     assert!(drafts.iter().all(Result::is_ok));
     assert_eq!(list(None, 8, "").await.unwrap().0.len(), 8);

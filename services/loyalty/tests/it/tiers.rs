@@ -13,10 +13,6 @@ use tonic::Code;
 use super::*;
 use crate::audit::{audit, execute};
 
-fn text(zh: &str, en: &str) -> Option<proto::tier::Text> {
-    Some(proto::tier::Text { zh: zh.into(), en: en.into() })
-}
-
 fn benefit(code: &str, value: &str) -> proto::tier::Benefit {
     proto::tier::Benefit { code: code.into(), text: text("优先服务", "Priority"), value: value.into() }
 }
@@ -236,11 +232,11 @@ async fn everything_wrong_with_a_tier_is_said_at_once() {
         (proto::Tier { threshold: -1, ..good() }, vec!["tier.threshold FIELD_RANGE"]),
         (
             proto::Tier { display_name: text("", &"x".repeat(201)), ..good() },
-            vec!["tier.display_name.zh FIELD_REQUIRED", "tier.display_name.en FIELD_TOO_LONG"],
+            vec!["tier.display_name.texts.en FIELD_TOO_LONG", "tier.display_name.texts.zh-CN FIELD_REQUIRED"],
         ),
         (
             proto::Tier { display_name: text("金\u{202e}卡", ""), ..good() },
-            vec!["tier.display_name.zh FORBIDDEN_CHARACTER"],
+            vec!["tier.display_name.texts.zh-CN FORBIDDEN_CHARACTER"],
         ),
         (proto::Tier { benefits: many, ..good() }, vec!["tier.benefits FIELD_TOO_LONG"]),
         (

@@ -13,14 +13,14 @@ const RULE: Uuid = Uuid::from_u128(10);
 const PROGRAMME: Uuid = Uuid::from_u128(20);
 const TIER: Uuid = Uuid::from_u128(30);
 
-fn names() -> Names {
-    Names { zh: "双倍".into(), en: String::new() }
+fn display_name() -> Text {
+    Text { zh: "双倍".into(), en: String::new() }
 }
 
 fn programme() -> Programme {
     Programme {
         id: PROGRAMME,
-        names: names(),
+        display_name: display_name(),
         state: State::Active,
         window: Window::default(),
         budget: None,
@@ -36,7 +36,7 @@ fn rule() -> Rule {
     Rule {
         id: RULE,
         programme: PROGRAMME,
-        names: names(),
+        display_name: display_name(),
         trigger: Trigger::Purchase,
         window: Window::default(),
         conditions: Conditions::default(),

@@ -7,9 +7,9 @@ use cqm_rpc::{Error, PageRequest, ResourceName, Violations, text, time};
 use uuid::Uuid;
 
 use super::report::{date, day};
+use super::{BREAKAGE_ESTIMATES, check_currency};
 use crate::domain::liability::{Estimate, WHOLE};
 
-const BREAKAGE_ESTIMATES: &str = "breakageEstimates";
 const REASON_LIMIT: usize = 500;
 /// In millionths.
 const MOST_POINT: i64 = 1_000 * 1_000_000;
@@ -106,12 +106,7 @@ impl Create {
 /// Reads a price over 0 in millionths of the currency's unit.
 fn price(field: &str, money: &Money, most: i64, violations: &mut Violations) -> Option<i64> {
     let before = violations.len();
-    let currency = money.currency_code.as_bytes();
-    if currency.is_empty() {
-        violations.required(&format!("{field}.currency_code"));
-    } else if currency.len() != 3 || !currency.iter().all(u8::is_ascii_uppercase) {
-        violations.format(&format!("{field}.currency_code"), "the three letters of ISO 4217");
-    }
+    check_currency(field, &money.currency_code, violations);
     if !(0..NANOS).contains(&money.nanos) || money.nanos % 1000 != 0 {
         violations.range(&format!("{field}.nanos"), "0 to 999999000 in whole thousands");
     } else {
@@ -121,14 +116,6 @@ fn price(field: &str, money: &Money, most: i64, violations: &mut Violations) -> 
         }
     }
     (violations.len() == before).then(|| money.units * 1_000_000 + i64::from(money.nanos / 1000))
-}
-
-/// Reads which version is asked for.
-pub fn get(message: &proto::GetBreakageEstimateRequest) -> Result<Uuid, Error> {
-    let mut violations = Violations::default();
-    let name = ResourceName::parse(BREAKAGE_ESTIMATES, "name", &message.name, &mut violations);
-    violations.finish()?;
-    Ok(name.expect("no violations, so there is a name").id())
 }
 
 /// A page of versions is asked for.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::earning::{self, Context};
 use super::member::name;
-use super::{ENTRIES, HOLDS, TRANSACTIONS, child, rule, source};
+use super::{ENTRIES, HOLDS, TRANSACTIONS, check_currency, child, rule, source};
 use crate::domain::Refusal;
 use crate::domain::account::Account;
 use crate::domain::book::Book;
@@ -94,12 +94,7 @@ fn whole_units(field: &str, money: Option<&Money>, violations: &mut Violations) 
         violations.required(field);
         return None;
     };
-    let currency = money.currency_code.as_bytes();
-    if currency.is_empty() {
-        violations.required(&format!("{field}.currency_code"));
-    } else if currency.len() != 3 || !currency.iter().all(u8::is_ascii_uppercase) {
-        violations.format(&format!("{field}.currency_code"), "the three letters of ISO 4217");
-    }
+    check_currency(field, &money.currency_code, violations);
     if money.units < 0 {
         violations.range(&format!("{field}.units"), "0 or more");
     }

@@ -33,40 +33,6 @@ impl Create {
     }
 }
 
-/// Reads whose member is asked for.
-pub fn get(message: &proto::GetMemberRequest) -> Result<Uuid, Error> {
-    let mut violations = Violations::default();
-    let name = ResourceName::parse(MEMBERS, "name", &message.name, &mut violations);
-    violations.finish()?;
-    Ok(name.expect("no violations, so there is a name").id())
-}
-
-/// A member is to be turned to another state.
-#[derive(Clone, Copy, Debug)]
-pub struct Turn {
-    pub customer: Uuid,
-    pub etag: Option<Etag>,
-}
-
-impl Turn {
-    pub fn freeze(message: &proto::FreezeMemberRequest) -> Result<Self, Error> {
-        Self::parse(&message.name, &message.etag, &message.request_id)
-    }
-
-    pub fn unfreeze(message: &proto::UnfreezeMemberRequest) -> Result<Self, Error> {
-        Self::parse(&message.name, &message.etag, &message.request_id)
-    }
-
-    fn parse(name: &str, etag: &str, request_id: &str) -> Result<Self, Error> {
-        let mut violations = Violations::default();
-        let name = ResourceName::parse(MEMBERS, "name", name, &mut violations);
-        let etag = Etag::parse("etag", etag, &mut violations);
-        violations.optional_request_id(request_id);
-        violations.finish()?;
-        Ok(Self { customer: name.expect("no violations, so there is a name").id(), etag })
-    }
-}
-
 /// A page of members is asked for.
 #[derive(Clone, Debug)]
 pub struct List {

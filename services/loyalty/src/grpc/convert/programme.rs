@@ -1,23 +1,20 @@
 //! Programmes.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use cqm_proto::loyalty::v1 as proto;
-use cqm_rpc::{Error, Etag, Mask, PageRequest, ResourceName, Violations, text, time};
+use cqm_rpc::{Error, Etag, Mask, PageRequest, ResourceName, Violations, time};
 use prost_types::Timestamp;
 use uuid::Uuid;
 
-use super::PROGRAMMES;
-use crate::domain::programme::{Names, Programme, State, Window};
+use super::{PROGRAMMES, localized};
+use crate::domain::programme::{Programme, State, Window};
+use crate::domain::text::Text;
 
-const NAME_LIMIT: usize = 100;
-const ZH: &str = "zh-CN";
-const EN: &str = "en";
+pub(super) const NAME_LIMIT: usize = 100;
 /// The most that a budget is.
 const MOST_BUDGET: i64 = 1_000_000_000_000;
 const OFFSETS: std::ops::RangeInclusive<i32> = -720..=840;
-const MUTABLE: [&str; 4] = ["display_names", "start_time", "end_time", "budget"];
+const MUTABLE: [&str; 4] = ["display_name", "start_time", "end_time", "budget"];
 
 pub fn name(id: Uuid) -> ResourceName {
     ResourceName::new(PROGRAMMES, id)
@@ -34,7 +31,7 @@ pub fn create(
         violations.required("programme");
         return Err(Error::Invalid(violations));
     };
-    let names = names("programme", &given.display_names, &mut violations);
+    let display_name = display_name(given, &mut violations);
     let window = window("programme", given.start_time.as_ref(), given.end_time.as_ref(), &mut violations);
     let budget = budget("programme.budget", given.budget, &mut violations);
     if !OFFSETS.contains(&given.utc_offset_minutes) {
@@ -44,7 +41,7 @@ pub fn create(
     violations.finish()?;
     Ok(Programme {
         id,
-        names,
+        display_name,
         state: State::Draft,
         window,
         budget,
@@ -60,7 +57,7 @@ pub fn create(
 pub struct Update {
     pub name: ResourceName,
     pub etag: Option<Etag>,
-    names: Option<Names>,
+    display_name: Option<Text>,
     start: Option<Option<DateTime<Utc>>>,
     end: Option<Option<DateTime<Utc>>>,
     budget: Option<Option<i64>>,
@@ -75,15 +72,14 @@ impl Update {
         };
         let name = ResourceName::parse(PROGRAMMES, "programme.name", &given.name, &mut violations);
         let populated = |path: &str| match path {
-            "display_names" => !given.display_names.is_empty(),
+            "display_name" => given.display_name.is_some(),
             "start_time" => given.start_time.is_some(),
             "end_time" => given.end_time.is_some(),
             _ => given.budget != 0,
         };
         let paths = message.update_mask.as_ref().map(|mask| mask.paths.as_slice());
         let mask = Mask::parse(paths, &MUTABLE, populated, &mut violations);
-        let names =
-            mask.has("display_names").then(|| names("programme", &given.display_names, &mut violations));
+        let display_name = mask.has("display_name").then(|| display_name(given, &mut violations));
         let mut at = |path: &str, given: Option<&Timestamp>| {
             mask.has(path).then(|| time::optional(&format!("programme.{path}"), given, &mut violations))
         };
@@ -93,14 +89,15 @@ impl Update {
         let etag = Etag::parse("etag", &message.etag, &mut violations);
         violations.optional_request_id(&message.request_id);
         violations.finish()?;
-        Ok(Self { name: name.expect("no violations, so there is a name"), etag, names, start, end, budget })
+        let name = name.expect("no violations, so there is a name");
+        Ok(Self { name, etag, display_name, start, end, budget })
     }
 
     /// The programme with what is to be written of it; refused when the parts do not fit together.
     pub fn apply(&self, before: &Programme) -> Result<Programme, Error> {
         let mut programme = before.clone();
-        if let Some(names) = &self.names {
-            programme.names.clone_from(names);
+        if let Some(display_name) = &self.display_name {
+            programme.display_name.clone_from(display_name);
         }
         programme.window = merge(before.window, self.start, self.end);
         programme.budget = self.budget.unwrap_or(before.budget);
@@ -109,16 +106,6 @@ impl Update {
         violations.finish()?;
         Ok(programme)
     }
-}
-
-/// A state is to be turned: of what, and by whom it was read.
-pub fn turn(name: &str, etag: &str, request_id: &str) -> Result<(ResourceName, Option<Etag>), Error> {
-    let mut violations = Violations::default();
-    let name = ResourceName::parse(PROGRAMMES, "name", name, &mut violations);
-    let etag = Etag::parse("etag", etag, &mut violations);
-    violations.optional_request_id(request_id);
-    violations.finish()?;
-    Ok((name.expect("no violations, so there is a name"), etag))
 }
 
 /// A page of programmes is asked for, the newest first.
@@ -136,7 +123,7 @@ pub fn list(message: &proto::ListProgrammesRequest) -> Result<(PageRequest<Uuid>
 pub fn answer(it: &Programme, budget_left: i64) -> proto::Programme {
     proto::Programme {
         name: name(it.id).to_string(),
-        display_names: show_names(&it.names),
+        display_name: localized::write(&it.display_name),
         start_time: it.window.start.map(time::wire),
         end_time: it.window.end.map(time::wire),
         budget: it.budget.unwrap_or(0),
@@ -158,28 +145,8 @@ fn show_state(state: State) -> proto::programme::State {
     }
 }
 
-pub(super) fn names(of: &str, given: &BTreeMap<String, String>, violations: &mut Violations) -> Names {
-    let field = |tag: &str| format!("{of}.display_names.{}", text::printable(tag, 64));
-    if !given.contains_key(ZH) {
-        violations.required(&field(ZH));
-    }
-    let mut names = Names { zh: String::new(), en: String::new() };
-    for (tag, name) in given {
-        match tag.as_str() {
-            ZH => names.zh = text::required(&field(tag), name, NAME_LIMIT, violations),
-            EN => names.en = text::required(&field(tag), name, NAME_LIMIT, violations),
-            _ => violations.format(&field(tag), "of one of the suite's languages, \"zh-CN\" and \"en\""),
-        }
-    }
-    names
-}
-
-pub(super) fn show_names(names: &Names) -> BTreeMap<String, String> {
-    let mut shown = BTreeMap::from([(ZH.to_owned(), names.zh.clone())]);
-    if !names.en.is_empty() {
-        shown.insert(EN.to_owned(), names.en.clone());
-    }
-    shown
+fn display_name(given: &proto::Programme, violations: &mut Violations) -> Text {
+    localized::required("programme.display_name", given.display_name.as_ref(), NAME_LIMIT, violations)
 }
 
 pub(super) fn window(

@@ -4,21 +4,21 @@ use chrono::TimeDelta;
 use cqm_proto::google::r#type::Money as WireMoney;
 use cqm_proto::loyalty::v1 as proto;
 use cqm_proto::loyalty::v1::coupon_terms::Discount as WireDiscount;
-use cqm_rpc::{Error, Etag, Mask, PageRequest, ResourceName, Violations, text, time};
+use cqm_rpc::{Error, Etag, Mask, PageRequest, ResourceName, Violations, time};
 use uuid::Uuid;
 
-use super::REWARDS;
-use crate::domain::reward::{Coupon, Discount, Kind, Money, Offer, Reward, State, Text};
+use super::programme::check_order;
+use super::{REWARDS, check_currency, localized, seconds, show_seconds};
+use crate::domain::programme::Window;
+use crate::domain::reward::{Coupon, Discount, Kind, Money, Offer, Reward, State};
 
 const NAME_LIMIT: usize = 100;
 const DESCRIPTION_LIMIT: usize = 2000;
 /// More than this is a slip of the finger.
 const MOST: i64 = 1_000_000_000;
 const MOST_PER_MEMBER: i32 = 1_000_000;
-const LONGEST_DAYS: i64 = 3660;
+const LIFETIMES: std::ops::RangeInclusive<TimeDelta> = TimeDelta::seconds(1)..=TimeDelta::days(3660);
 const MOST_NANOS: i32 = 999_999_999;
-const CHINESE: &str = "zh-CN";
-const ENGLISH: &str = "en";
 
 const MUTABLE: [&str; 9] = [
     "display_name",
@@ -124,11 +124,7 @@ impl Update {
 
 /// What must fit together.
 fn check(kind: Kind, offer: &Offer, coupon: bool, violations: &mut Violations) {
-    if let (Some(start), Some(end)) = (offer.start, offer.end)
-        && end <= start
-    {
-        violations.order("reward.end_time", "after start_time");
-    }
+    check_order("reward", &Window { start: offer.start, end: offer.end }, violations);
     match kind {
         Kind::Coupon if !coupon => violations.required("reward.coupon"),
         Kind::Gift if coupon => violations.format("reward.coupon", "absent from a gift"),
@@ -139,10 +135,12 @@ fn check(kind: Kind, offer: &Offer, coupon: bool, violations: &mut Violations) {
 fn offer(reward: &proto::Reward, has: impl Fn(&str) -> bool, violations: &mut Violations) -> Offer {
     let mut offer = Offer::default();
     if has("display_name") {
-        offer.display_name = localized("reward.display_name", reward.display_name.as_ref(), true, violations);
+        let given = reward.display_name.as_ref();
+        offer.display_name = localized::required("reward.display_name", given, NAME_LIMIT, violations);
     }
     if has("description") {
-        offer.description = localized("reward.description", reward.description.as_ref(), false, violations);
+        let given = reward.description.as_ref();
+        offer.description = localized::block("reward.description", given, DESCRIPTION_LIMIT, violations);
     }
     if has("price") {
         if !(0..=MOST).contains(&reward.price) {
@@ -169,63 +167,13 @@ fn offer(reward: &proto::Reward, has: impl Fn(&str) -> bool, violations: &mut Vi
         offer.most_per_member = Some(reward.most_per_member).filter(|most| *most > 0);
     }
     if has("voucher_lifetime") {
-        offer.voucher_lifetime = reward.voucher_lifetime.as_ref().and_then(|lifetime| {
-            let whole = Some(lifetime.seconds).filter(|_| lifetime.nanos == 0);
-            let read = whole.and_then(TimeDelta::try_seconds);
-            let read =
-                read.filter(|read| (TimeDelta::seconds(1)..=TimeDelta::days(LONGEST_DAYS)).contains(read));
-            if read.is_none() {
-                let expected = format!("1 s to {LONGEST_DAYS} days in whole seconds");
-                violations.range("reward.voucher_lifetime", &expected);
-            }
-            read
-        });
+        let given = reward.voucher_lifetime.as_ref();
+        offer.voucher_lifetime = seconds("reward.voucher_lifetime", given, &LIFETIMES, violations);
     }
     if has("coupon") {
         offer.coupon = reward.coupon.as_ref().and_then(|terms| coupon(terms, violations));
     }
     offer
-}
-
-/// Reads a text in the suite's languages. Where it may be left out it is left out whole.
-fn localized(
-    field: &str,
-    given: Option<&proto::LocalizedText>,
-    is_name: bool,
-    violations: &mut Violations,
-) -> Text {
-    let empty = proto::LocalizedText::default();
-    let texts = &given.unwrap_or(&empty).texts;
-    if texts.is_empty() {
-        if is_name {
-            violations.required(field);
-        }
-        return Text::default();
-    }
-    let mut read = Text::default();
-    for (locale, content) in texts {
-        let at = format!("{field}.texts.{}", text::printable(locale, 64));
-        let into = match locale.as_str() {
-            CHINESE => &mut read.zh,
-            ENGLISH => &mut read.en,
-            _ => {
-                violations.format(&at, "of one of the suite's languages, \"zh-CN\" and \"en\"");
-                continue;
-            }
-        };
-        *into = if is_name {
-            text::line(&at, content, NAME_LIMIT, violations)
-        } else {
-            text::block(&at, content, DESCRIPTION_LIMIT, violations)
-        };
-        if into.is_empty() {
-            violations.required(&at);
-        }
-    }
-    if !texts.contains_key(CHINESE) {
-        violations.required(&format!("{field}.texts.{CHINESE}"));
-    }
-    read
 }
 
 fn coupon(terms: &proto::CouponTerms, violations: &mut Violations) -> Option<Coupon> {
@@ -257,12 +205,7 @@ fn coupon(terms: &proto::CouponTerms, violations: &mut Violations) -> Option<Cou
 /// Reads an amount over 0.
 fn money(field: &str, money: &WireMoney, violations: &mut Violations) -> Option<Money> {
     let before = violations.len();
-    let currency = money.currency_code.as_bytes();
-    if currency.is_empty() {
-        violations.required(&format!("{field}.currency_code"));
-    } else if currency.len() != 3 || !currency.iter().all(u8::is_ascii_uppercase) {
-        violations.format(&format!("{field}.currency_code"), "the three letters of ISO 4217");
-    }
+    check_currency(field, &money.currency_code, violations);
     if !(0..=MOST_NANOS).contains(&money.nanos) {
         violations.range(&format!("{field}.nanos"), &format!("0 to {MOST_NANOS}"));
     }
@@ -271,40 +214,6 @@ fn money(field: &str, money: &WireMoney, violations: &mut Violations) -> Option<
     }
     let read = Money { currency: money.currency_code.clone(), units: money.units, nanos: money.nanos };
     (violations.len() == before).then_some(read)
-}
-
-/// Reads which reward is asked for.
-pub fn get(message: &proto::GetRewardRequest) -> Result<Uuid, Error> {
-    let mut violations = Violations::default();
-    let name = ResourceName::parse(REWARDS, "name", &message.name, &mut violations);
-    violations.finish()?;
-    Ok(name.expect("no violations, so there is a name").id())
-}
-
-/// A reward is to be turned to another state.
-#[derive(Clone, Copy, Debug)]
-pub struct Turn {
-    pub id: Uuid,
-    pub etag: Option<Etag>,
-}
-
-impl Turn {
-    pub fn activate(message: &proto::ActivateRewardRequest) -> Result<Self, Error> {
-        Self::parse(&message.name, &message.etag, &message.request_id)
-    }
-
-    pub fn archive(message: &proto::ArchiveRewardRequest) -> Result<Self, Error> {
-        Self::parse(&message.name, &message.etag, &message.request_id)
-    }
-
-    fn parse(name: &str, etag: &str, request_id: &str) -> Result<Self, Error> {
-        let mut violations = Violations::default();
-        let name = ResourceName::parse(REWARDS, "name", name, &mut violations);
-        let etag = Etag::parse("etag", etag, &mut violations);
-        violations.optional_request_id(request_id);
-        violations.finish()?;
-        Ok(Self { id: name.expect("no violations, so there is a name").id(), etag })
-    }
 }
 
 /// A page of rewards is asked for.
@@ -387,16 +296,14 @@ pub fn reward(reward: &Reward) -> proto::Reward {
     proto::Reward {
         name: name(reward.id).to_string(),
         kind: kind.into(),
-        display_name: write_text(&offer.display_name),
-        description: write_text(&offer.description),
+        display_name: localized::write(&offer.display_name),
+        description: localized::write(&offer.description),
         price: offer.price,
         stock: offer.stock,
         start_time: offer.start.map(time::wire),
         end_time: offer.end.map(time::wire),
         most_per_member: offer.most_per_member.unwrap_or_default(),
-        voucher_lifetime: offer
-            .voucher_lifetime
-            .map(|lifetime| prost_types::Duration { seconds: lifetime.num_seconds(), nanos: 0 }),
+        voucher_lifetime: offer.voucher_lifetime.map(show_seconds),
         coupon: offer.coupon.as_ref().map(write_coupon),
         state: state.into(),
         taken: reward.taken,
@@ -404,14 +311,6 @@ pub fn reward(reward: &Reward) -> proto::Reward {
         update_time: Some(time::wire(reward.update_time)),
         etag: Etag::of(reward.version).to_string(),
     }
-}
-
-fn write_text(text: &Text) -> Option<proto::LocalizedText> {
-    let texts = [(CHINESE, &text.zh), (ENGLISH, &text.en)].into_iter();
-    let texts = texts.filter(|(_, text)| !text.is_empty());
-    let texts: std::collections::BTreeMap<_, _> =
-        texts.map(|(locale, text)| (locale.to_owned(), text.clone())).collect();
-    (!texts.is_empty()).then_some(proto::LocalizedText { texts })
 }
 
 fn write_coupon(coupon: &Coupon) -> proto::CouponTerms {

@@ -8,10 +8,10 @@ use prost_types::{Duration, Timestamp};
 use uuid::Uuid;
 
 use super::earning::codes;
-use super::programme::{budget, check_order, merge, names, show_names, window};
-use super::{EARNING_RULES, PROGRAMMES, TIERS};
-use crate::domain::programme::Names;
+use super::programme::{NAME_LIMIT, budget, check_order, merge, window};
+use super::{EARNING_RULES, PROGRAMMES, TIERS, localized, seconds, show_seconds};
 use crate::domain::rules::{Conditions, Effect, Limit, Period, Rule, Trigger};
+use crate::domain::text::Text;
 
 const MOST_CODES: usize = 50;
 const MOST_PRODUCTS: usize = 100;
@@ -20,10 +20,10 @@ const MOST_PER_UNIT: i64 = 1_000_000_000;
 const MULTIPLIERS: std::ops::RangeInclusive<i64> = 10_001..=1_000_000;
 const MOST_CAP: i64 = 1_000_000_000_000;
 const MOST_AWARDS: i64 = 1_000_000;
-/// A hundred years, as for the base rule.
-const LONGEST: TimeDelta = TimeDelta::days(36_500);
+/// A hundred years at most, as for the base rule.
+const SPANS: std::ops::RangeInclusive<TimeDelta> = TimeDelta::zero()..=TimeDelta::days(36_500);
 const MUTABLE: [&str; 10] = [
-    "display_names",
+    "display_name",
     "start_time",
     "end_time",
     "conditions",
@@ -52,7 +52,7 @@ pub fn create(
     };
     let programme =
         ResourceName::parse(PROGRAMMES, "earning_rule.programme", &given.programme, &mut violations);
-    let names = names("earning_rule", &given.display_names, &mut violations);
+    let display_name = display_name(given, &mut violations);
     let trigger = violations.choice("earning_rule.trigger", given.trigger).and_then(read_trigger);
     let window = window("earning_rule", given.start_time.as_ref(), given.end_time.as_ref(), &mut violations);
     let conditions = conditions(given.conditions.as_ref(), &mut violations);
@@ -70,7 +70,7 @@ pub fn create(
     Ok(Rule {
         id,
         programme: programme.expect("no violations, so there is a programme").id(),
-        names,
+        display_name,
         trigger: trigger.expect("no violations, so there is a trigger"),
         window,
         conditions,
@@ -91,7 +91,7 @@ pub fn create(
 pub struct Update {
     pub name: ResourceName,
     pub etag: Option<Etag>,
-    names: Option<Names>,
+    display_name: Option<Text>,
     start: Option<Option<DateTime<Utc>>>,
     end: Option<Option<DateTime<Utc>>>,
     conditions: Option<Conditions>,
@@ -113,7 +113,7 @@ impl Update {
         };
         let name = ResourceName::parse(EARNING_RULES, "earning_rule.name", &given.name, it);
         let populated = |path: &str| match path {
-            "display_names" => !given.display_names.is_empty(),
+            "display_name" => given.display_name.is_some(),
             "start_time" => given.start_time.is_some(),
             "end_time" => given.end_time.is_some(),
             "conditions" => given.conditions.is_some(),
@@ -130,7 +130,7 @@ impl Update {
             mask.has(path).then(|| time::optional(&format!("earning_rule.{path}"), given, it))
         };
         let update = Self {
-            names: mask.has("display_names").then(|| names("earning_rule", &given.display_names, it)),
+            display_name: mask.has("display_name").then(|| display_name(given, it)),
             start: at("start_time", given.start_time.as_ref(), it),
             end: at("end_time", given.end_time.as_ref(), it),
             conditions: mask.has("conditions").then(|| conditions(given.conditions.as_ref(), it)),
@@ -154,8 +154,8 @@ impl Update {
     /// The rule with what is to be written of it; refused when the parts do not fit together.
     pub fn apply(&self, before: &Rule) -> Result<Rule, Error> {
         let mut rule = before.clone();
-        if let Some(names) = &self.names {
-            rule.names.clone_from(names);
+        if let Some(display_name) = &self.display_name {
+            rule.display_name.clone_from(display_name);
         }
         if let Some(conditions) = &self.conditions {
             rule.conditions.clone_from(conditions);
@@ -173,14 +173,6 @@ impl Update {
         violations.finish()?;
         Ok(rule)
     }
-}
-
-/// Reads which rule is asked for.
-pub fn get(message: &proto::GetEarningRuleRequest) -> Result<Uuid, Error> {
-    let mut violations = Violations::default();
-    let name = ResourceName::parse(EARNING_RULES, "name", &message.name, &mut violations);
-    violations.finish()?;
-    Ok(name.expect("no violations, so there is a name").id())
 }
 
 /// A page of rules is asked for, the newest first.
@@ -201,11 +193,10 @@ pub fn answer(it: &Rule, budget_left: i64) -> proto::EarningRule {
         Effect::Fixed(points) => wire::effect::Kind::FixedPoints(points),
         Effect::Multiplier(factor) => wire::effect::Kind::Multiplier(factor),
     };
-    let seconds = |span: TimeDelta| Duration { seconds: span.num_seconds(), nanos: 0 };
     proto::EarningRule {
         name: name(it.id),
         programme: super::programme::name(it.programme).to_string(),
-        display_names: show_names(&it.names),
+        display_name: localized::write(&it.display_name),
         trigger: show_trigger(it.trigger).into(),
         start_time: it.window.start.map(time::wire),
         end_time: it.window.end.map(time::wire),
@@ -217,8 +208,8 @@ pub fn answer(it: &Rule, budget_left: i64) -> proto::EarningRule {
             minimum_units: it.conditions.minimum_units,
         }),
         effect: Some(wire::Effect { kind: Some(kind) }),
-        delay: it.delay.map(seconds),
-        lifetime: it.lifetime.map(seconds),
+        delay: it.delay.map(show_seconds),
+        lifetime: it.lifetime.map(show_seconds),
         budget: it.budget.unwrap_or(0),
         cap: it.cap.map(|cap| wire::PointsCap { points: cap.most, period: show_period(cap.period).into() }),
         velocity_limit: it.velocity.map(|velocity| wire::VelocityLimit {
@@ -230,6 +221,10 @@ pub fn answer(it: &Rule, budget_left: i64) -> proto::EarningRule {
         update_time: Some(time::wire(it.update_time)),
         etag: Etag::of(it.version).to_string(),
     }
+}
+
+fn display_name(given: &proto::EarningRule, violations: &mut Violations) -> Text {
+    localized::required("earning_rule.display_name", given.display_name.as_ref(), NAME_LIMIT, violations)
 }
 
 fn conditions(given: Option<&wire::Conditions>, violations: &mut Violations) -> Conditions {
@@ -297,17 +292,8 @@ fn check_trigger(trigger: Trigger, effect: Effect, conditions: &Conditions, viol
     }
 }
 
-/// Reads a time in whole seconds.
 fn span(field: &str, given: Option<&Duration>, violations: &mut Violations) -> Option<TimeDelta> {
-    let given = given?;
-    let read = (given.nanos == 0)
-        .then(|| TimeDelta::try_seconds(given.seconds))
-        .flatten()
-        .filter(|span| (TimeDelta::zero()..=LONGEST).contains(span));
-    if read.is_none() {
-        violations.range(field, "0 s to 36500 days, in whole seconds");
-    }
-    read
+    seconds(field, given, &SPANS, violations)
 }
 
 fn cap(given: Option<wire::PointsCap>, violations: &mut Violations) -> Option<Limit> {

@@ -8,8 +8,9 @@ use cqm_rpc::{Error, Etag, Mask, PageRequest, ResourceName, Violations, reason, 
 use uuid::Uuid;
 
 use super::member::name as member_name;
-use super::{MEMBERS, TIERS};
-use crate::domain::tier::{Benefit, Text, Tier, Turn, Why};
+use super::{MEMBERS, TIERS, localized};
+use crate::domain::text::Text;
+use crate::domain::tier::{Benefit, Tier, Turn, Why};
 
 const TEXT_LIMIT: usize = 200;
 const CODE_LIMIT: usize = 64;
@@ -110,32 +111,6 @@ impl Update {
     }
 }
 
-/// A tier is to be deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delete {
-    pub id: Uuid,
-    pub etag: Option<Etag>,
-}
-
-impl Delete {
-    pub fn parse(message: &proto::DeleteTierRequest) -> Result<Self, Error> {
-        let mut violations = Violations::default();
-        let id = ResourceName::parse(TIERS, "name", &message.name, &mut violations);
-        let etag = Etag::parse("etag", &message.etag, &mut violations);
-        violations.optional_request_id(&message.request_id);
-        violations.finish()?;
-        Ok(Self { id: id.expect("no violations, so there is a name").id(), etag })
-    }
-}
-
-/// Reads which tier is asked for.
-pub fn get(message: &proto::GetTierRequest) -> Result<Uuid, Error> {
-    let mut violations = Violations::default();
-    let id = ResourceName::parse(TIERS, "name", &message.name, &mut violations);
-    violations.finish()?;
-    Ok(id.expect("no violations, so there is a name").id())
-}
-
 /// Reads which page of tiers is asked for, by rank, the lowest first.
 pub fn list(message: &proto::ListTiersRequest) -> Result<PageRequest<i64>, Error> {
     let mut violations = Violations::default();
@@ -179,24 +154,20 @@ pub fn name(tier: Option<Uuid>) -> String {
 pub fn tier(tier: &Tier) -> proto::Tier {
     let benefit = |benefit: &Benefit| proto::tier::Benefit {
         code: benefit.code.clone(),
-        text: Some(shown(&benefit.text)),
+        text: localized::write(&benefit.text),
         value: benefit.value.clone(),
     };
     proto::Tier {
         name: name(Some(tier.id)),
         code: tier.code.clone(),
         rank: tier.rank,
-        display_name: Some(shown(&tier.display_name)),
+        display_name: localized::write(&tier.display_name),
         threshold: tier.threshold,
         benefits: tier.benefits.iter().map(benefit).collect(),
         create_time: Some(time::wire(tier.create_time)),
         update_time: Some(time::wire(tier.update_time)),
         etag: Etag::of(tier.version).to_string(),
     }
-}
-
-fn shown(text: &Text) -> proto::tier::Text {
-    proto::tier::Text { zh: text.zh.clone(), en: text.en.clone() }
 }
 
 fn turned(customer: Uuid, turn: &Turn) -> proto::TierChange {
@@ -239,18 +210,7 @@ fn threshold(threshold: i64, violations: &mut Violations) -> i64 {
 }
 
 fn display_name(tier: &proto::Tier, violations: &mut Violations) -> Text {
-    read("tier.display_name", tier.display_name.as_ref(), violations)
-}
-
-fn read(field: &str, given: Option<&proto::tier::Text>, violations: &mut Violations) -> Text {
-    let Some(given) = given else {
-        violations.required(field);
-        return Text { zh: String::new(), en: String::new() };
-    };
-    Text {
-        zh: text::required(&format!("{field}.zh"), &given.zh, TEXT_LIMIT, violations),
-        en: text::line(&format!("{field}.en"), &given.en, TEXT_LIMIT, violations),
-    }
+    localized::required("tier.display_name", tier.display_name.as_ref(), TEXT_LIMIT, violations)
 }
 
 fn benefits(given: &[proto::tier::Benefit], violations: &mut Violations) -> Vec<Benefit> {
@@ -267,7 +227,7 @@ fn benefits(given: &[proto::tier::Benefit], violations: &mut Violations) -> Vec<
         if !code.is_empty() && !seen.insert(&benefit.code) {
             violations.format(&field("code"), "another code than those before it");
         }
-        let text = read(&field("text"), benefit.text.as_ref(), violations);
+        let text = localized::required(&field("text"), benefit.text.as_ref(), TEXT_LIMIT, violations);
         let value = text::line(&field("value"), &benefit.value, TEXT_LIMIT, violations);
         benefits.push(Benefit { code, text, value });
     }
