@@ -123,12 +123,14 @@ pub async fn open_holds(conn: &mut Conn, customer: Uuid) -> Result<Vec<Hold>, Er
     Ok(find_holds(conn, &ids).await?.into_iter().map(|(_, hold)| hold).collect())
 }
 
-/// Writes new holds with their lots.
+/// Writes new holds with their lots. Both statements are sent at once: what waits for an answer arrives after the COMMIT
+/// that travels behind.
 pub(super) async fn insert_holds(mut conn: &Conn, holds: &[(Uuid, &Hold)]) -> Result<(), Error> {
     if holds.is_empty() {
         return Ok(());
     }
-    statement(
+    let mut second = conn;
+    let inserted = statement(
         "INSERT INTO hold (customer_id, id, state, points, committed, released, source, expires_at, create_time,
                            update_time)
          SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -143,10 +145,9 @@ pub(super) async fn insert_holds(mut conn: &Conn, holds: &[(Uuid, &Hold)]) -> Re
     .bind::<Array<Timestamptz>, _>(column(holds, |hold| hold.1.expires_at))
     .bind::<Array<Timestamptz>, _>(column(holds, |hold| hold.1.create_time))
     .bind::<Array<Timestamptz>, _>(column(holds, |hold| hold.1.update_time))
-    .execute(&mut conn)
-    .await?;
+    .execute(&mut conn);
     let pins = pins(holds);
-    statement(
+    let pinned = statement(
         "INSERT INTO hold_lot (customer_id, hold_id, place, committed, released, lot_id, points)
          SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)",
     )
@@ -157,16 +158,18 @@ pub(super) async fn insert_holds(mut conn: &Conn, holds: &[(Uuid, &Hold)]) -> Re
     .bind::<Array<BigInt>, _>(column(&pins, |pin| pin.released))
     .bind::<Array<SqlUuid>, _>(column(&pins, |pin| pin.lot_id))
     .bind::<Array<BigInt>, _>(column(&pins, |pin| pin.points))
-    .execute(&mut conn)
-    .await?;
+    .execute(&mut second);
+    let (inserted, pinned) = futures::join!(inserted, pinned);
+    inserted.and(pinned)?;
     Ok(())
 }
 
-/// Writes what has changed of holds and of what they have of their lots.
+/// Writes what has changed of holds and of what they have of their lots, both at once as [`insert_holds`] does.
 pub(super) async fn update_holds(mut conn: &Conn, holds: &[(Uuid, &Hold)]) -> Result<(), Error> {
     if holds.is_empty() {
         return Ok(());
     }
+    let mut second = conn;
     let updated = statement(
         "UPDATE hold
          SET state = new.state, committed = new.committed, released = new.released, update_time = new.update_time
@@ -179,13 +182,9 @@ pub(super) async fn update_holds(mut conn: &Conn, holds: &[(Uuid, &Hold)]) -> Re
     .bind::<Array<BigInt>, _>(column(holds, |hold| hold.1.committed))
     .bind::<Array<BigInt>, _>(column(holds, |hold| hold.1.released))
     .bind::<Array<Timestamptz>, _>(column(holds, |hold| hold.1.update_time))
-    .execute(&mut conn)
-    .await?;
-    if updated != holds.len() {
-        return Err(Error::internal("a hold that has changed is not there"));
-    }
+    .execute(&mut conn);
     let pins = pins(holds);
-    statement(
+    let pinned = statement(
         "UPDATE hold_lot SET committed = new.committed, released = new.released
          FROM unnest($1, $2, $3, $4, $5) AS new (customer_id, hold_id, place, committed, released)
          WHERE hold_lot.customer_id = new.customer_id AND hold_lot.hold_id = new.hold_id
@@ -196,8 +195,11 @@ pub(super) async fn update_holds(mut conn: &Conn, holds: &[(Uuid, &Hold)]) -> Re
     .bind::<Array<SmallInt>, _>(column(&pins, |pin| pin.place))
     .bind::<Array<BigInt>, _>(column(&pins, |pin| pin.committed))
     .bind::<Array<BigInt>, _>(column(&pins, |pin| pin.released))
-    .execute(&mut conn)
-    .await?;
+    .execute(&mut second);
+    let (updated, pinned) = futures::join!(updated, pinned);
+    if updated? != holds.len() || pinned? != pins.len() {
+        return Err(Error::internal("a hold that has changed is not there"));
+    }
     Ok(())
 }
 
