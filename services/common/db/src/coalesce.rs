@@ -6,7 +6,8 @@
 //!
 //! What a batch does is a [`Batch`] of the service: `load` reads and locks the rows of all requests, `decide` is pure
 //! and is asked for one request after another in the order of their arrival, `write` writes everything. The statements
-//! of a phase travel together, so that a transaction takes two round trips, whatever it does.
+//! of a phase travel together, so that a transaction takes three round trips, whatever it does: BEGIN with all that is
+//! read, all that is written, COMMIT.
 //!
 //! What callers may rely on:
 //! - each gets an answer of its own, and a refused request changes nothing, also not for its neighbours;

@@ -33,6 +33,8 @@ const STEPS: &str = "CQM_TEST_HISTORY_STEPS";
 enum Step {
     Buy(i64),
     Give(i64),
+    /// The customer brought in one of a few others, perhaps told before.
+    Refer(usize),
     Redeem(i64),
     Deduct(i64),
     Hold {
@@ -69,6 +71,7 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
     let step = prop_oneof![
         6 => points().prop_map(Step::Buy),
         5 => points().prop_map(Step::Give),
+        2 => (0..12_usize).prop_map(Step::Refer),
         5 => points().prop_map(Step::Redeem),
         1 => points().prop_map(Step::Deduct),
         5 => (points(), 1..400_i64).prop_map(|(points, hours)| Step::Hold { points, hours }),
@@ -94,6 +97,8 @@ struct History {
     /// The name that the replicas' connections go by.
     label: String,
     customers: Vec<Uuid>,
+    /// Whom the customers bring in.
+    referred: Vec<Uuid>,
     members: Vec<Member>,
     begin: i64,
     turn: usize,
@@ -180,6 +185,7 @@ impl History {
             stop,
             label,
             customers,
+            referred: (0..12).map(|_| Uuid::now_v7()).collect(),
             members: vec![Member::default(); CUSTOMERS],
             begin,
             turn: 0,
@@ -255,6 +261,16 @@ impl History {
                 let basis = if bought { purchase(points, 0, time) } else { compensation(points) };
                 let told = self.ask(Asked::Earn(earning(customer, basis))).await.unwrap();
                 self.members[who].earn(&told.lot, &told.transaction, points, bought, now);
+                self.compare(who, &told.account);
+            }
+            Step::Refer(which) => {
+                let basis = Basis::Referral(proto::ReferralBasis { referred: name(self.referred[which]) });
+                let told = self.ask(Asked::Earn(earning(customer, basis))).await.unwrap();
+                // For each of them once; told again, it is answered with what was given then.
+                if self.members[who].referred.insert(which) {
+                    let points = RULES.referral_points;
+                    self.members[who].earn(&told.lot, &told.transaction, points, false, now);
+                }
                 self.compare(who, &told.account);
             }
             Step::Redeem(points) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cqm_rpc::{Call, Error, reason};
 use diesel_async::RunQueryDsl;
-use futures::future::{BoxFuture, join3};
+use futures::future::{BoxFuture, join, join3};
 use tokio::time::timeout;
 
 use super::lane::Waiting;
@@ -164,32 +164,29 @@ async fn turn<B: Batch>(
 
     let keep: Vec<(&RequestKey, &[u8])> =
         decided.keep.iter().map(|(place, answer)| (keys[*place], answer.as_slice())).collect();
-    let writing = join3(
-        batch.write(conn, &state),
-        keep_many(conn, &keep, db.clock().now()),
-        // Sent behind the others without waiting for them: one that fails aborts the transaction, and COMMIT ends it
-        // as ROLLBACK would.
-        execute(conn, "COMMIT"),
-    );
-    let unknown = |source| Error::Unavailable { reason: reason::OUTCOME_UNKNOWN, source };
-    let Ok((written, kept, ended)) = timeout(BUDGET, writing).await else {
-        return Err(unknown(None));
+    // COMMIT waits for them: whoever writes may need an answer before the next statement, and finds out by counting rows
+    // that something is not as it should be. Sent along, it would commit what was there by then.
+    let writing = join(batch.write(conn, &state), keep_many(conn, &keep, db.clock().now()));
+    let Ok((written, kept)) = timeout(BUDGET, writing).await else {
+        return Err(Error::DeadlinePassed);
     };
-    let ended_well = ended.is_ok();
-    match written.and(kept).and(ended) {
-        Ok(()) => {
+    if let Err(error) = written.and(kept) {
+        if let Ok(Ok(())) = timeout(BUDGET, execute(conn, "ROLLBACK")).await {
+            lease.put_back();
+        }
+        return Err(error);
+    }
+    let unknown = |source| Error::Unavailable { reason: reason::OUTCOME_UNKNOWN, source };
+    match timeout(BUDGET, execute(conn, "COMMIT")).await {
+        Ok(Ok(())) => {
             lease.put_back();
             db.appended().notify_one();
             Ok(decided.fates)
         }
-        // Lost with the connection: nobody knows whether the COMMIT behind it arrived.
-        Err(Error::Unavailable { source, .. }) => Err(unknown(source)),
-        Err(error) => {
-            if ended_well {
-                lease.put_back();
-            }
-            Err(error)
-        }
+        // Lost with the connection: nobody knows whether it arrived.
+        Ok(Err(Error::Unavailable { source, .. })) => Err(unknown(source)),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(unknown(None)),
     }
 }
 

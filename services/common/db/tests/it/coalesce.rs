@@ -320,7 +320,7 @@ async fn a_locked_row_holds_up_its_own_requests_only() {
 }
 
 #[tokio::test]
-async fn a_connection_lost_in_the_commit_leaves_the_outcome_unknown_and_the_repeat_finds_it() {
+async fn a_connection_lost_while_a_batch_is_written_has_changed_nothing_and_the_repeat_does_it() {
     let [counter, other, id, neighbour] = ids();
     let desk = Desk::open(&[counter, other]).await;
     let cut = || desk.send(id, Command::Cut(counter, 4));
@@ -328,11 +328,35 @@ async fn a_connection_lost_in_the_commit_leaves_the_outcome_unknown_and_the_repe
     let (first, second) = tokio::join!(cut(), beside());
     for outcome in [first, second] {
         let error = outcome.unwrap_err();
-        assert_eq!((error.code(), error.reason()), (tonic::Code::Unavailable, reason::OUTCOME_UNKNOWN));
+        assert_eq!((error.code(), error.reason()), (tonic::Code::Unavailable, reason::STORAGE_UNAVAILABLE));
     }
+    assert_eq!((desk.value(counter).await, desk.value(other).await), (0, 0));
     let (first, second) = tokio::join!(cut(), beside());
     assert_eq!((first.unwrap(), second.unwrap()), (4, 1));
     assert_eq!((desk.value(counter).await, desk.value(other).await), (4, 1));
+}
+
+#[tokio::test]
+async fn a_connection_lost_in_the_commit_leaves_the_outcome_unknown_and_the_repeat_finds_it() {
+    let [counter, id] = ids();
+    let desk = Desk::open(&[counter]).await;
+    // Deferred to the COMMIT, which never answers.
+    let cut = "CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$
+               BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+               CREATE CONSTRAINT TRIGGER cut AFTER UPDATE ON counter DEFERRABLE INITIALLY DEFERRED
+               FOR EACH ROW EXECUTE FUNCTION cut()";
+    let run = async |sql: &str| {
+        desk.db
+            .read(&call(), "run", async |conn| Ok::<_, Error>(conn.batch_execute(sql).await?))
+            .await
+            .unwrap();
+    };
+    run(cut).await;
+    let error = desk.send(id, Command::Add(counter, 4)).await.unwrap_err();
+    assert_eq!((error.code(), error.reason()), (tonic::Code::Unavailable, reason::OUTCOME_UNKNOWN));
+    run("DROP TRIGGER cut ON counter").await;
+    assert_eq!(desk.send(id, Command::Add(counter, 4)).await.unwrap(), 4);
+    assert_eq!(desk.value(counter).await, 4);
 }
 
 #[tokio::test]

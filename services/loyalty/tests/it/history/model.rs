@@ -1,7 +1,7 @@
 //! The ledger as it is meant, in as few lines as it takes: balances and lots in memory, time that passes step by step.
 //! Written apart from the domain, so that the same mistake would have to be made twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Seconds since the story began.
 pub type Time = i64;
@@ -54,6 +54,8 @@ pub struct Member {
     pub lots: Vec<Lot>,
     pub holds: BTreeMap<String, Hold>,
     pub done: BTreeMap<String, Done>,
+    /// Those brought in who were rewarded.
+    pub referred: BTreeSet<usize>,
     pub debt: i64,
     pub issued: i64,
     pub redeemed: i64,
