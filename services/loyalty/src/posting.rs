@@ -18,6 +18,7 @@ use prost::Message;
 use uuid::Uuid;
 
 use crate::domain::account::{Account, Change, Policy};
+use crate::domain::book::Book;
 use crate::domain::earning::{Basis, Rules};
 use crate::domain::entry::{Cause, Entry, Reason};
 use crate::domain::hold::Hold;
@@ -309,10 +310,12 @@ impl Posting {
         let entries = state.apply(call, customer, change);
         // The next request of the batch may be about the same transaction.
         for lot in &mut past.lots {
-            let back = entries.iter().filter(|entry| entry.reverses == Some(lot.sequence));
-            lot.reversed += back.map(|entry| entry.points).sum::<i64>();
+            for back in entries.iter().filter(|entry| entry.reverses == Some(lot.sequence)) {
+                lot.reversed += back.points;
+                lot.owed += if back.debit == Book::ClawbackDebt { back.points } else { 0 };
+            }
         }
-        let answer = reversal::reversed(&past, &entries, state.account(customer)?).encode_to_vec();
+        let answer = reversal::reversed(&past, &entries, state.account(customer)?)?.encode_to_vec();
         state.loaded.past.insert(key, past);
         Ok(answer)
     }

@@ -157,6 +157,8 @@ pub(super) async fn find_past(
         points: i64,
         #[diesel(sql_type = BigInt)]
         reversed: i64,
+        #[diesel(sql_type = BigInt)]
+        owed: i64,
     }
     if transactions.is_empty() {
         return Ok(Vec::new());
@@ -165,7 +167,10 @@ pub(super) async fn find_past(
         "SELECT made.customer_id, made.transaction_id, made.sequence, made.kind, made.reason, made.debit, made.credit,
                 made.lot_id, made.points,
                 (SELECT coalesce(sum(back.points), 0)::bigint FROM entry AS back
-                 WHERE back.customer_id = made.customer_id AND back.reverses = made.sequence) AS reversed
+                 WHERE back.customer_id = made.customer_id AND back.reverses = made.sequence) AS reversed,
+                (SELECT coalesce(sum(back.points), 0)::bigint FROM entry AS back
+                 WHERE back.customer_id = made.customer_id AND back.reverses = made.sequence
+                       AND back.debit = 'programme:clawback_debt') AS owed
          FROM unnest($1, $2) AS asked (customer_id, id)
          CROSS JOIN LATERAL (
              SELECT entry.customer_id, sequence, entry.id FROM entry
@@ -200,6 +205,7 @@ pub(super) async fn find_past(
                 sequence: row.sequence,
                 points: row.points,
                 reversed: row.reversed,
+                owed: row.owed,
             });
         }
     }

@@ -329,11 +329,10 @@ impl History {
             }
             Step::UpTo { which, part } => {
                 let Some(name) = nth(self.members[who].done.keys(), which) else { return };
-                let parts = &self.members[who].done[&name].parts;
-                let (all, back): (i64, i64) =
-                    parts.iter().fold((0, 0), |(all, back), one| (all + one.1, back + one.2));
-                let wanted = (all * part / 4 - back).max(0);
-                let expected = if all == back { Err(No::AlreadyReversed) } else { Ok(()) };
+                let all: i64 = self.members[who].done[&name].parts.iter().map(|part| part.1).sum();
+                let left: i64 = self.members[who].left(&name).iter().sum();
+                let wanted = (all * part / 4 - (all - left)).max(0);
+                let expected = if left == 0 { Err(No::AlreadyReversed) } else { Ok(()) };
                 let extent = Extent::UpTo(proto::Share { part, whole: 4 });
                 let told = self.ask(Asked::Reverse(reversals::reversing(&name, Some(extent)))).await;
                 if let Some(told) = agree(told, expected) {

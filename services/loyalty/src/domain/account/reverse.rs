@@ -30,6 +30,8 @@ pub struct PastLot {
     pub points: i64,
     /// What was taken back of it before.
     pub reversed: i64,
+    /// The part of that which had been spent, and was owed.
+    pub owed: i64,
 }
 
 /// How much is to be taken back.
@@ -48,24 +50,21 @@ impl Past {
     pub fn points(&self) -> i64 {
         self.lots.iter().map(|lot| lot.points).sum()
     }
+}
 
-    pub fn reversed(&self) -> i64 {
-        self.lots.iter().map(|lot| lot.reversed).sum()
-    }
-
-    /// How many points are to be taken back now.
-    fn wanted(&self, extent: Extent) -> Result<i64, Refusal> {
-        let left = self.points() - self.reversed();
+impl Extent {
+    /// How many points are to be taken back now, of so many, of which so many are left.
+    fn of(self, points: i64, left: i64) -> Result<i64, Refusal> {
         if left == 0 {
             return Err(Refusal::AlreadyReversed);
         }
-        let wanted = match extent {
-            Extent::Rest => left,
-            Extent::Points(points) => points,
-            Extent::UpTo { part, whole } => {
-                let target = i128::from(self.points()) * i128::from(part) / i128::from(whole);
+        let wanted = match self {
+            Self::Rest => left,
+            Self::Points(points) => points,
+            Self::UpTo { part, whole } => {
+                let target = i128::from(points) * i128::from(part) / i128::from(whole);
                 // Never over the points, which fit. Below what was taken back: nothing more is due.
-                i64::try_from(target).map_err(|_| Refusal::Overflow)?.saturating_sub(self.reversed()).max(0)
+                i64::try_from(target).map_err(|_| Refusal::Overflow)?.saturating_sub(points - left).max(0)
             }
         };
         if wanted > left { Err(Refusal::ReversalExceeded { left }) } else { Ok(wanted) }
@@ -89,8 +88,8 @@ impl Account {
             Kind::Redeem | Kind::Commit => false,
             kind => return Err(Refusal::NotReversible { kind }),
         };
-        let wanted = past.wanted(extent)?;
-        let left: Vec<i64> = past.lots.iter().map(|lot| lot.points - lot.reversed).collect();
+        let left = self.left_to_reverse(past)?;
+        let wanted = extent.of(past.points(), left.iter().sum())?;
         let parts = split::by_largest_remainder(wanted, &left).ok_or(Refusal::OutOfBalance)?;
         let mut draft = Draft::of(self, cause, new_id);
         let (mut aside, reason) = (0, past.reason);
@@ -115,6 +114,22 @@ impl Account {
             }
         }
         Ok(draft.finish())
+    }
+}
+
+impl Account {
+    /// What is left to take back of a transaction, for each of its lots. Points that a correction took out of a lot are
+    /// gone from the earn that made it, too: they were not spent, and nobody owes them.
+    pub fn left_to_reverse(&self, past: &Past) -> Result<Vec<i64>, Refusal> {
+        let earned = matches!(past.kind, Kind::Earn | Kind::Adjust);
+        past.lots
+            .iter()
+            .map(|part| {
+                let lot = self.lot(part.lot).ok_or(Refusal::OutOfBalance)?;
+                let corrected = if earned { lot.reversed - (part.reversed - part.owed) } else { 0 };
+                Ok(part.points - part.reversed - corrected)
+            })
+            .collect()
     }
 }
 

@@ -147,6 +147,12 @@ impl Story {
                     .filter(|back| back.reverses == Some(entry.sequence))
                     .map(|back| back.points)
                     .sum(),
+                owed: self
+                    .entries
+                    .iter()
+                    .filter(|back| back.reverses == Some(entry.sequence) && back.debit == ClawbackDebt)
+                    .map(|back| back.points)
+                    .sum(),
             })
             .collect();
         let past = Past { transaction, kind: made[0].kind, reason: made[0].reason, lots };
@@ -358,7 +364,7 @@ fn without_grace_points_that_come_back_too_late_end_at_once() {
         transaction: spend,
         kind: Kind::Redeem,
         reason: Reason::Redemption,
-        lots: vec![PastLot { lot: story.entries[0].lot, sequence: 2, points: 30, reversed: 0 }],
+        lots: vec![PastLot { lot: story.entries[0].lot, sequence: 2, points: 30, reversed: 0, owed: 0 }],
     };
     story
         .step(|account, cause, id| account.reverse(&past, Extent::Rest, &policy, cause, id), Reason::Reversal)
@@ -512,4 +518,16 @@ fn whoever_brought_a_member_in_is_rewarded_for_the_first_purchase_and_no_other()
     assert_eq!(story.facts.last(), Some(&qualified));
     story.earn(10, None);
     assert_eq!(story.facts.iter().filter(|fact| **fact == qualified).count(), 1);
+}
+
+#[test]
+fn points_that_a_correction_took_are_not_owed_when_their_earn_is_taken_back() {
+    let mut story = Story::begin();
+    let earn = story.earn(100, None);
+    story.step(|account, cause, id| account.deduct(40, cause, id), Reason::Adjustment).unwrap();
+    assert_eq!(story.reverse(earn, Extent::Points(61)), Err(Refusal::ReversalExceeded { left: 60 }));
+    assert_eq!(story.reverse(earn, Extent::Points(10)), Ok(10));
+    assert_eq!(story.reverse(earn, Extent::Rest), Ok(50));
+    assert_eq!(story.balances([Available, ClawbackDebt, Issued]), [0, 0, 0]);
+    assert_eq!(story.reverse(earn, Extent::Rest), Err(Refusal::AlreadyReversed));
 }

@@ -59,11 +59,15 @@ impl Reverse {
 }
 
 /// `past` as it is after the reversal, of which `made` are the entries.
-pub fn reversed(past: &Past, made: &[Entry], of: &Account) -> proto::ReverseTransactionResponse {
-    proto::ReverseTransactionResponse {
+pub fn reversed(
+    past: &Past,
+    made: &[Entry],
+    of: &Account,
+) -> Result<proto::ReverseTransactionResponse, Error> {
+    Ok(proto::ReverseTransactionResponse {
         entries: entries(made),
         points: made.iter().map(|entry| entry.points).sum(),
-        left: past.points() - past.reversed(),
+        left: of.left_to_reverse(past)?.iter().sum(),
         account: Some(account(of)),
-    }
+    })
 }

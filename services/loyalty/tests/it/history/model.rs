@@ -21,6 +21,8 @@ pub struct Lot {
     pub spent: i64,
     pub expired: i64,
     pub reversed: i64,
+    /// The part of that which a correction took.
+    pub corrected: i64,
     pub pending: bool,
     earned: Time,
     available: Time,
@@ -183,6 +185,7 @@ impl Member {
         for (at, part) in self.choose(points).expect("asked before") {
             self.lots[at].remaining -= part;
             self.lots[at].reversed += part;
+            self.lots[at].corrected += part;
         }
         self.issued -= points;
     }
@@ -244,9 +247,16 @@ impl Member {
         }
     }
 
+    /// What is left to take back of each part.
+    pub fn left(&self, transaction: &str) -> Vec<i64> {
+        let done = &self.done[transaction];
+        let corrected = |at: usize| if done.earned { self.lots[at].corrected } else { 0 };
+        done.parts.iter().map(|part| part.1 - part.2 - corrected(part.0)).collect()
+    }
+
     /// What is to be taken back of each part; `None`: all that is left.
     pub fn split(&self, transaction: &str, points: Option<i64>) -> Result<Vec<i64>, No> {
-        let left: Vec<i64> = self.done[transaction].parts.iter().map(|part| part.1 - part.2).collect();
+        let left = self.left(transaction);
         let sum: i64 = left.iter().sum();
         let wanted = points.unwrap_or(sum);
         if sum == 0 {
