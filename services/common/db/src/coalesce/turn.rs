@@ -12,7 +12,7 @@ use super::lane::Waiting;
 use super::{Batch, Patience, Request, Verdict};
 use crate::idempotency::many::{Known, find_many, keep_many};
 use crate::idempotency::{Claim, RequestKey, reused};
-use crate::pool::Conn;
+use crate::pool::{Conn, Lease};
 use crate::statement::statement;
 use crate::tx::{Db, Retryable};
 
@@ -141,24 +141,18 @@ async fn turn<B: Batch>(
     let (known, mut state) = match read {
         Ok(read) => read,
         Err(error) => {
-            if let Ok(Ok(())) = timeout(BUDGET, execute(conn, "ROLLBACK")).await {
-                lease.put_back();
-            }
+            give_up(lease).await;
             return Err(error);
         }
     };
 
     let decided = catch_unwind(AssertUnwindSafe(|| decide(db, batch, &known, &mut state, requests)));
     let Ok(decided) = decided else {
-        if let Ok(Ok(())) = timeout(BUDGET, execute(conn, "ROLLBACK")).await {
-            lease.put_back();
-        }
+        give_up(lease).await;
         return Err(Error::internal("a decision panicked"));
     };
     if decided.keep.is_empty() {
-        if let Ok(Ok(())) = timeout(BUDGET, execute(conn, "ROLLBACK")).await {
-            lease.put_back();
-        }
+        give_up(lease).await;
         return Ok(decided.fates);
     }
 
@@ -171,9 +165,7 @@ async fn turn<B: Batch>(
         return Err(Error::DeadlinePassed);
     };
     if let Err(error) = written.and(kept) {
-        if let Ok(Ok(())) = timeout(BUDGET, execute(conn, "ROLLBACK")).await {
-            lease.put_back();
-        }
+        give_up(lease).await;
         return Err(error);
     }
     let unknown = |source| Error::Unavailable { reason: reason::OUTCOME_UNKNOWN, source };
@@ -187,6 +179,13 @@ async fn turn<B: Batch>(
         Ok(Err(Error::Unavailable { source, .. })) => Err(unknown(source)),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(unknown(None)),
+    }
+}
+
+/// Rolls back, and gives the connection back only if that went through.
+async fn give_up(mut lease: Lease) {
+    if let Ok(Ok(())) = timeout(BUDGET, execute(lease.conn(), "ROLLBACK")).await {
+        lease.put_back();
     }
 }
 
