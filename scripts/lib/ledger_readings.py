@@ -39,6 +39,9 @@ WITH ours AS (
     SELECT customer_id, entry_count, id, id, 'EARN', 'PURCHASE', 'purchases/' || request_id, 'programme' || chr(58) || 'issued',
            'member' || chr(58) || 'available', 10, available, id, 'service_manager', request_id, now(), hash
     FROM made
+), sources AS (
+    INSERT INTO entry_source (customer_id, reason, source, sequence, transaction_id)
+    SELECT customer_id, 'PURCHASE', 'purchases/' || request_id, entry_count, id FROM made
 ), keys AS (
     INSERT INTO idempotency (caller, request_id, method, body_digest, answer, create_time)
     SELECT 'service_manager', request_id, '/cqm.loyalty.v1.LedgerService/EarnPoints', hash,
@@ -138,7 +141,7 @@ class Ledger:
     def text(self) -> str:
         notes = [
             f"{MEMBERS:,} members. pgbench runs one statement an earn, prepared, over the service's own tables in a database "
-            "of its own: the member's row updated; lot, entry, request and pending event inserted. The service does that, "
+            "of its own: the member's row updated; lot, entry, source, request and pending event inserted. The service does that, "
             "checks the rules, chains the hashes, answers over HTTP/2, and its process also gives the events their "
             "positions in the log, which pgbench's never get.",
             f"The picture is {Path(PICTURE).relative_to(places.ROOT)}.",

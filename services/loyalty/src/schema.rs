@@ -88,6 +88,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    entry_source (customer_id, reason, source) {
+        customer_id -> Uuid,
+        reason -> Text,
+        source -> Text,
+        sequence -> Int8,
+        transaction_id -> Uuid,
+    }
+}
+
+diesel::table! {
     hold (customer_id, id) {
         customer_id -> Uuid,
         id -> Uuid,
@@ -299,6 +309,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     earning_counter,
     earning_rule,
     entry,
+    entry_source,
     hold,
     hold_lot,
     ledger_close,

@@ -19,6 +19,7 @@ mod reports;
 mod reward;
 mod rule;
 mod save;
+mod source;
 mod statement;
 mod tier;
 mod usage;
@@ -33,7 +34,7 @@ pub use days::{
     sum_cohorts, sum_days,
 };
 pub use due::{find_due_members, load_due};
-pub use entry::{Rewarded, list_entries, read_entries};
+pub use entry::{list_entries, read_entries};
 pub use estimate::{find_estimate, insert_estimate, known_estimates, list_estimates};
 pub use hold::{find_hold, list_holds, open_holds};
 pub use ladder::{TierCopy, Tiers};
@@ -51,13 +52,14 @@ pub use reward::{
 };
 pub use rule::{count_rules, find_rule, insert_rule, list_rules, lock_rule, rules_in_force, update_rule};
 pub use save::save;
+pub use source::{Rewarded, count_sources, find_buyers, find_sourced};
 pub use statement::{Expiring, History, expiring_next, sum_history};
 pub use tier::{
     delete_tier, find_tier, insert_tier, insert_turns, list_tiers, list_turns, lock_tiers, update_tier,
 };
 pub use usage::{
-    CounterKey, Need, SLICES, change_budget, find_budgets, find_buyers, find_counters, lock_budgets,
-    lock_slices, save_counters, save_slices,
+    CounterKey, Need, SLICES, change_budget, find_budgets, find_counters, lock_budgets, lock_slices,
+    save_counters, save_slices,
 };
 pub use voucher::{
     count_vouchers, find_voucher, find_voucher_by_code, insert_voucher, list_vouchers, lock_due_vouchers,

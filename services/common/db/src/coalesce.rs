@@ -63,7 +63,8 @@ pub trait Batch: Clone + Send + Sync + 'static {
     /// refusal leaves `state` as it was.
     fn decide(&self, state: &mut Self::State, request: &Request<Self::Command>) -> Verdict;
 
-    /// Writes what was decided, by arrays.
+    /// Writes what was decided, by arrays. An error must be returned: one that is swallowed leaves a transaction that
+    /// cannot be committed, and the whole batch fails.
     fn write<'c>(
         &'c self,
         conn: &'c Conn,

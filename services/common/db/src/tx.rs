@@ -19,6 +19,10 @@ const TRIES: u32 = 3;
 /// it at the deadline by itself and says so, which is the better answer.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// The SELECT fails in a transaction that a swallowed error has aborted; a bare COMMIT would answer "ROLLBACK" there,
+/// and the caller would be told of a write that never was.
+pub(crate) const COMMIT: &str = "SELECT 1; COMMIT";
+
 /// One service's database, as one runtime of the process sees it. Clones share the pool.
 #[derive(Clone)]
 pub struct Db {
@@ -272,12 +276,8 @@ async fn bounded<T, E: From<Error>>(call: &Call, work: impl Future<Output = Resu
 async fn finish<T, E: From<Error>>(call: &Call, mut lease: Lease, result: Result<T, E>) -> Result<T, E> {
     match result {
         Ok(value) => {
-            // The SELECT fails in a transaction that a swallowed error has aborted; a bare COMMIT would answer
-            // "ROLLBACK" there, and the caller would be told of a write that never was.
-            let commit = timeout_at(
-                (call.deadline.instant() + GRACE).into(),
-                lease.conn().batch_execute("SELECT 1; COMMIT"),
-            );
+            let commit =
+                timeout_at((call.deadline.instant() + GRACE).into(), lease.conn().batch_execute(COMMIT));
             match commit.await {
                 Ok(Ok(())) => {
                     lease.put_back();

@@ -1,2 +1,2 @@
-DROP TABLE entry, hold_lot, hold, lot, member;
+DROP TABLE entry_source, entry, hold_lot, hold, lot, member;
 DROP FUNCTION ledger_refuse_change;

@@ -140,15 +140,23 @@ CREATE TABLE entry (
     PRIMARY KEY (customer_id, sequence),
     CONSTRAINT entry_two_accounts CHECK (debit <> credit)
 );
--- A transaction by its name. The id first: an index that began with the customer looked as good as entry_source_once to
--- a plan that was made while the table was small, and read every transaction of the member for each earn from then on.
-CREATE UNIQUE INDEX entry_transaction ON entry (id, customer_id) WHERE id = transaction_id;
--- What happened once is rewarded once, whatever the request is called.
-CREATE UNIQUE INDEX entry_source_once ON entry (customer_id, reason, source)
-    WHERE id = transaction_id AND source <> ''
-          AND reason IN ('PURCHASE', 'SURVEY_ANSWERED', 'COMPENSATION', 'REFERRAL', 'BIRTHDAY');
+-- A transaction by its name, the id of its first entry.
+CREATE UNIQUE INDEX entry_by_id ON entry (id);
 -- What has been taken back of an entry.
 CREATE INDEX entry_reverses ON entry (customer_id, reverses) WHERE reverses IS NOT NULL;
+
+-- What happened once is rewarded once, whatever the request is called. A table of its own and not one more index of
+-- entry: to a plan that was made while the ledger was small, the key of entry looks as good as that index, and every
+-- earn would read the member's whole history from then on.
+CREATE TABLE entry_source (
+    customer_id    uuid   NOT NULL,
+    reason         text   NOT NULL CHECK (reason IN ('PURCHASE', 'SURVEY_ANSWERED', 'COMPENSATION', 'REFERRAL', 'BIRTHDAY')),
+    source         text   NOT NULL CHECK (source <> ''),
+    -- The first entry of the transaction that gave the points.
+    sequence       bigint NOT NULL,
+    transaction_id uuid   NOT NULL,
+    CONSTRAINT entry_source_once PRIMARY KEY (customer_id, reason, source)
+);
 
 -- For the whole statement, not for each row: one that finds no row is refused as well, and TRUNCATE too.
 CREATE FUNCTION ledger_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -157,4 +165,6 @@ BEGIN
         USING ERRCODE = 'check_violation', CONSTRAINT = TG_NAME;
 END $$;
 CREATE TRIGGER entry_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON entry
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();
+CREATE TRIGGER entry_source_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON entry_source
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();

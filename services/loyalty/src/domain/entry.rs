@@ -60,7 +60,7 @@ cqm_rpc::words! {
 
 impl Reason {
     /// Whether one source gives points only once for it: a purchase, an answer and a promise happen once, a
-    /// correction may follow another. The database knows the same list, see `entry_source_once`.
+    /// correction may follow another. The database knows the same list, see the table `entry_source`.
     pub const fn is_once(self) -> bool {
         matches!(
             self,
@@ -125,6 +125,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether its source gives points once, and these are they.
+    pub fn is_once(&self) -> bool {
+        self.id == self.transaction && self.reason.is_once() && !self.source.is_empty()
+    }
+
     /// What it changed of the available points: below 0 when they went.
     pub fn change(&self) -> i64 {
         match (self.debit, self.credit) {

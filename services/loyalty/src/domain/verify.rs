@@ -4,7 +4,7 @@
 //! balances are added up again, the lots' parts are made up again from the entries about them, every hash is computed
 //! again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -31,6 +31,8 @@ cqm_rpc::words! {
         Lot = "LOT",
         /// What is held of a lot is what open holds have of it.
         Hold = "HOLD",
+        /// What gives points once is kept as having given them, and nothing else is.
+        Source = "SOURCE",
     }
 }
 
@@ -55,6 +57,8 @@ pub struct Audit {
     hash: Hash,
     books: Books,
     lots: HashMap<Uuid, Parts>,
+    /// How many sources have given what they give once.
+    sources: i64,
     faults: Vec<Fault>,
 }
 
@@ -77,12 +81,13 @@ impl Audit {
             hash: GENESIS,
             books: Books::default(),
             lots: HashMap::new(),
+            sources: 0,
             faults: Vec::new(),
         }
     }
 
-    /// Reads the next entries, in order.
-    pub fn read(&mut self, entries: &[Entry]) {
+    /// Reads the next entries, in order; `sourced` are the sequences of those whose sources are kept.
+    pub fn read(&mut self, entries: &[Entry], sourced: &HashSet<i64>) {
         for entry in entries {
             self.sequence += 1;
             if entry.sequence != self.sequence {
@@ -108,11 +113,22 @@ impl Audit {
                 self.fault(Check::Balance, entry.sequence, None, detail);
             }
             self.lots.entry(entry.lot).or_default().follow(entry);
+            if entry.is_once() {
+                self.sources += 1;
+                if !sourced.contains(&entry.sequence) {
+                    let detail = "nothing keeps its source from giving points again".to_owned();
+                    self.fault(Check::Source, entry.sequence, None, detail);
+                }
+            }
         }
     }
 
     /// Compares what the entries have come to with what is stored.
-    pub fn close(mut self, member: &Member, lots: &[Lot], open_holds: &[Hold]) -> Vec<Fault> {
+    pub fn close(mut self, member: &Member, lots: &[Lot], open_holds: &[Hold], sources: i64) -> Vec<Fault> {
+        if sources != self.sources {
+            let detail = format!("{sources} sources are kept, {} have given points", self.sources);
+            self.fault(Check::Source, 0, None, detail);
+        }
         if member.entry_count != self.sequence {
             let detail = format!("{} entries are counted, the last is {}", member.entry_count, self.sequence);
             self.fault(Check::Sequence, self.sequence, None, detail);

@@ -108,9 +108,11 @@ async fn check(tx: &mut Conn, customer: Uuid) -> Result<(i64, Vec<Fault>), Error
             break;
         };
         last = newest.sequence;
-        audit.read(&entries);
+        let sourced = store::find_sourced(tx, customer, &entries).await?;
+        audit.read(&entries, &sourced);
     }
     let lots = store::all_lots(tx, customer).await?;
     let holds = store::open_holds(tx, customer).await?;
-    Ok((last, audit.close(&member, &lots, &holds)))
+    let sources = store::count_sources(tx, customer).await?;
+    Ok((last, audit.close(&member, &lots, &holds, sources)))
 }

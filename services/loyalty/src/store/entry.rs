@@ -1,8 +1,8 @@
 //! Entries: written and read, never changed.
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, OnConflict, known, statement};
-use cqm_rpc::{Error, reason};
+use cqm_db::{Conn, known, statement};
+use cqm_rpc::Error;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
@@ -12,7 +12,6 @@ use super::column;
 use crate::domain::account::{Past, PastLot};
 use crate::domain::book::Book;
 use crate::domain::entry::{Entry, Kind, Reason};
-use crate::error::constraint;
 use crate::schema::entry;
 
 #[derive(Queryable, QueryableByName, Selectable)]
@@ -69,65 +68,8 @@ pub(super) async fn insert_entries(mut conn: &Conn, entries: &[&Entry]) -> Resul
     .bind::<Array<Timestamptz>, _>(column(entries, |entry| entry.create_time))
     .bind::<Array<Binary>, _>(column(entries, |entry| entry.hash.as_slice()))
     .execute(&mut conn)
-    .await
-    // The member's lock keeps two earns of one source apart; should it ever not, the repeat finds the first.
-    .on_conflict(constraint::ENTRY_SOURCE_ONCE, || Error::Conflict {
-        reason: reason::TRANSACTION_CONFLICT,
-        source: None,
-    })?;
-    Ok(())
-}
-
-/// What a source has already been rewarded with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rewarded {
-    /// The last of the entries that gave the points.
-    pub entry: Entry,
-    /// All that the transaction gave.
-    pub points: i64,
-}
-
-/// Finds what sources have already been rewarded with, for reasons that give once.
-pub(super) async fn find_rewarded(
-    mut conn: &Conn,
-    sources: &[(Uuid, Reason, &str)],
-) -> Result<Vec<Rewarded>, Error> {
-    if sources.is_empty() {
-        return Ok(Vec::new());
-    }
-    // What the index says of its rows, said again as constants: with parameters alone, a plan that is kept for all
-    // values could not use the index. LATERAL with a LIMIT, so that each source is looked up by it and nothing is joined
-    // the other way round. The entries of a transaction follow each other, and there are few of them.
-    let rows: Vec<EntryRow> = statement(
-        "SELECT made.* FROM unnest($1, $2, $3) AS asked (customer_id, reason, source)
-         CROSS JOIN LATERAL (
-             SELECT entry.customer_id, sequence, id FROM entry
-             WHERE entry.customer_id = asked.customer_id AND entry.reason = asked.reason
-                   AND entry.source = asked.source AND id = transaction_id AND source <> ''
-                   AND reason IN ('PURCHASE', 'SURVEY_ANSWERED', 'COMPENSATION', 'REFERRAL', 'BIRTHDAY')
-             LIMIT 1) AS first
-         CROSS JOIN LATERAL (
-             SELECT * FROM entry
-             WHERE entry.customer_id = first.customer_id AND sequence BETWEEN first.sequence AND first.sequence + 1000
-                   AND transaction_id = first.id
-             ORDER BY sequence LIMIT 1000) AS made
-         ORDER BY made.customer_id, made.sequence",
-    )
-    .bind::<Array<SqlUuid>, _>(column(sources, |source| source.0))
-    .bind::<Array<Text>, _>(column(sources, |source| source.1.name()))
-    .bind::<Array<Text>, _>(column(sources, |source| source.2))
-    .load(&mut conn)
     .await?;
-    let entries: Vec<Entry> = rows.into_iter().map(EntryRow::into_domain).collect::<Result<_, _>>()?;
-    Ok(entries.chunk_by(|a, b| a.transaction == b.transaction).filter_map(Rewarded::of).collect())
-}
-
-impl Rewarded {
-    /// Sums up the entries of one transaction; what of it paid off a debt was given, too.
-    pub fn of(entries: &[Entry]) -> Option<Self> {
-        let given = || entries.iter().filter(|entry| entry.debit == Book::Issued);
-        Some(Self { points: given().map(|entry| entry.points).sum(), entry: given().next_back()?.clone() })
-    }
+    Ok(())
 }
 
 /// Finds transactions of the past by their names, with what was taken back of them.
@@ -163,6 +105,8 @@ pub(super) async fn find_past(
     if transactions.is_empty() {
         return Ok(Vec::new());
     }
+    // By entry_by_id: IS NOT DISTINCT FROM keeps the plan from going through all entries of the customer instead. An id
+    // that is not that of a transaction's first entry has made nothing.
     let rows: Vec<Row> = statement(
         "SELECT made.customer_id, made.transaction_id, made.sequence, made.kind, made.reason, made.debit, made.credit,
                 made.lot_id, made.points,
@@ -174,7 +118,7 @@ pub(super) async fn find_past(
          FROM unnest($1, $2) AS asked (customer_id, id)
          CROSS JOIN LATERAL (
              SELECT entry.customer_id, sequence, entry.id FROM entry
-             WHERE entry.customer_id = asked.customer_id AND entry.id = asked.id AND entry.id = transaction_id
+             WHERE entry.id = asked.id AND entry.customer_id IS NOT DISTINCT FROM asked.customer_id
              LIMIT 1) AS first
          CROSS JOIN LATERAL (
              SELECT * FROM entry
@@ -249,7 +193,7 @@ pub async fn read_entries(
 }
 
 impl EntryRow {
-    fn into_domain(self) -> Result<Entry, Error> {
+    pub(super) fn into_domain(self) -> Result<Entry, Error> {
         Ok(Entry {
             customer: self.customer_id,
             sequence: self.sequence,

@@ -10,11 +10,12 @@ use futures::future::join5;
 use uuid::Uuid;
 
 use super::due::load_due;
-use super::entry::{Rewarded, find_past, find_rewarded};
+use super::entry::find_past;
 use super::hold::find_holds;
 use super::ladder::Tiers;
 use super::lot::{find_lots, spendable};
 use super::member::{known_members, lock_members};
+use super::source::{Rewarded, find_rewarded};
 use crate::domain::Event;
 use crate::domain::account::{Account, Past, Policy};
 use crate::domain::entry::{Entry, Reason};

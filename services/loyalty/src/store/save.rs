@@ -9,6 +9,7 @@ use super::entry::insert_entries;
 use super::hold::{insert_holds, update_holds};
 use super::lot::{insert_lots, update_lots};
 use super::member::{INSERT, UPDATE, write_members};
+use super::source::insert_sources;
 use super::tier::insert_turns;
 use crate::domain::account::Account;
 use crate::domain::entry::Entry;
@@ -19,12 +20,10 @@ use crate::error::constraint;
 
 /// Writes what has changed of accounts, all but its events. The statements travel together.
 pub async fn save(conn: &Conn, accounts: &[&Account]) -> Result<(), Error> {
-    let (created, changed): (Vec<&Account>, Vec<&Account>) =
-        accounts.iter().partition(|account| account.is_new());
-    let members = |accounts: &[&'_ Account]| -> Vec<Member> {
-        accounts.iter().map(|account| account.member.clone()).collect()
+    let members = |new: bool| -> Vec<&Member> {
+        accounts.iter().filter(|account| account.is_new() == new).map(|account| &account.member).collect()
     };
-    let (created, changed) = (members(&created), members(&changed));
+    let (created, changed) = (members(true), members(false));
     let (mut new_lots, mut lots) = (Vec::new(), Vec::new());
     let (mut new_holds, mut holds) = (Vec::new(), Vec::new());
     let (mut entries, mut turns): (Vec<&Entry>, Vec<_>) = (Vec::new(), Vec::new());
@@ -43,8 +42,6 @@ pub async fn save(conn: &Conn, accounts: &[&Account]) -> Result<(), Error> {
         entries.extend(&journal.entries);
         turns.extend(journal.turns.iter().map(|(version, turn)| (customer, *version, *turn)));
     }
-    let created: Vec<&Member> = created.iter().collect();
-    let changed: Vec<&Member> = changed.iter().collect();
     let outcomes = futures::join!(
         write_members(conn, INSERT, &created),
         write_members(conn, UPDATE, &changed),
@@ -53,13 +50,14 @@ pub async fn save(conn: &Conn, accounts: &[&Account]) -> Result<(), Error> {
         insert_holds(conn, &new_holds),
         update_holds(conn, &holds),
         insert_entries(conn, &entries),
+        insert_sources(conn, &entries),
         insert_turns(conn, &turns),
     );
     outcomes.0.map_err(expected)?;
     if outcomes.1.map_err(expected)? != changed.len() {
         return Err(Error::internal("a locked member is not there"));
     }
-    outcomes.2.and(outcomes.3).and(outcomes.4).and(outcomes.5).and(outcomes.6).and(outcomes.7)
+    outcomes.2.and(outcomes.3).and(outcomes.4).and(outcomes.5).and(outcomes.6).and(outcomes.7).and(outcomes.8)
 }
 
 /// What the same again does not meet: somebody else has made the customer a member since this transaction looked,

@@ -1,6 +1,6 @@
 //! What has been given by the programmes' rules: of budgets, and to members.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use cqm_db::{Conn, known, statement};
@@ -185,30 +185,6 @@ pub async fn save_counters(mut conn: &Conn, counters: &[(UsageKey, Counter)]) ->
     .execute(&mut conn)
     .await?;
     Ok(())
-}
-
-/// Finds those of the customers whom a purchase has given points before.
-pub async fn find_buyers(mut conn: &Conn, customers: &BTreeSet<Uuid>) -> Result<HashSet<Uuid>, Error> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = SqlUuid)]
-        customer_id: Uuid,
-    }
-    if customers.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let ids: Vec<Uuid> = customers.iter().copied().collect();
-    // By entry_source_once, whose conditions are said again.
-    let rows: Vec<Row> = statement(
-        "SELECT asked.customer_id FROM unnest($1) AS asked (customer_id)
-         WHERE EXISTS (SELECT FROM entry
-                       WHERE entry.customer_id = asked.customer_id AND reason = 'PURCHASE' AND source <> ''
-                             AND id = transaction_id)",
-    )
-    .bind::<Array<SqlUuid>, _>(ids)
-    .load(&mut conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| row.customer_id).collect())
 }
 
 /// Has a budget be another one from now on, under the lock of the rule or the programme that it belongs to. What was

@@ -53,8 +53,10 @@ async fn read(tx: &mut Conn) -> Result<Result<BTreeMap<Uuid, Audited>, String>, 
         let entries = store::read_entries(tx, customer, 0, i64::MAX).await?;
         let lots = store::all_lots(tx, customer).await?;
         let mut audit = Audit::new(customer);
-        audit.read(&entries);
-        let faults = audit.close(&member, &lots, &store::open_holds(tx, customer).await?);
+        let sourced = store::find_sourced(tx, customer, &entries).await?;
+        audit.read(&entries, &sourced);
+        let holds = store::open_holds(tx, customer).await?;
+        let faults = audit.close(&member, &lots, &holds, store::count_sources(tx, customer).await?);
         if let Some(fault) = faults.first() {
             return Ok(Err(format!("{} at {}: {}", fault.check.name(), fault.sequence, fault.detail)));
         }

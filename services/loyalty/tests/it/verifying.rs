@@ -129,6 +129,26 @@ async fn a_balance_a_lot_or_a_hold_that_does_not_belong_is_found() {
 }
 
 #[tokio::test]
+async fn a_source_that_could_give_points_again_is_found() {
+    let mut loyalty = Loyalty::start().await;
+    let customer = Uuid::now_v7();
+    let message =
+        proto::EarnPointsRequest { source: "complaints/1".into(), ..earning(customer, compensation(10)) };
+    loyalty.earn(message).await.unwrap();
+    loyalty.kit.events.next().await;
+    assert_eq!(loyalty.faults().await, []);
+    let open = "ALTER TABLE entry_source DISABLE TRIGGER entry_source_append_only";
+    execute(&loyalty.kit.db, &format!("{open}; UPDATE entry_source SET source = 'complaints/2'"))
+        .await
+        .unwrap();
+    assert_eq!(loyalty.faults().await, [(Check::Source, member_name(customer), 1)]);
+    execute(&loyalty.kit.db, "UPDATE entry_source SET source = 'complaints/1'").await.unwrap();
+    let more = "INSERT INTO entry_source SELECT customer_id, reason, 'complaints/2', 7, transaction_id FROM entry_source";
+    execute(&loyalty.kit.db, more).await.unwrap();
+    assert_eq!(loyalty.faults().await, [(Check::Source, member_name(customer), 0)]);
+}
+
+#[tokio::test]
 async fn an_entry_that_is_gone_is_missed() {
     let (loyalty, customer) = some_history().await;
     let statement = format!(

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use cqm_rpc::{Call, Error, reason};
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures::future::{BoxFuture, join, join3};
 use tokio::time::timeout;
 
@@ -14,7 +14,7 @@ use crate::idempotency::many::{Known, find_many, keep_many};
 use crate::idempotency::{Claim, RequestKey, reused};
 use crate::pool::{Conn, Lease};
 use crate::statement::statement;
-use crate::tx::{Db, Retryable};
+use crate::tx::{COMMIT, Db, Retryable};
 
 const TRIES: u32 = 3;
 /// What one transaction may take. Too high: a stuck disk holds every caller. Too low: a slow one is taken for stuck,
@@ -129,9 +129,9 @@ async fn turn<B: Batch>(
 ) -> Result<Vec<Fate>, Error> {
     let call = Call::internal(B::NAME, BUDGET);
     let mut lease = db.lease(&call).await?;
-    let conn = &*lease.conn();
     let keys: Vec<&RequestKey> = requests.iter().map(|request| &request.key).collect();
 
+    let conn = &*lease.conn();
     // All by prepared statements: they reach the server in the order of the join, which a simple query could overtake.
     let reading = join3(execute(conn, "BEGIN"), find_many(conn, &keys), batch.load(conn, requests, patience));
     let Ok((begun, known, state)) = timeout(BUDGET, reading).await else {
@@ -169,7 +169,7 @@ async fn turn<B: Batch>(
         return Err(error);
     }
     let unknown = |source| Error::Unavailable { reason: reason::OUTCOME_UNKNOWN, source };
-    match timeout(BUDGET, execute(conn, "COMMIT")).await {
+    match timeout(BUDGET, lease.conn().batch_execute(COMMIT)).await.map(|done| done.map_err(Error::from)) {
         Ok(Ok(())) => {
             lease.put_back();
             db.appended().notify_one();

@@ -1,9 +1,8 @@
 //! Giving events their place: contiguous positions, each hash chained over its predecessor's.
 
-use chrono::{DateTime, Utc};
 use cqm_rpc::{Call, Error, Refusal};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Binary};
 use diesel_async::RunQueryDsl;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -22,6 +21,7 @@ const BATCH: i64 = 1000;
 #[derive(Clone, Debug)]
 pub struct Sequencer;
 
+/// What is hashed of an event.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = event_pending)]
 struct PendingRow {
@@ -31,8 +31,6 @@ struct PendingRow {
     aggregate_version: i64,
     type_: String,
     payload: Vec<u8>,
-    trace: String,
-    occur_time: DateTime<Utc>,
 }
 
 /// What one look at the log tells.
@@ -117,31 +115,25 @@ impl Sequencer {
             positions.push(position);
             hashes.push(hash.clone());
         }
-        statement(
-            "INSERT INTO event_log
+        // One statement: the events do not travel a second time.
+        let moved = statement(
+            "WITH placed AS (SELECT * FROM unnest($1, $2, $3) AS placed (id, position, hash)),
+                  moved AS (DELETE FROM event_pending USING placed WHERE event_pending.id = placed.id
+                            RETURNING placed.position, event_id, aggregate, aggregate_version, type, payload, trace,
+                                      occur_time, placed.hash),
+                  head AS (UPDATE event_head SET position = $4, hash = $5)
+             INSERT INTO event_log
                  (position, event_id, aggregate, aggregate_version, type, payload, trace, occur_time, hash)
-             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             SELECT * FROM moved ORDER BY position",
         )
+        .bind::<Array<BigInt>, _>(ids)
         .bind::<Array<BigInt>, _>(positions)
-        .bind::<Array<SqlUuid>, _>(pending.iter().map(|row| row.event_id).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(pending.iter().map(|row| row.aggregate.as_str()).collect::<Vec<_>>())
-        .bind::<Array<BigInt>, _>(pending.iter().map(|row| row.aggregate_version).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(pending.iter().map(|row| row.type_.as_str()).collect::<Vec<_>>())
-        .bind::<Array<Binary>, _>(pending.iter().map(|row| row.payload.as_slice()).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(pending.iter().map(|row| row.trace.as_str()).collect::<Vec<_>>())
-        .bind::<Array<Timestamptz>, _>(pending.iter().map(|row| row.occur_time).collect::<Vec<_>>())
         .bind::<Array<Binary>, _>(hashes)
+        .bind::<BigInt, _>(position)
+        .bind::<Binary, _>(hash)
         .execute(tx)
         .await?;
-        statement("DELETE FROM event_pending WHERE id = ANY($1)")
-            .bind::<Array<BigInt>, _>(ids)
-            .execute(tx)
-            .await?;
-        diesel::update(event_head::table)
-            .set((event_head::position.eq(position), event_head::hash.eq(&hash)))
-            .execute(tx)
-            .await?;
-        Ok(pending.len())
+        if moved == pending.len() { Ok(moved) } else { Err(Error::internal("a pending event is not there")) }
     }
 }
 

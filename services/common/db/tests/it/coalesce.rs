@@ -25,12 +25,18 @@ enum Command {
     Break(Uuid),
     /// The connection is lost while it is written.
     Cut(Uuid, i64),
+    /// An error of the database is swallowed while it is written.
+    Swallow(Uuid, i64),
 }
 
 impl Command {
     fn counter(&self) -> Uuid {
         match self {
-            Self::Add(id, _) | Self::Panic(id) | Self::Break(id) | Self::Cut(id, _) => *id,
+            Self::Add(id, _)
+            | Self::Panic(id)
+            | Self::Break(id)
+            | Self::Cut(id, _)
+            | Self::Swallow(id, _) => *id,
         }
     }
 }
@@ -48,6 +54,7 @@ struct Counters {
     values: BTreeMap<Uuid, i64>,
     changed: BTreeSet<Uuid>,
     cut: bool,
+    swallow: bool,
 }
 
 #[derive(QueryableByName)]
@@ -94,7 +101,7 @@ impl Batch for Adding {
             return Verdict::Busy;
         };
         match request.command {
-            Command::Add(_, amount) | Command::Cut(_, amount) => {
+            Command::Add(_, amount) | Command::Cut(_, amount) | Command::Swallow(_, amount) => {
                 if *value + amount < 0 {
                     return Verdict::Refused(Error::refused(reason::FIELD_RANGE));
                 }
@@ -102,6 +109,7 @@ impl Batch for Adding {
                 if matches!(request.command, Command::Cut(..)) {
                     state.cut = self.cuts.lock().unwrap().insert(id);
                 }
+                state.swallow |= matches!(request.command, Command::Swallow(..));
             }
             Command::Panic(_) => panic!("a decision that panics, as the test wants it"),
             Command::Break(_) => *value = -1,
@@ -119,6 +127,10 @@ impl Batch for Adding {
             .execute(&mut conn)
             .await
             .on_conflict("counter_floor", || Error::internal("the floor was broken"))?;
+        if state.swallow {
+            let failed = statement("SELECT 1 / 0").execute(&mut conn).await;
+            assert!(failed.is_err());
+        }
         if state.cut {
             statement("SELECT pg_terminate_backend(pg_backend_pid())").execute(&mut conn).await?;
         }
@@ -194,6 +206,17 @@ impl Desk {
 
 fn ids<const N: usize>() -> [Uuid; N] {
     std::array::from_fn(|_| Uuid::now_v7())
+}
+
+#[tokio::test]
+async fn a_swallowed_error_is_no_commit() {
+    let [counter, other] = ids();
+    let desk = Desk::open(&[counter, other]).await;
+    let (swallowed, added) =
+        tokio::join!(desk.send(Uuid::now_v7(), Command::Swallow(counter, 5)), desk.add(other, 7));
+    assert!(matches!(swallowed, Err(Error::Internal { .. })), "{swallowed:?}");
+    assert_eq!(added.unwrap(), 7, "the neighbour is written without it");
+    assert_eq!((desk.value(counter).await, desk.value(other).await), (0, 7));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ const BUDGET: Duration = Duration::from_secs(10);
 
 /// How long a turn that moved something rests. Under load, what commits meanwhile goes into one turn and not into a
 /// hundred; an event that comes alone is not kept waiting, and nobody's call waits for its position.
-const REST: Duration = Duration::from_millis(5);
+const REST: Duration = Duration::from_millis(20);
 
 /// Sequences for as long as the process lives. Woken by this process's own commits; the poll is the backstop, for
 /// what a replica left behind that died before its turn, and for what another replica has sequenced: readers that

@@ -71,11 +71,13 @@ impl Story {
         self.entries.extend_from_slice(&entries);
         self.facts.extend(events.into_iter().map(|event| event.fact));
         let mut audit = Audit::new(self.account.member.customer);
-        audit.read(&self.entries);
+        let once: std::collections::HashSet<i64> =
+            self.entries.iter().filter(|entry| entry.is_once()).map(|entry| entry.sequence).collect();
+        audit.read(&self.entries, &once);
         let lots: Vec<Lot> = self.account.lots.values().copied().collect();
         let open: Vec<Hold> =
             self.account.holds.values().filter(|hold| hold.state == State::Open).cloned().collect();
-        assert_eq!(audit.close(&self.account.member, &lots, &open), []);
+        assert_eq!(audit.close(&self.account.member, &lots, &open, once.len() as i64), []);
         Ok(entries)
     }
 

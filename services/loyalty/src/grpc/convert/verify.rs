@@ -27,6 +27,7 @@ pub fn fault(fault: &Fault) -> proto::LedgerFault {
         Check::Balance => WireCheck::Balance,
         Check::Lot => WireCheck::Lot,
         Check::Hold => WireCheck::Hold,
+        Check::Source => WireCheck::Source,
     };
     proto::LedgerFault {
         member: name(fault.customer).to_string(),
