@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod contract;
+mod database_tls;
 mod demo;
 mod faults;
 mod journey;
 mod ledger_faults;
+mod observed;
 mod privacy;

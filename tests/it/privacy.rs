@@ -1,68 +1,10 @@
 //! A planted person: name, phone and e-mail stand in the databases' own tables and in the messages to that
 //! person, and nowhere else in clear.
 
-use std::sync::{Arc, Mutex};
-
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::customers::v1::{CreateCustomerRequest, Customer, Email, GetCustomerRequest, Phone};
 use cqm_tests::customer::{Callers, Person, live};
-use cqm_tests::{Bearer, Cluster, SERVICES, channel, settled};
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
-    MetricsService, MetricsServiceServer,
-};
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status};
-
-/// An OTLP collector that keeps what it is told, as text.
-#[derive(Clone, Default)]
-struct Collector {
-    traces: Arc<Mutex<String>>,
-    metrics: Arc<Mutex<String>>,
-}
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.traces.lock().unwrap().push_str(&format!("{:?}\n", request.into_inner()));
-        Ok(Response::new(Default::default()))
-    }
-}
-
-#[tonic::async_trait]
-impl MetricsService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        self.metrics.lock().unwrap().push_str(&format!("{:?}\n", request.into_inner()));
-        Ok(Response::new(Default::default()))
-    }
-}
-
-impl Collector {
-    async fn start(&self) -> String {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let server = tonic::transport::Server::builder()
-            .add_service(TraceServiceServer::new(self.clone()))
-            .add_service(MetricsServiceServer::new(self.clone()))
-            .serve_with_incoming(TcpListenerStream::new(listener));
-        cqm_runtime::tasks::detached(server);
-        address
-    }
-}
+use cqm_tests::{Bearer, Cluster, Collector, SERVICES, channel, settled};
 
 /// Everything that Redis holds, as raw bytes seen as text.
 async fn redis_content(url: &str) -> String {
@@ -149,8 +91,8 @@ async fn a_planted_person_is_found_nowhere_in_clear() {
     let spans =
         ["CreateCustomer", "GetCustomer", "RegisterComplaint", "SendMessage", "PutContact", "SubmitResponse"];
     let told = |collector: &Collector| {
-        let traces = collector.traces.lock().unwrap();
-        spans.iter().all(|span| traces.contains(span)) && !collector.metrics.lock().unwrap().is_empty()
+        let traces = collector.traces();
+        spans.iter().all(|span| traces.contains(span)) && collector.metrics().contains("rpc.server")
     };
     while !told(&collector) {
         assert!(started.elapsed() < std::time::Duration::from_secs(30), "not every call is traced");
@@ -180,8 +122,8 @@ async fn a_planted_person_is_found_nowhere_in_clear() {
         .collect();
     assert!(mails.contains("quirinius.planted"), "the mail has its recipient");
 
-    let traces = collector.traces.lock().unwrap().clone();
-    let metrics = collector.metrics.lock().unwrap().clone();
+    let traces = collector.traces();
+    let metrics = collector.metrics();
     for (place, content) in [
         ("a log", &logs),
         ("a trace", &traces),

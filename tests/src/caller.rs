@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cqm_rpc::Failure;
+use cqm_rpc::{Failure, TraceContext};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -16,19 +16,32 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub type Caller = InterceptedService<Channel, Bearer>;
 
 #[derive(Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+pub struct Bearer {
+    token: MetadataValue<Ascii>,
+    trace: Option<MetadataValue<Ascii>>,
+}
 
 impl Bearer {
     /// Connects when the first call is made.
     pub fn caller(address: &str, token: &str) -> Caller {
-        let value = format!("Bearer {token}").parse().expect("a token is ASCII");
-        InterceptedService::new(channel(address), Self(value))
+        let token = format!("Bearer {token}").parse().expect("a token is ASCII");
+        InterceptedService::new(channel(address), Self { token, trace: None })
+    }
+
+    /// The same, and all calls are of one trace of the caller's own.
+    pub fn traced(address: &str, token: &str, trace: &TraceContext) -> Caller {
+        let token = format!("Bearer {token}").parse().expect("a token is ASCII");
+        let trace = Some(trace.to_string().parse().expect("a trace is ASCII"));
+        InterceptedService::new(channel(address), Self { token, trace })
     }
 }
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        request.metadata_mut().insert("authorization", self.token.clone());
+        if let Some(trace) = &self.trace {
+            request.metadata_mut().insert("traceparent", trace.clone());
+        }
         // Shorter than the suite's own limit: a call that a killed process has swallowed is repeated soon.
         request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static("3S"));
         Ok(request)

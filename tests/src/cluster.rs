@@ -21,9 +21,11 @@ pub struct Cluster {
 /// One process of the suite, started again under the same configuration.
 pub struct Process {
     program: PathBuf,
-    arguments: Vec<String>,
+    command: String,
     configuration: PathBuf,
     log: PathBuf,
+    /// Where its admin port is.
+    admin: String,
     child: Option<Child>,
 }
 
@@ -57,8 +59,9 @@ impl Cluster {
                 redis.url(),
                 own_section(service, folder.path()),
             );
+            let program = format!("cqm-{service}");
             let process =
-                Process::new(folder.path(), service, &format!("cqm-{service}"), &["serve"], &configuration);
+                Process::new(folder.path(), service, &program, "serve", &configuration, addresses.next());
             run(Command::new(&process.program).arg("migrate").env("CQM_CONFIG", &process.configuration));
             processes.insert(service.to_owned(), process);
         }
@@ -70,11 +73,14 @@ impl Cluster {
              internal_service = true\njwks = \"{}\"\n{more}\n",
             keys.join("jwks.json").display(),
         );
-        let serve = Process::new(folder.path(), "gateway", "cqm-gateway", &["serve"], &configuration);
+        let admin = addresses.next();
+        let serve = Process::new(folder.path(), "gateway", "cqm-gateway", "serve", &configuration, admin);
         processes.insert("gateway".to_owned(), serve);
         for name in ["coordinator-1", "coordinator-2"] {
             let configuration = configuration.replace(&gateway, &addresses.next());
-            let process = Process::new(folder.path(), name, "cqm-gateway", &["coordinate"], &configuration);
+            let admin = addresses.next();
+            let process =
+                Process::new(folder.path(), name, "cqm-gateway", "coordinate", &configuration, admin);
             processes.insert(name.to_owned(), process);
         }
         let mut cluster = Self { postgres, redis, processes, gateway, folder };
@@ -103,6 +109,11 @@ impl Cluster {
             .expect("cqm runs");
         assert!(printed.status.success(), "cqm token: {}", String::from_utf8_lossy(&printed.stderr));
         String::from_utf8(printed.stdout).expect("a token is text").trim().to_owned()
+    }
+
+    /// Where `/metrics` and health of a process are.
+    pub fn admin(&self, name: &str) -> &str {
+        &self.processes[name].admin
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -167,14 +178,22 @@ impl Drop for Cluster {
 }
 
 impl Process {
-    fn new(folder: &Path, name: &str, program: &str, arguments: &[&str], configuration: &str) -> Self {
+    fn new(
+        folder: &Path,
+        name: &str,
+        program: &str,
+        command: &str,
+        configuration: &str,
+        admin: String,
+    ) -> Self {
         let path = folder.join(format!("{name}.toml"));
         fs::write(&path, configuration).expect("a configuration file");
         Self {
             program: binary(program),
-            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            command: command.to_owned(),
             configuration: path,
             log: folder.join(format!("{name}.log")),
+            admin,
             child: None,
         }
     }
@@ -182,8 +201,9 @@ impl Process {
     fn start(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("a log file");
         let child = Command::new(&self.program)
-            .args(&self.arguments)
+            .arg(&self.command)
             .env("CQM_CONFIG", &self.configuration)
+            .env("CQM__TELEMETRY__LISTEN", &self.admin)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)

@@ -3,13 +3,15 @@
 
 mod caller;
 mod cluster;
+mod collector;
 pub mod customer;
 mod servers;
 mod settled;
 
 pub use caller::{Bearer, Caller, again, channel};
 pub use cluster::{Cluster, Process};
-pub use servers::{Postgres, Redis};
+pub use collector::{Collector, Told};
+pub use servers::{Postgres, Redis, folder};
 pub use settled::{parked, settled, sources};
 
 use std::path::PathBuf;

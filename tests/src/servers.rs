@@ -1,6 +1,7 @@
 //! A Postgres and a Redis of a test's own, to be restarted and wiped while others work.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ const NOBODY: u32 = 65534;
 pub struct Postgres {
     programs: PathBuf,
     folder: PathBuf,
+    /// Settings over those of every test.
+    settings: Vec<String>,
     server: Option<Child>,
 }
 
@@ -29,7 +32,7 @@ impl Postgres {
         if is_root() {
             std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).expect("root gives folders away");
         }
-        let mut postgres = Self { programs, folder, server: None };
+        let mut postgres = Self { programs, folder, settings: Vec::new(), server: None };
         let data = postgres.folder.join("data");
         let made = postgres
             .command("initdb")
@@ -59,6 +62,30 @@ impl Postgres {
 
     pub fn url(&self, database: &str) -> String {
         format!("host={} user=cqm dbname={database}", self.folder.display())
+    }
+
+    /// Starts again, on `host` beside the socket and over TLS with this certificate and key (PEM).
+    pub fn speak_tls(&mut self, host: Ipv4Addr, (certified, secret): (String, String)) {
+        let (certificate, key) = (self.folder.join("server.crt"), self.folder.join("server.key"));
+        fs::write(&certificate, certified).expect("a certificate");
+        fs::write(&key, secret).expect("a key");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("our own file");
+        if is_root() {
+            std::os::unix::fs::chown(&key, Some(NOBODY), Some(NOBODY)).expect("root gives files away");
+        }
+        self.settings = vec![
+            format!("listen_addresses={host}"),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", certificate.display()),
+            format!("ssl_key_file={}", key.display()),
+        ];
+        self.crash_and_restart();
+    }
+
+    /// Starts again without TLS; the host stays.
+    pub fn speak_plainly(&mut self) {
+        self.settings.truncate(1);
+        self.crash_and_restart();
     }
 
     /// Runs SQL as the suite's own role and returns what it prints, unaligned and without headers.
@@ -95,6 +122,7 @@ impl Postgres {
             .arg("-k")
             .arg(&self.folder)
             .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300"])
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .stdout(Stdio::null())
             .stderr(fs::File::create(self.folder.join("log")).expect("a log"))
             .spawn()
@@ -199,7 +227,7 @@ impl Drop for Redis {
 }
 
 /// A folder that Postgres' user can reach, gone with the test.
-pub(crate) fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let folder = tempfile::Builder::new().prefix("cqm-").tempdir_in("/tmp").expect("a folder below /tmp");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("our own folder");
     folder

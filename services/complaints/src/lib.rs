@@ -13,6 +13,7 @@ mod store;
 use cqm_db::{Db, Migrations};
 use cqm_proto::complaints::v1::complaint_service_server::{ComplaintServiceServer, SERVICE_NAME};
 use cqm_rpc::{BoxError, Clock};
+use cqm_runtime::figures::Figure;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
 use cqm_runtime::tasks::Supervisor;
@@ -48,4 +49,8 @@ impl Service for App {
 
     /// It has no loops of its own yet: nothing happens to a complaint without a call.
     fn workers(&self, _: &Supervisor) {}
+
+    fn figures() -> Vec<Figure> {
+        store::figures::all()
+    }
 }

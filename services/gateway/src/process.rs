@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use cqm_rpc::{BoxError, Clock};
 use cqm_runtime::config;
-use cqm_runtime::process::{Findings, run, serving};
+use cqm_runtime::process::{Admin, Findings, run, serving};
+use cqm_runtime::server::Health;
 use tokio::net::TcpStream;
 
 use crate::backend::{Backend, authority};
@@ -28,8 +29,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let commands =
         [("serve", Command::Serve), ("coordinate", Command::Coordinate), ("check", Command::Check)];
-    let load = || config::load::<Settings>("gateway", DEFAULTS);
-    run("cqm-gateway", &commands, load, async |command, settings| match command {
+    let load = |command| Ok((command, config::load::<Settings>("gateway", DEFAULTS)?));
+    run("cqm-gateway", &commands, load, async |(command, settings)| match command {
         Command::Serve => serve(&settings).await,
         Command::Coordinate => coordinate(&settings).await,
         Command::Check => check(&settings).await,
@@ -43,6 +44,7 @@ async fn serve(settings: &Settings) -> Result<(), BoxError> {
         }
         let running = edge::start(EdgeConfig::from(settings), Clock::system(), shutdown).await?;
         tracing::info!(address = %running.address(), "serving");
+        let _admin = Admin::open(&settings.telemetry, running.health()).await?;
         running.join().await;
         Ok(())
     })
@@ -51,7 +53,12 @@ async fn serve(settings: &Settings) -> Result<(), BoxError> {
 
 async fn coordinate(settings: &Settings) -> Result<(), BoxError> {
     serving(&settings.telemetry, "coordinator", async |shutdown| {
-        coordinator::start(CoordinatorConfig::from(settings), Clock::system(), shutdown)?.join().await;
+        let running = coordinator::start(CoordinatorConfig::from(settings), Clock::system(), shutdown)?;
+        // Nobody calls it: ready when it has started. What keeps it from its work is told by its lag.
+        let health = Health::new(&[]);
+        health.ready().await;
+        let _admin = Admin::open(&settings.telemetry, &health).await?;
+        running.join().await;
         Ok(())
     })
     .await

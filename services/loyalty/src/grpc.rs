@@ -11,7 +11,7 @@ mod report;
 mod reward;
 mod rule;
 mod tier;
-mod verify;
+pub(crate) mod verify;
 mod voucher;
 
 use std::pin::Pin;

@@ -61,6 +61,7 @@ use cqm_proto::loyalty::v1::reward_service_server::{self, RewardServiceServer};
 use cqm_proto::loyalty::v1::tier_service_server::{self, TierServiceServer};
 use cqm_proto::loyalty::v1::voucher_service_server::{self, VoucherServiceServer};
 use cqm_rpc::BoxError;
+use cqm_runtime::figures::Figure;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
 use cqm_runtime::tasks::Supervisor;
@@ -124,5 +125,9 @@ impl Service for App {
 
     fn workers(&self, supervisor: &Supervisor) {
         worker::start(self, supervisor);
+    }
+
+    fn figures() -> Vec<Figure> {
+        store::figures::all()
     }
 }

@@ -8,6 +8,7 @@ mod days;
 mod due;
 mod entry;
 mod estimate;
+pub mod figures;
 mod hold;
 mod ladder;
 mod load;

@@ -15,7 +15,7 @@ use cqm_runtime::tasks::Supervisor;
 
 use crate::App;
 use crate::domain::account::Account;
-use crate::grpc::convert::event;
+use crate::grpc::{self, convert::event};
 use crate::store::{self, Wants};
 
 /// What one transaction may take.
@@ -24,6 +24,7 @@ const BUDGET: Duration = Duration::from_secs(10);
 const BATCH: i64 = 100;
 
 pub(crate) fn start(app: &App, supervisor: &Supervisor) {
+    grpc::verify::faults().add(0, &[]);
     days::start(app, supervisor);
     vouchers::start(app, supervisor);
     let (app, ticks) = (app.clone(), supervisor.every(app.config.poll));

@@ -29,6 +29,7 @@ use cqm_proto::notifications::v1::template_service_server::{
     SERVICE_NAME as TEMPLATE_SERVICE, TemplateServiceServer,
 };
 use cqm_rpc::{BoxError, Clock};
+use cqm_runtime::figures::Figure;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::{BULK_LIMIT, UNARY_LIMIT};
 use cqm_runtime::tasks::Supervisor;
@@ -80,5 +81,9 @@ impl Service for App {
 
     fn workers(&self, supervisor: &Supervisor) {
         worker::start(self, supervisor);
+    }
+
+    fn figures() -> Vec<Figure> {
+        store::figures::all()
     }
 }

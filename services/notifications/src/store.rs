@@ -1,6 +1,7 @@
 //! The tables: free functions over one borrowed connection.
 
 pub mod contacts;
+pub mod figures;
 pub mod inbox;
 pub mod messages;
 pub mod steps;

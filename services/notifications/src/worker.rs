@@ -6,13 +6,16 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cqm_db::{Conn, log};
-use cqm_rpc::{BoxError, Call, Error, ResourceName};
+use cqm_rpc::{BoxError, Call, Error, ResourceName, TraceContext};
 use cqm_runtime::tasks::{Backoff, Periodic, Supervisor};
+use cqm_runtime::telemetry::late::LateSpan;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -43,6 +46,8 @@ pub(crate) fn start(app: &App, supervisor: &Supervisor) {
 /// An attempt that is in flight, and the message as it was when it began.
 struct Flight {
     attempt: i32,
+    /// Of the call that asked for the message.
+    trace: TraceContext,
     letter: Letter,
 }
 
@@ -160,7 +165,7 @@ impl Delivery {
                         display_name,
                         text,
                     };
-                    flights.push(Flight { attempt: message.attempts, letter });
+                    flights.push(Flight { attempt: message.attempts, trace: message.trace, letter });
                 }
             }
         }
@@ -171,8 +176,24 @@ impl Delivery {
         Ok((due.len(), flights))
     }
 
-    async fn fly(&self, Flight { attempt, letter }: Flight) -> Landed {
+    async fn fly(&self, Flight { attempt, trace, letter }: Flight) -> Landed {
+        let started = Instant::now();
         let outcome = self.mailer.send(&letter, self.app.clock.now()).await;
+        if trace.sampled {
+            let span = LateSpan {
+                name: "send mail".to_owned(),
+                kind: SpanKind::Client,
+                parent: Some(trace),
+                own: trace.child(),
+                took: started.elapsed(),
+                failed: outcome.0 != Outcome::Accepted,
+                attributes: vec![
+                    KeyValue::new("cqm.message", ResourceName::new(MESSAGES, letter.message_id).to_string()),
+                    KeyValue::new("cqm.outcome", outcome.0.name()),
+                ],
+            };
+            span.export();
+        }
         if outcome.0 != Outcome::Accepted {
             let name = ResourceName::new(MESSAGES, letter.message_id);
             tracing::info!(name = %name, attempt, outcome = outcome.0.name(), detail = outcome.1, "attempt failed");

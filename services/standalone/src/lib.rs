@@ -18,6 +18,7 @@ use cqm_gateway::edge::{self, EdgeConfig};
 use cqm_rpc::{BoxError, Clock};
 use cqm_runtime::config::{self, Settings};
 use cqm_runtime::process::{self, Running, Service};
+use cqm_runtime::server::Health;
 use cqm_runtime::telemetry::TelemetryConfig;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +57,7 @@ pub enum Mail {
 /// The suite at work.
 pub struct Suite {
     address: SocketAddr,
+    health: Health,
     services: BTreeMap<&'static str, SocketAddr>,
     /// In the order in which they end: those that call before those that are called.
     layers: Vec<Layer>,
@@ -104,14 +106,19 @@ impl Suite {
         let mut edge = Layer::default();
         let running =
             edge::start(EdgeConfig::from(&settings), options.clock.clone(), edge.shutdown.clone()).await?;
-        let address = running.address();
+        let (address, health) = (running.address(), running.health().clone());
         edge.ends.push(Box::pin(running.join()));
-        Ok(Self { address, services, layers: vec![edge, coordinator, base] })
+        Ok(Self { address, health, services, layers: vec![edge, coordinator, base] })
     }
 
     /// Where callers call.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What the edge tells balancers and probes.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Where each service itself listens.
@@ -143,7 +150,7 @@ async fn start<S: Service>(
     );
     let mut settings: Settings<S::Config> = config::layered(S::NAME, &[S::DEFAULTS, &layer])?;
     settings.telemetry = options.telemetry.clone();
-    for name in cqm_db::run(&settings.database.url, S::MIGRATIONS).await? {
+    for name in cqm_db::run(&settings.database, S::MIGRATIONS).await? {
         tracing::info!(service = S::NAME, migration = name, "migrated");
     }
     let mut running = process::start::<S>(settings, options.clock.clone(), shutdown).await?;

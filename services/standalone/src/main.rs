@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use cqm_rpc::{BoxError, Clock};
-use cqm_runtime::process::serving;
+use cqm_runtime::process::{Admin, serving};
 use cqm_runtime::telemetry::{LogFormat, TelemetryConfig};
 use cqm_standalone::{Mail, Options, Secrets, Suite};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,9 @@ struct Arguments {
     /// An OpenTelemetry collector, `http://host:4317`
     #[arg(long)]
     otlp: Option<String>,
+    /// Where `/metrics` is answered
+    #[arg(long)]
+    admin: Option<SocketAddr>,
 }
 
 #[tokio::main]
@@ -37,6 +40,7 @@ async fn main() -> Result<(), BoxError> {
         format: LogFormat::Pretty,
         otlp_endpoint: arguments.otlp.clone(),
         sample: 1.0,
+        listen: arguments.admin,
         ..TelemetryConfig::default()
     };
     serving(&telemetry.clone(), "standalone", async |shutdown| serve(arguments, telemetry, shutdown).await)
@@ -59,9 +63,10 @@ async fn serve(
         mail: Mail::Mailbox(mail.clone()),
         secrets: Secrets::keep(&arguments.data)?,
         clock: Clock::system(),
-        telemetry,
+        telemetry: telemetry.clone(),
     };
     let suite = Suite::start(options).await?;
+    let _admin = Admin::open(&telemetry, suite.health()).await?;
     say_ready(&arguments.data, &suite, &mail)?;
     tracing::info!(address = %suite.address(), "the suite serves");
 

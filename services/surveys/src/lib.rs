@@ -25,6 +25,7 @@ use cqm_proto::surveys::v1::response_service_server::{
     ResponseServiceServer, SERVICE_NAME as RESPONSE_SERVICE,
 };
 use cqm_rpc::{BoxError, Clock};
+use cqm_runtime::figures::Figure;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
 use cqm_runtime::tasks::Supervisor;
@@ -79,5 +80,9 @@ impl Service for App {
 
     fn workers(&self, supervisor: &Supervisor) {
         worker::start(self, supervisor);
+    }
+
+    fn figures() -> Vec<Figure> {
+        store::figures::all()
     }
 }

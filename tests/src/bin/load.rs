@@ -16,6 +16,8 @@ mod line;
 mod measure;
 #[path = "load/seed.rs"]
 mod seed;
+#[path = "load/sink.rs"]
+mod sink;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +35,11 @@ use crate::measure::Job;
 enum Command {
     /// Serve the bare echo that calls are compared with, until killed
     Echo {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Serve a collector that forgets what it is told, until killed
+    Sink {
         #[arg(long)]
         listen: SocketAddr,
     },
@@ -114,6 +121,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), BoxError> {
     match command {
         Command::Echo { listen } => echo::serve(listen),
+        Command::Sink { listen } => sink::serve(listen),
         Command::Seed(seed) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let names = runtime.block_on(async {

@@ -1,5 +1,6 @@
 //! The sections of the configuration that this crate owns.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -11,6 +12,11 @@ use serde::Deserialize;
 pub struct DatabaseConfig {
     /// `postgres://…` or `host=/run/postgresql user=… dbname=…`. Holds the password.
     pub url: SecretString,
+    #[serde(default)]
+    pub tls: DatabaseTls,
+    /// The certificates (PEM) of those who may vouch for the server; without it, those that the machine trusts.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
     /// Connections of this process, shared out over its runtimes. Two per core keep Postgres busy; more only
     /// queue there instead of here, where a caller can be told.
     #[serde(default = "default_connections")]
@@ -33,11 +39,24 @@ pub struct DatabaseConfig {
     pub lock_timeout: Duration,
 }
 
+/// How a connection to the database is protected.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseTls {
+    /// Not at all: on one machine, or where the network below encrypts.
+    #[default]
+    Off,
+    /// TLS, with the server's certificate and name checked. A server that offers none is refused.
+    Verify,
+}
+
 impl DatabaseConfig {
     /// The defaults around a URL.
     pub fn new(url: SecretString) -> Self {
         Self {
             url,
+            tls: DatabaseTls::Off,
+            ca: None,
             max_connections: default_connections(),
             acquire_timeout: default_acquire(),
             connect_timeout: default_connect(),

@@ -6,6 +6,7 @@
 
 mod coalesce;
 mod config;
+mod connect;
 mod expect;
 pub mod idempotency;
 pub mod log;
@@ -17,7 +18,7 @@ mod statement;
 mod tx;
 
 pub use coalesce::{Batch, Coalescer, Patience, Request, Verdict};
-pub use config::{DatabaseConfig, EventsConfig};
+pub use config::{DatabaseConfig, DatabaseTls, EventsConfig};
 pub use expect::{OnConflict, known};
 pub use migrate::{Migrations, pending, run};
 pub use pool::Conn;

@@ -6,11 +6,13 @@
 //! transaction committed late. [`feed`] reads by position, [`parked`] keeps what a consumer could not digest.
 
 mod append;
+mod backlog;
 pub mod feed;
 pub mod parked;
 mod sequencer;
 
 pub use append::{NewEvent, append, append_all};
+pub use backlog::{backlog, lags, parked_counts};
 pub use feed::{Batch, Cursor, LoggedEvent};
 pub use parked::{Park, Parked, ParkedState};
 pub use sequencer::{Look, Sequencer, verify};

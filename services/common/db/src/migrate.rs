@@ -4,11 +4,10 @@ use cqm_rpc::BoxError;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use secrecy::{ExposeSecret, SecretString};
 
-use crate::messages;
+use crate::{DatabaseConfig, connect, messages};
 
 /// One service's migrations, embedded in its binary.
 pub type Migrations = EmbeddedMigrations;
@@ -20,11 +19,17 @@ const FOUNDATION: EmbeddedMigrations = embed_migrations!("migrations");
 /// that schemas of one database migrate side by side.
 const LOCK: &str = "SELECT pg_advisory_lock(7166512, hashtext(current_schema()))";
 
+/// How long a change waits for a table that others use. Too high: everybody who comes after it waits behind it. Too low: it
+/// never finds a quiet moment; whoever runs it tries again.
+const PATIENCE: &str = "SET lock_timeout = '5s'; SET statement_timeout = '10min'";
+
 /// Applies what is pending and returns the names, in order. Waits while another process migrates, and then
 /// finds nothing to do: the pending list is read inside the lock (diesel takes none itself).
-pub async fn run(url: &SecretString, service: Migrations) -> Result<Vec<String>, BoxError> {
-    let mut conn = AsyncPgConnection::establish(url.expose_secret()).await?;
+pub async fn run(database: &DatabaseConfig, service: Migrations) -> Result<Vec<String>, BoxError> {
+    let mut conn = connect::once(database).await?;
     conn.batch_execute(LOCK).await?;
+    // Behind the advisory lock, which is waited for as long as another process migrates.
+    conn.batch_execute(PATIENCE).await?;
     // diesel's harness is synchronous. The lock ends with the connection.
     tokio::task::spawn_blocking(move || {
         let mut conn = AsyncConnectionWrapper::<AsyncPgConnection>::from(conn);
@@ -41,7 +46,7 @@ pub async fn run(url: &SecretString, service: Migrations) -> Result<Vec<String>,
 
 /// The migrations that this binary knows and the database has not got. An error when the database cannot be used at
 /// all: it does not answer, or in a language that is not understood.
-pub async fn pending(url: &SecretString, service: Migrations) -> Result<Vec<String>, BoxError> {
+pub async fn pending(database: &DatabaseConfig, service: Migrations) -> Result<Vec<String>, BoxError> {
     #[derive(diesel::QueryableByName)]
     struct Applied {
         #[diesel(sql_type = diesel::sql_types::Text)]
@@ -52,7 +57,7 @@ pub async fn pending(url: &SecretString, service: Migrations) -> Result<Vec<Stri
         #[diesel(sql_type = diesel::sql_types::Bool)]
         present: bool,
     }
-    let mut conn = AsyncPgConnection::establish(url.expose_secret()).await?;
+    let mut conn = connect::once(database).await?;
     messages::in_english(&mut conn).await?;
     let exists: Exists =
         diesel::sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS present")

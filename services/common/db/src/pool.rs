@@ -1,5 +1,7 @@
 //! Connections: how they are opened, how long they live, and when one is thrown away.
 
+mod usage;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,11 +12,11 @@ use deadpool::managed::{
 };
 use diesel_async::AsyncPgConnection;
 use rand::Rng;
-use secrecy::ExposeSecret;
 use std::sync::Mutex;
-use tokio_postgres::NoTls;
 
+use crate::connect::Target;
 use crate::{DatabaseConfig, messages};
+use usage::{Held, Usage};
 
 /// One borrowed connection: what the queries of a store take.
 pub type Conn = AsyncPgConnection;
@@ -38,12 +40,14 @@ pub(crate) struct Opened {
     pub conn: Conn,
     closed: Arc<AtomicBool>,
     retire: Instant,
+    _counted: Held,
 }
 
 pub(crate) struct Opener {
-    options: tokio_postgres::Config,
+    target: Target,
     lifetime: Duration,
     backoff: Mutex<Backoff>,
+    usage: Usage,
 }
 
 /// After a failed attempt, when the next one may be made: full jitter, so that many replicas do not fall
@@ -55,28 +59,28 @@ struct Backoff {
 }
 
 impl Opener {
-    fn new(config: &DatabaseConfig) -> Result<Self, BoxError> {
-        let mut options: tokio_postgres::Config = config.url.expose_secret().parse()?;
+    fn new(config: &DatabaseConfig, mut target: Target, usage: Usage) -> Self {
         let ours = format!(
             "-c lock_timeout={} -c idle_in_transaction_session_timeout={} -c statement_timeout={} {BY_INDEX}",
             config.lock_timeout.as_millis(),
             IDLE_IN_TRANSACTION.as_millis(),
             STATEMENT_LIMIT.as_millis(),
         );
-        let merged = match options.get_options() {
+        let merged = match target.options.get_options() {
             Some(theirs) => format!("{ours} {theirs}"),
             None => ours,
         };
-        options
+        target
+            .options
             .options(merged)
             .connect_timeout(config.connect_timeout)
             .tcp_user_timeout(TCP_USER_TIMEOUT)
             .keepalives_idle(Duration::from_secs(30));
-        Ok(Self { options, lifetime: config.max_lifetime, backoff: Mutex::default() })
+        Self { target, lifetime: config.max_lifetime, backoff: Mutex::default(), usage }
     }
 
     async fn open(&self) -> Result<Opened, BoxError> {
-        let (client, connection) = self.options.connect(NoTls).await?;
+        let (client, connection) = self.target.open().await?;
         let closed = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&closed);
         #[expect(
@@ -92,7 +96,7 @@ impl Opener {
         let mut conn = AsyncPgConnection::try_from(client).await?;
         messages::in_english(&mut conn).await?;
         let retire = Instant::now() + self.lifetime.mul_f64(rand::rng().random_range(0.8..1.2));
-        Ok(Opened { conn, closed, retire })
+        Ok(Opened { conn, closed, retire, _counted: self.usage.open() })
     }
 
     fn may_try(&self) -> bool {
@@ -137,11 +141,24 @@ impl Manager for Opener {
 #[derive(Clone)]
 pub(crate) struct Connections {
     pool: Pool<Opener>,
+    usage: Usage,
+    _allowed: Arc<Held>,
 }
 
 impl Connections {
     pub fn new(config: &DatabaseConfig) -> Result<Self, BoxError> {
-        let pool = Pool::builder(Opener::new(config)?)
+        let target = Target::of(config)?;
+        let usage = Usage::told_as(target.options.get_dbname().unwrap_or_default());
+        Self::counted(config, target, usage)
+    }
+
+    /// For another runtime of the same service: what is used is counted together.
+    pub fn beside(&self, config: &DatabaseConfig) -> Result<Self, BoxError> {
+        Self::counted(config, Target::of(config)?, self.usage.clone())
+    }
+
+    fn counted(config: &DatabaseConfig, target: Target, usage: Usage) -> Result<Self, BoxError> {
+        let pool = Pool::builder(Opener::new(config, target, usage.clone()))
             .config(PoolConfig {
                 max_size: config.max_connections.max(1),
                 timeouts: Timeouts {
@@ -153,13 +170,18 @@ impl Connections {
             })
             .runtime(deadpool::Runtime::Tokio1)
             .build()?;
-        Ok(Self { pool })
+        let allowed = Arc::new(usage.allow(config.max_connections.max(1)));
+        Ok(Self { pool, usage, _allowed: allowed })
     }
 
     pub async fn lease(&self) -> Result<Lease, Error> {
-        match self.pool.get().await {
-            Ok(object) => Ok(Lease { object: Some(object), clean: false }),
+        let waiting = self.usage.wait();
+        let got = self.pool.get().await;
+        drop(waiting);
+        match got {
+            Ok(object) => Ok(Lease { object: Some(object), clean: false, _counted: self.usage.lend() }),
             Err(PoolError::Timeout(TimeoutType::Wait)) => {
+                self.usage.timed_out();
                 Err(Error::Unavailable { reason: reason::OVERLOADED, source: None })
             }
             Err(PoolError::Backend(error)) => {
@@ -180,6 +202,7 @@ impl Connections {
 pub(crate) struct Lease {
     object: Option<Object<Opener>>,
     clean: bool,
+    _counted: Held,
 }
 
 impl Lease {

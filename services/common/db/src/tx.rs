@@ -86,7 +86,7 @@ impl Db {
     /// The same database for another runtime: a pool of its own of `share` connections, the same wake-ups.
     pub fn sibling(&self, share: usize) -> Result<Self, BoxError> {
         let config = DatabaseConfig { max_connections: share.max(1), ..(*self.config).clone() };
-        Ok(Self { connections: Connections::new(&config)?, config: Arc::new(config), ..self.clone() })
+        Ok(Self { connections: self.connections.beside(&config)?, config: Arc::new(config), ..self.clone() })
     }
 
     pub fn config(&self) -> &DatabaseConfig {

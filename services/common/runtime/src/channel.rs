@@ -12,6 +12,7 @@
 //! the edge that forwards bytes: there the [`Call`] in the request's extensions is used, and nothing is repeated.
 
 mod connector;
+mod measure;
 mod retry;
 
 use std::future::Future;
@@ -33,6 +34,7 @@ use tower::{Service, ServiceExt};
 
 use crate::config::{ConfigError, Validate, positive};
 use connector::Connector;
+use measure::Measure;
 use retry::RetryBudget;
 
 type Request = http::Request<Body>;
@@ -106,6 +108,7 @@ pub fn connect(target: &str, config: &ChannelConfig) -> Result<Channel, ConfigEr
         inner: endpoint.connect_with_connector_lazy(connector),
         budget: Arc::new(RetryBudget::default()),
         tries: config.tries,
+        measure: Measure::default(),
     })
 }
 
@@ -139,6 +142,7 @@ pub struct Channel {
     inner: tonic::transport::Channel,
     budget: Arc<RetryBudget>,
     tries: u32,
+    measure: Measure,
 }
 
 impl Service<Request> for Channel {
@@ -177,17 +181,26 @@ impl Channel {
         if let Some(call) = call {
             stamp(request.headers_mut(), call)?;
         }
+        let attempt = self.measure.begin(request.uri().path());
         let mut inner = self.inner.clone();
         let answer = async move { inner.ready().await?.call(request).await };
         let answer = match call {
             Some(call) => tokio::time::timeout_at(call.deadline.instant().into(), answer)
                 .await
-                .map_err(|_| Error::DeadlinePassed)?,
-            None => answer.await,
+                .map_err(|_| Status::from(Error::DeadlinePassed)),
+            None => Ok(answer.await),
         };
-        let response = answer.map_err(|error| broken(error.into()))?;
+        let answer = answer.and_then(|answer| answer.map_err(|error| broken(error.into())));
+        let response = match answer {
+            Ok(response) => response,
+            Err(status) => {
+                attempt.end(status.code());
+                return Err(status);
+            }
+        };
         // Whatever breaks the answer off half way is the transport too: a status comes as trailers.
-        Ok(response.map(|body| Body::new(body.map_err(|status| broken(status.into())))))
+        let broken = |body: Body| body.map_err(|status| broken(status.into()));
+        Ok(attempt.watch(response.map(broken)))
     }
 }
 

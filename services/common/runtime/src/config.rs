@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cqm_db::{DatabaseConfig, EventsConfig};
+use cqm_db::{DatabaseConfig, DatabaseTls, EventsConfig};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -79,6 +79,10 @@ impl Validate for DatabaseConfig {
         if self.max_connections == 0 {
             return Err(ConfigError::refused("database.max_connections", "must be at least 1"));
         }
+        if self.ca.is_some() && self.tls == DatabaseTls::Off {
+            let problem = "is of no use without database.tls = \"verify\"";
+            return Err(ConfigError::refused("database.ca", problem));
+        }
         positive("database.acquire_timeout", self.acquire_timeout)?;
         positive("database.connect_timeout", self.connect_timeout)?;
         positive("database.max_lifetime", self.max_lifetime)?;
@@ -104,6 +108,25 @@ pub fn positive(key: &'static str, duration: Duration) -> Result<(), ConfigError
 pub fn load<C: DeserializeOwned + Validate>(service: &str, defaults: &str) -> Result<C, ConfigError> {
     let file = std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     read(service, &[defaults], file, None)
+}
+
+/// Reads the `database` section alone, from the same places. For `migrate`, which has to run before a release and must not
+/// need what only serving needs, its secrets least of all; what else stands there is not looked at.
+pub fn load_database(service: &str, defaults: &str) -> Result<DatabaseConfig, ConfigError> {
+    let file = std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    read::<OnlyDatabase>(service, &[defaults], file, None).map(|settings| settings.database)
+}
+
+/// Of the whole configuration, one section.
+#[derive(Deserialize)]
+struct OnlyDatabase {
+    database: DatabaseConfig,
+}
+
+impl Validate for OnlyDatabase {
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.database.validate()
+    }
 }
 
 /// As [`load`] without a file and an environment: the suite's defaults and `layers` (TOML), each over the one
@@ -249,6 +272,30 @@ mod tests {
     fn a_missing_address_of_the_database_is_named() {
         let error = settings(&[("CQM__DATABASE__URL", "")]).unwrap_err().to_string();
         assert!(error.contains("database") && error.contains("url"), "{error}");
+    }
+
+    #[test]
+    fn a_migration_needs_the_database_and_nothing_else() {
+        let read_with = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            read::<OnlyDatabase>("own", &[OWN], None, Some(pairs.collect()))
+        };
+        let url = ("CQM__DATABASE__URL", "host=/nowhere");
+        assert!(read_with(&[url]).is_ok(), "no key of the service's own, no cache");
+        assert!(
+            read_with(&[url, ("CQM__SERVICE__GREETINGS", "x")]).is_ok(),
+            "other sections are not looked at"
+        );
+        for (pairs, word) in [
+            (vec![], "url"),
+            (vec![url, ("CQM__DATABASE__URLS", "x")], "unknown field"),
+            (vec![url, ("CQM__DATABASE__TLS", "maybe")], "tls"),
+            (vec![url, ("CQM__DATABASE__CA", "/ca.crt")], "database.ca"),
+            (vec![url, ("CQM__DATABASE__CONNECT_TIMEOUT", "0s")], "database.connect_timeout"),
+        ] {
+            let error = read_with(&pairs).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(word), "{word}: {error}");
+        }
     }
 
     #[test]

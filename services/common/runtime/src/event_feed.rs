@@ -4,6 +4,7 @@
 //! the [`sequencer`] of its process wakes it.
 
 mod answer;
+mod backlog;
 mod request;
 mod sequencing;
 
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+pub(crate) use backlog::figures;
 pub use sequencing::sequencer;
 
 /// Left of a call's deadline to answer in: an empty answer, not a failure, is what a wait ends with.

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod channel;
 pub mod config;
 pub mod event_feed;
+pub mod figures;
 pub mod process;
 pub mod server;
 pub mod tasks;

@@ -6,6 +6,7 @@
 //! }
 //! ```
 
+mod admin;
 mod command;
 mod program;
 mod readiness;
@@ -26,10 +27,12 @@ use tonic::service::Routes;
 use crate::cache::Cache;
 use crate::config::{Settings, Validate};
 use crate::event_feed;
+use crate::figures::Figure;
 use crate::server::{self, Health, Options, Shard};
 use crate::tasks::{Supervisor, detached};
 use crate::telemetry::Sampling;
 
+pub use admin::Admin;
 pub use command::main;
 pub use program::{Findings, run, serving};
 use readiness::Readiness;
@@ -59,6 +62,10 @@ pub trait Service: Clone + Send + Sync + Sized + 'static {
     fn routes(&self) -> Routes;
     /// Starts the loops. Called once per process, when the database is as the binary expects it.
     fn workers(&self, supervisor: &Supervisor);
+    /// How its business goes, looked up now and then.
+    fn figures() -> Vec<Figure> {
+        Vec::new()
+    }
 }
 
 /// What a service works with, on one runtime. Values, never globals: six services run in one process.
@@ -105,6 +112,7 @@ fn shares(total: usize, shards: usize) -> (usize, usize) {
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    health: Health,
     ready: watch::Receiver<bool>,
     ended: JoinHandle<()>,
 }
@@ -113,6 +121,11 @@ impl Running {
     /// Where it listens, the chosen port included.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it tells balancers and probes.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Whether it serves; `false` while the database is away or a migration is pending.
@@ -165,7 +178,10 @@ pub async fn start<S: Service>(
     let supervisor = Supervisor::default();
     let service = S::new(background.clone(), settings.service.clone())?;
     let (tell, ready) = watch::channel(false);
-    let readiness = Readiness { database: settings.database, health, service, background, tell };
+    let figures_interval = settings.telemetry.figures_interval;
+    let told = health.clone();
+    let readiness =
+        Readiness { database: settings.database, health, service, background, figures_interval, tell };
     if let Err(obstacle) = readiness.reach(&supervisor).await {
         supervisor.spawn_once("readiness", readiness.wait(obstacle, supervisor.clone()));
     }
@@ -175,7 +191,7 @@ pub async fn start<S: Service>(
         // After the drain: the calls at work may still need what the workers do.
         supervisor.shutdown(WORKERS_LIMIT).await;
     });
-    Ok(Running { address, ready, ended })
+    Ok(Running { address, health: told, ready, ended })
 }
 
 #[cfg(test)]

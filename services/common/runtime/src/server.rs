@@ -38,9 +38,10 @@ mod stack;
 pub use accept::{Bound, Options, Running, Shard, bind};
 pub use config::{DeadlineConfig, DrainConfig, ServerConfig, Shape};
 pub use gate::{Gate, SuiteMetadata};
-pub use health::Health;
+pub use health::{Health, LIVENESS, READINESS};
 pub use method::all_services;
 pub use observe::report;
+pub(crate) use observe::status_code;
 pub use stack::Served;
 
 /// What a unary message may weigh, in bytes. tonic reserves the announced length before a byte arrives, so

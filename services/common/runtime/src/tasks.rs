@@ -15,6 +15,7 @@
 //! ```
 
 mod backoff;
+mod metrics;
 mod periodic;
 
 use std::any::Any;
@@ -78,6 +79,7 @@ impl Supervisor {
         F: FnMut() -> W + Send + 'static,
         W: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
+        metrics::announce(name);
         let (stopping, cut_off) = (self.stopping.clone(), self.cut_off.clone());
         self.workers.spawn(async move {
             let mut backoff = Backoff::default();
@@ -139,8 +141,8 @@ where
     W: Future<Output = Result<(), BoxError>>,
 {
     // The factory runs inside the guard: it may panic as well as the future it makes.
-    let life = AssertUnwindSafe(async move { work().await }).catch_unwind();
-    match cut_off.run_until_cancelled(life).await {
+    let life = metrics::named(name, AssertUnwindSafe(async move { work().await }).catch_unwind());
+    let ended = match cut_off.run_until_cancelled(life).await {
         None => {
             tracing::warn!(worker = name, "worker did not stop in time and was cut off");
             Ended::CutOff
@@ -154,11 +156,15 @@ where
             tracing::error!(worker = name, panic = panic_text(panic.as_ref()), "worker panicked");
             Ended::Failed
         }
+    };
+    if !matches!(ended, Ended::Finished) {
+        metrics::failed(name);
     }
+    ended
 }
 
-/// An error with its sources, for the log.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+/// An error with its sources, for the log and the terminal.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

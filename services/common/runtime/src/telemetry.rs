@@ -1,6 +1,10 @@
-//! Logs, traces and metrics. Logs go to stderr or a file; traces and metrics to a collector, if one is configured.
+//! Logs, traces and metrics. Logs go to stderr or a file; traces and metrics to a collector, if one is configured;
+//! metrics to whoever asks the admin port for them, if it is open.
+
+pub mod late;
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +47,11 @@ pub struct TelemetryConfig {
     pub sample: f64,
     #[serde(with = "humantime_serde")]
     pub metrics_interval: Duration,
+    #[serde(with = "humantime_serde")]
+    pub figures_interval: Duration,
+    /// The admin port: `/metrics` for Prometheus and health for probes. None: it is not open.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -62,6 +71,8 @@ impl Default for TelemetryConfig {
             otlp_endpoint: None,
             sample: 0.01,
             metrics_interval: Duration::from_secs(15),
+            figures_interval: Duration::from_secs(60),
+            listen: None,
         }
     }
 }
@@ -74,7 +85,8 @@ impl Validate for TelemetryConfig {
         if let Err(error) = EnvFilter::try_new(&self.filter) {
             return Err(ConfigError::refused("telemetry.filter", format!("is no filter: {error}")));
         }
-        positive("telemetry.metrics_interval", self.metrics_interval)
+        positive("telemetry.metrics_interval", self.metrics_interval)?;
+        positive("telemetry.figures_interval", self.figures_interval)
     }
 }
 
@@ -140,29 +152,27 @@ pub fn init(config: &TelemetryConfig, service: &str) -> Result<TelemetryGuard, B
     let filter = EnvFilter::try_new(&config.filter)?;
     let logs = logs(config)?.with_filter(filter);
     let registry = Registry::default().with(logs);
-    let Some(endpoint) = &config.otlp_endpoint else {
-        if registry.try_init().is_ok() {
-            log_panics();
-        }
-        return Ok(TelemetryGuard { traces: None, metrics: None });
-    };
-
     let resource = Resource::builder()
         .with_service_name(service.to_owned())
         .with_attribute(KeyValue::new("service.namespace", "cqm"))
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .with_attribute(KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()))
         .build();
+    let metrics = metrics(config, resource.clone())?;
+    let Some(endpoint) = &config.otlp_endpoint else {
+        if registry.try_init().is_err() {
+            return Ok(TelemetryGuard { traces: None, metrics: None });
+        }
+        log_panics();
+        metrics.iter().cloned().for_each(opentelemetry::global::set_meter_provider);
+        return Ok(TelemetryGuard { traces: None, metrics });
+    };
     let traces = SdkTracerProvider::builder()
         // The server has decided before the span was made; what reaches the SDK is wanted.
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
-        .with_resource(resource.clone())
-        .with_batch_exporter(SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?)
-        .build();
-    let figures = MetricExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
-    let metrics = SdkMeterProvider::builder()
+        .with_id_generator(late::Ids::default())
         .with_resource(resource)
-        .with_reader(PeriodicReader::builder(figures).with_interval(config.metrics_interval).build())
+        .with_batch_exporter(SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?)
         .build();
 
     // Spans inside a sampled call only: a dynamic filter, asked per span, because the callsite is the same for
@@ -183,8 +193,32 @@ pub fn init(config: &TelemetryConfig, service: &str) -> Result<TelemetryGuard, B
         return Ok(TelemetryGuard { traces: None, metrics: None });
     }
     log_panics();
-    opentelemetry::global::set_meter_provider(metrics.clone());
-    Ok(TelemetryGuard { traces: Some(traces), metrics: Some(metrics) })
+    metrics.iter().cloned().for_each(opentelemetry::global::set_meter_provider);
+    opentelemetry::global::set_tracer_provider(traces.clone());
+    Ok(TelemetryGuard { traces: Some(traces), metrics })
+}
+
+/// Counts for those who want to know: the collector, to whom it is sent, and Prometheus, who asks the admin port. None
+/// when nobody does: then counting costs nothing.
+fn metrics(config: &TelemetryConfig, resource: Resource) -> Result<Option<SdkMeterProvider>, BoxError> {
+    if config.otlp_endpoint.is_none() && config.listen.is_none() {
+        return Ok(None);
+    }
+    let mut metrics = SdkMeterProvider::builder().with_resource(resource);
+    if let Some(endpoint) = &config.otlp_endpoint {
+        let figures = MetricExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+        let sent = PeriodicReader::builder(figures).with_interval(config.metrics_interval).build();
+        metrics = metrics.with_reader(sent);
+    }
+    if config.listen.is_some() {
+        // Which crate of ours counted is nobody's business, and would be a label of every series.
+        let asked = opentelemetry_prometheus::exporter()
+            .with_registry(prometheus::default_registry().clone())
+            .scope_info_enabled(false)
+            .build()?;
+        metrics = metrics.with_reader(asked);
+    }
+    Ok(Some(metrics.build()))
 }
 
 fn logs<S>(config: &TelemetryConfig) -> Result<Box<dyn Layer<S> + Send + Sync>, BoxError>

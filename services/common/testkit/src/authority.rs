@@ -29,9 +29,7 @@ impl Authority {
 
     /// Its certificate in PEM, as whoever trusts it has it.
     pub fn pem(&self) -> String {
-        let text = STANDARD.encode(self.0.der());
-        let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+        pem("CERTIFICATE", self.0.der())
     }
 
     /// Vouches for the server of this name or address.
@@ -46,6 +44,13 @@ impl Authority {
         self.sign(params)
     }
 
+    /// A certificate for this host and its key, both in PEM, as files have them.
+    pub fn papers_for(&self, host: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params(host).signed_by(&key, &self.0).expect("a certificate");
+        (pem("CERTIFICATE", certificate.der()), pem("PRIVATE KEY", key.serialized_der()))
+    }
+
     fn sign(&self, params: CertificateParams) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
@@ -57,6 +62,12 @@ impl Authority {
             .expect("a key that is the certificate's");
         Identity(Arc::new(config))
     }
+}
+
+fn pem(what: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN {what}-----\n{}\n-----END {what}-----\n", lines.join("\n"))
 }
 
 fn params(host: &str) -> CertificateParams {

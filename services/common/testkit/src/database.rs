@@ -15,7 +15,9 @@ pub struct TestDatabase {
 impl TestDatabase {
     pub async fn migrated(migrations: Migrations) -> Self {
         let database = Self::empty().await;
-        cqm_db::run(&database.url, migrations).await.expect("the migrations apply to an empty schema");
+        cqm_db::run(&cqm_db::DatabaseConfig::new(database.url.clone()), migrations)
+            .await
+            .expect("the migrations apply to an empty schema");
         database
     }
 

@@ -6,6 +6,7 @@
 mod authority;
 mod database;
 mod events;
+mod http;
 mod kit;
 mod patience;
 mod refusal;
@@ -14,6 +15,7 @@ mod smtp;
 pub use authority::{Authority, Identity};
 pub use database::TestDatabase;
 pub use events::Events;
+pub use http::get;
 pub use kit::{Kit, NOW, coordinator, manager, representative, request, request_id, settings};
 pub use patience::{eventually, persistent, until};
 pub use refusal::{failed, refused, violations};

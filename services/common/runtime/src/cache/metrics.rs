@@ -12,7 +12,7 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn new() -> Self {
         let meter = opentelemetry::global::meter("cqm-runtime");
-        Self {
+        let metrics = Self {
             lookups: meter
                 .u64_counter("cqm.cache.lookups")
                 .with_unit("{lookup}")
@@ -23,7 +23,10 @@ impl Metrics {
                 .with_unit("{event}")
                 .with_description("How often Redis was left alone after failures.")
                 .build(),
-        }
+        };
+        // From the start, so that the first time is a rise.
+        metrics.switched_off.add(0, &[]);
+        metrics
     }
 
     pub(super) fn lookup(&self, kind: &'static str, level: &'static str, outcome: &'static str) {

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use cqm_db::DatabaseConfig;
 use cqm_rpc::{BoxError, Clock};
 
-use super::{Findings, Service, readiness, run, serving, start};
+use super::{Admin, Findings, Service, readiness, run, serving, start};
 use crate::cache::Cache;
 use crate::config::{self, Settings};
 
@@ -18,12 +19,25 @@ enum Command {
 /// The whole `main` of a service: `serve`, `migrate` or `check`.
 pub fn main<S: Service>() -> ExitCode {
     let commands = [("serve", Command::Serve), ("migrate", Command::Migrate), ("check", Command::Check)];
-    let load = || config::load(S::NAME, S::DEFAULTS);
-    run(S::NAME, &commands, load, async |command, settings| match command {
-        Command::Serve => serve::<S>(settings).await,
-        Command::Migrate => migrate::<S>(settings).await,
-        Command::Check => check::<S>(settings).await,
+    let load = |command| {
+        Ok(match command {
+            Command::Serve => Work::Serve(config::load(S::NAME, S::DEFAULTS)?),
+            Command::Migrate => Work::Migrate(config::load_database(S::NAME, S::DEFAULTS)?),
+            Command::Check => Work::Check(config::load(S::NAME, S::DEFAULTS)?),
+        })
+    };
+    run(S::NAME, &commands, load, async |work| match work {
+        Work::Serve(settings) => serve::<S>(settings).await,
+        Work::Migrate(database) => migrate::<S>(database).await,
+        Work::Check(settings) => check::<S>(settings).await,
     })
+}
+
+/// A command and what it is configured by.
+enum Work<C> {
+    Serve(Settings<C>),
+    Migrate(DatabaseConfig),
+    Check(Settings<C>),
 }
 
 async fn serve<S: Service>(settings: Settings<S::Config>) -> Result<(), BoxError> {
@@ -31,14 +45,15 @@ async fn serve<S: Service>(settings: Settings<S::Config>) -> Result<(), BoxError
     serving(&telemetry, S::NAME, async |shutdown| {
         let running = start::<S>(settings, Clock::system(), shutdown).await?;
         tracing::info!(service = S::NAME, address = %running.address(), "listening");
+        let _admin = Admin::open(&telemetry, running.health()).await?;
         running.join().await;
         Ok(())
     })
     .await
 }
 
-async fn migrate<S: Service>(settings: Settings<S::Config>) -> Result<(), BoxError> {
-    for name in cqm_db::run(&settings.database.url, S::MIGRATIONS).await? {
+async fn migrate<S: Service>(database: DatabaseConfig) -> Result<(), BoxError> {
+    for name in cqm_db::run(&database, S::MIGRATIONS).await? {
         eprintln!("applied {name}");
     }
     Ok(())

@@ -8,16 +8,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ConfigError;
-use crate::tasks::detached;
+use crate::tasks::{chain, detached};
 use crate::telemetry::{self, TelemetryConfig};
 
-/// The whole `main` of a program that has `commands`: reads which one is meant, loads what it is configured by and
-/// works on a runtime. Exits with 2 when command or configuration are not understood, with 1 when the work failed.
+/// The whole `main` of a program that has `commands`: reads which one is meant, loads what that is configured by
+/// and works on a runtime. Exits with 2 when command or configuration are not understood, with 1 when the work failed.
 pub fn run<C: Copy, S>(
     name: &str,
     commands: &[(&str, C)],
-    load: impl FnOnce() -> Result<S, ConfigError>,
-    work: impl AsyncFnOnce(C, S) -> Result<(), BoxError>,
+    load: impl FnOnce(C) -> Result<S, ConfigError>,
+    work: impl AsyncFnOnce(S) -> Result<(), BoxError>,
 ) -> ExitCode {
     let given = std::env::args().nth(1).unwrap_or_default();
     let Some((_, command)) = commands.iter().find(|(word, _)| *word == given) else {
@@ -25,7 +25,7 @@ pub fn run<C: Copy, S>(
         eprintln!("usage: {name} {}", words.join(" | "));
         return ExitCode::from(2);
     };
-    let settings = match load() {
+    let settings = match load(*command) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");
@@ -39,12 +39,12 @@ pub fn run<C: Copy, S>(
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(work(*command, settings));
+    let outcome = runtime.block_on(work(settings));
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{name}: {error}");
+            eprintln!("{name}: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

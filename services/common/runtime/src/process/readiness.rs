@@ -8,8 +8,9 @@ use tokio::sync::watch;
 
 use super::{Base, Service};
 use crate::event_feed;
+use crate::figures;
 use crate::server::Health;
-use crate::tasks::{Backoff, Supervisor};
+use crate::tasks::{Backoff, Supervisor, chain};
 
 /// How long the database may take to say what it has. Too high: a start hangs on a dead host. Too low: a loaded
 /// database is never asked.
@@ -28,6 +29,7 @@ pub(super) struct Readiness<S> {
     pub health: Health,
     pub service: S,
     pub background: Base,
+    pub figures_interval: Duration,
     pub tell: watch::Sender<bool>,
 }
 
@@ -37,6 +39,9 @@ impl<S: Service> Readiness<S> {
         expected(&self.database, S::MIGRATIONS).await?;
         event_feed::sequencer(self.background.db.clone(), supervisor);
         forget(self.background.clone(), supervisor);
+        let mut all = event_feed::figures(S::NAME);
+        all.extend(S::figures());
+        figures::look_up(&self.background, all, self.figures_interval, supervisor);
         self.service.workers(supervisor);
         self.health.ready().await;
         self.tell.send_replace(true);
@@ -68,8 +73,11 @@ impl<S: Service> Readiness<S> {
 
 /// `Ok` when the database is as this binary expects it; otherwise what is in the way.
 pub(super) async fn expected(database: &DatabaseConfig, migrations: Migrations) -> Result<(), String> {
-    let asked = async { tokio::time::timeout(ASK_LIMIT, cqm_db::pending(&database.url, migrations)).await? };
-    let pending = asked.await.map_err(|error: BoxError| format!("the database cannot be used: {error}"))?;
+    let asked = async { tokio::time::timeout(ASK_LIMIT, cqm_db::pending(database, migrations)).await? };
+    let pending = asked.await.map_err(|error: BoxError| {
+        // What Postgres' client says first is only that it failed.
+        format!("the database cannot be used: {}", chain(error.as_ref()))
+    })?;
     if pending.is_empty() {
         return Ok(());
     }

@@ -101,12 +101,18 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    health: Health,
     ended: oneshot::Receiver<()>,
 }
 
 impl Running {
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it tells balancers and probes.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Returns when the drain is over. Begin it by cancelling [`Options::shutdown`].
@@ -188,12 +194,13 @@ impl Bound {
         shards.close();
 
         let (tell, ended) = oneshot::channel();
+        let told = health.clone();
         crate::tasks::detached(async move {
             shutdown.cancelled().await;
             drain(&config, &health, &ends, &shards).await;
             let _ = tell.send(());
         });
-        Ok(Running { address, ended })
+        Ok(Running { address, health: told, ended })
     }
 }
 

@@ -8,6 +8,12 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+/// What a liveness probe asks for: always serving while the process answers at all. It knows nothing of Postgres and Redis,
+/// so that an outage of theirs restarts nobody.
+pub const LIVENESS: &str = "liveness";
+/// What a readiness probe asks for: as the empty name, which stands for the whole process.
+pub const READINESS: &str = "readiness";
+
 /// Begins as "not serving": tonic's own begins as serving, and a balancer believes it.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -35,7 +41,11 @@ impl Health {
             reporter: HealthReporter::new(),
             phase: Arc::new(AtomicU8::new(Phase::Starting as u8)),
         };
-        health.not_ready().now_or_never().expect("nobody else holds the lock of a new reporter");
+        let begin = async {
+            health.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
+            health.not_ready().await;
+        };
+        begin.now_or_never().expect("nobody else holds the lock of a new reporter");
         health
     }
 
@@ -70,12 +80,14 @@ impl Health {
         &self.services
     }
 
-    pub(super) fn server(&self) -> HealthServer<HealthService> {
+    pub(crate) fn server(&self) -> HealthServer<HealthService> {
         HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
     }
 
     async fn report(&self, status: ServingStatus) {
-        self.reporter.set_service_status("", status).await;
+        for name in ["", READINESS] {
+            self.reporter.set_service_status(name, status).await;
+        }
         for service in self.services.iter() {
             self.reporter.set_service_status(service, status).await;
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use cqm_rpc::{Error, TraceContext, metadata};
 use http::HeaderMap;
 use opentelemetry::metrics::Histogram;
-use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, TraceContextExt, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
 use tonic::{Code, Status};
 use tracing::Span;
@@ -16,6 +16,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::method::Method;
 use crate::telemetry::Sampling;
+use crate::telemetry::late::LateSpan;
 
 /// The source of a status that a panic left behind. The panic hook has logged it already.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,7 @@ impl Observer {
             started: Instant::now(),
             service,
             name,
+            parent,
             trace,
             span,
             observer: self.clone(),
@@ -117,6 +119,7 @@ pub(super) struct Observation {
     started: Instant,
     service: &'static str,
     name: &'static str,
+    parent: Option<TraceContext>,
     pub trace: TraceContext,
     pub span: Span,
     observer: Observer,
@@ -171,11 +174,32 @@ impl Observation {
                 KeyValue::new("rpc.response.status_code", text),
             ],
         );
+        let failed = matches!(
+            code,
+            Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable | Code::DeadlineExceeded
+        );
         if !self.span.is_disabled() {
             self.span.record("rpc.response.status_code", text);
-            if code == Code::Internal || code == Code::Unavailable || code == Code::DeadlineExceeded {
+            if failed {
                 self.span.record("otel.status_code", "ERROR");
             }
+        } else if failed && self.observer.sampling.exported() {
+            // Errors are kept whatever the sampling said.
+            let call = LateSpan {
+                name: format!("{}/{}", self.service, self.name),
+                kind: SpanKind::Server,
+                parent: self.parent,
+                own: self.trace,
+                took: self.started.elapsed(),
+                failed,
+                attributes: vec![
+                    KeyValue::new("rpc.system", "grpc"),
+                    KeyValue::new("rpc.service", self.service),
+                    KeyValue::new("rpc.method", self.name),
+                    KeyValue::new("rpc.response.status_code", text),
+                ],
+            };
+            call.export();
         }
     }
 }
@@ -222,7 +246,7 @@ fn chain(mut cause: Option<&(dyn StdError + 'static)>) -> String {
 }
 
 /// As the semantic conventions spell it.
-fn status_code(code: Code) -> &'static str {
+pub(crate) fn status_code(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

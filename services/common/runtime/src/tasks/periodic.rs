@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use rand::Rng;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::jittered;
+use super::metrics;
 
 /// Ticks every interval ± 20 %, earlier when it is woken, never after the stop.
 ///
@@ -18,12 +20,13 @@ pub struct Periodic {
     interval: Duration,
     stopping: CancellationToken,
     wake: Option<Arc<Notify>>,
-    ticked: bool,
+    /// When the last tick came.
+    ticked: Option<Instant>,
 }
 
 impl Periodic {
     pub fn new(interval: Duration, stopping: CancellationToken) -> Self {
-        Self { interval, stopping, wake: None, ticked: false }
+        Self { interval, stopping, wake: None, ticked: None }
     }
 
     /// Ticks at once when `wake` is notified. Notify with `notify_one`: it keeps a wake-up that comes while
@@ -35,31 +38,32 @@ impl Periodic {
 
     /// Waits for the next tick; `false` when the loop is to end.
     pub async fn next(&mut self) -> bool {
-        let delay = if self.ticked {
-            jittered(self.interval)
-        } else {
-            self.interval.mul_f64(rand::rng().random_range(0.0..=1.0))
+        let delay = match self.ticked.take() {
+            Some(ticked) => {
+                metrics::ran(ticked.elapsed());
+                jittered(self.interval)
+            }
+            None => self.interval.mul_f64(rand::rng().random_range(0.0..=1.0)),
         };
-        self.ticked = true;
         let woken = async {
             match &self.wake {
                 Some(wake) => wake.notified().await,
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let ticks = tokio::select! {
             biased;
             () = self.stopping.cancelled() => false,
             () = woken => true,
             () = tokio::time::sleep(delay) => true,
-        }
+        };
+        self.ticked = Some(Instant::now());
+        ticks
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(10);

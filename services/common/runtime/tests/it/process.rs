@@ -139,7 +139,7 @@ async fn a_pending_migration_keeps_a_process_from_serving_until_it_is_done() {
     assert_eq!(status.code(), tonic::Code::Unavailable);
     assert_eq!(counts.worked.load(Ordering::SeqCst), 0);
 
-    cqm_db::run(&database.url, NOTES).await.unwrap();
+    cqm_db::run(&cqm_db::DatabaseConfig::new(database.url.clone()), NOTES).await.unwrap();
     tokio::time::timeout(PATIENCE, running.ready()).await.expect("it notices");
     assert!(running.is_ready());
     client.get_customer(from_manager(get("known"))).await.unwrap();

@@ -5,9 +5,12 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use cqm_rpc::TraceContext;
-use cqm_runtime::server::Shape;
+use cqm_runtime::process::Admin;
+use cqm_runtime::server::{Health, LIVENESS, READINESS, Shape};
+use cqm_runtime::telemetry::late::LateSpan;
 use cqm_runtime::telemetry::{self, LogFormat, Sampling, TelemetryConfig, TelemetryGuard};
 use cqm_testkit::eventually;
+use opentelemetry::trace::SpanKind;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -23,6 +26,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::desk::{config, from_manager, get, serve_desk};
 
@@ -94,6 +100,8 @@ impl Telemetry {
             otlp_endpoint: Some(format!("http://{address}")),
             sample: 0.0,
             metrics_interval: Duration::from_millis(100),
+            // Where `/metrics` is asked for is each test's own; that it will be asked decides whether it counts.
+            listen: Some("127.0.0.1:0".parse().unwrap()),
             ..TelemetryConfig::default()
         };
         // A process shows a panic in its log only; a failed assertion belongs on the terminal as well.
@@ -198,6 +206,77 @@ async fn a_sampled_call_is_a_span_of_its_callers_trace() {
     );
     assert!(seen.sampled);
     assert!(TELEMETRY.spans(&unsampled).is_empty());
+}
+
+#[tokio::test]
+async fn a_failure_is_a_span_though_nobody_sampled_it_and_what_failed_behind_it_hangs_below() {
+    let served = serve_desk(config(Shape::PerCore)).await;
+    let mut client = served.customers().await;
+    let trace = TraceContext::fresh(false);
+    client.get_customer(traced(get("known"), &trace)).await.unwrap();
+    client.get_customer(traced(get("internal"), &trace)).await.unwrap_err();
+    eventually("the span", || async { !TELEMETRY.spans(&trace).is_empty() }).await;
+    let spans = TELEMETRY.spans(&trace);
+    assert_eq!(spans.len(), 1, "the call that succeeded is not kept: {spans:?}");
+    assert_eq!(spans[0].name, "cqm.customers.v1.CustomerService/GetCustomer");
+    assert_eq!(spans[0].parent_span_id, trace.span_id);
+    assert_eq!(spans[0].status.as_ref().unwrap().code, 2, "an error");
+    assert!(spans[0].start_time_unix_nano <= spans[0].end_time_unix_nano);
+
+    // Without a parent too, and under the id that the next hop was given.
+    let own = TraceContext::fresh(false);
+    let span = LateSpan {
+        name: "root".to_owned(),
+        kind: SpanKind::Server,
+        parent: None,
+        own,
+        took: Duration::from_millis(3),
+        failed: true,
+        attributes: Vec::new(),
+    };
+    span.export();
+    eventually("the root", || async { !TELEMETRY.spans(&own).is_empty() }).await;
+    assert_eq!(TELEMETRY.spans(&own)[0].span_id, own.span_id);
+}
+
+#[tokio::test]
+async fn the_admin_port_tells_figures_and_health_and_nothing_else() {
+    let (health, config) = (Health::new(&["cqm.customers.v1.CustomerService"]), TELEMETRY.config.clone());
+    let admin = Admin::open(&config, &health).await.unwrap().expect("it is configured");
+    let address = admin.address().to_string();
+    let served = serve_desk(self::config(Shape::PerCore)).await;
+    served.customers().await.get_customer(from_manager(get("known"))).await.unwrap();
+
+    let (status, text) = cqm_testkit::get(&address, "/metrics").await.unwrap();
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    let line = text.lines().find(|line| {
+        line.starts_with("rpc_server_call_duration_seconds_count{")
+            && line.contains("rpc_method=\"GetCustomer\"")
+    });
+    assert!(line.is_some_and(|line| line.contains("rpc_response_status_code=\"OK\"")), "{text}");
+    assert!(text.contains("service_name=\"runtime-tests\""), "{text}");
+    let (status, _) = cqm_testkit::get(&address, "/").await.unwrap();
+    assert_eq!(status, "HTTP/1.1 404 Not Found");
+
+    let channel =
+        tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+    let mut client = HealthClient::new(channel);
+    let mut ask = async |service: &str| {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        client.check(request).await.unwrap().into_inner().status()
+    };
+    assert_eq!(ask(LIVENESS).await, ServingStatus::Serving, "whatever it waits for");
+    assert_eq!(ask(READINESS).await, ServingStatus::NotServing);
+    health.ready().await;
+    assert_eq!(ask(READINESS).await, ServingStatus::Serving);
+    health.not_ready().await;
+    assert_eq!((ask(LIVENESS).await, ask("").await), (ServingStatus::Serving, ServingStatus::NotServing));
+
+    let closed = TelemetryConfig { listen: None, ..config };
+    assert!(Admin::open(&closed, &health).await.unwrap().is_none());
+    let taken = TelemetryConfig { listen: Some(admin.address()), ..closed };
+    let error = Admin::open(&taken, &health).await.unwrap_err().to_string();
+    assert!(error.contains("admin port") && error.contains(&address), "{error}");
 }
 
 #[tokio::test]

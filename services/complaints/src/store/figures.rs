@@ -1,0 +1,77 @@
+//! How many complaints wait for somebody, as figures.
+
+use chrono::{DateTime, Utc};
+use cqm_db::{Conn, statement};
+use cqm_rpc::Error;
+use cqm_runtime::figures::{Figure, Reading};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, SmallInt};
+use diesel_async::RunQueryDsl;
+use opentelemetry::KeyValue;
+
+use crate::domain::{Severity, State};
+use crate::schema::complaints;
+
+/// Nobody is done with these.
+const OPEN: [State; 3] = [State::Registered, State::Acknowledged, State::Investigating];
+
+pub fn all() -> Vec<Figure> {
+    vec![
+        Figure::new(
+            "cqm.complaints.open",
+            "{complaint}",
+            "complaints that are not resolved yet",
+            |conn, _| Box::pin(open(conn)),
+        ),
+        Figure::new(
+            "cqm.complaints.oldest_unacknowledged",
+            "s",
+            "for how long the oldest complaint waits that nobody has taken note of; 0: none does",
+            |conn, now| {
+                Box::pin(async move {
+                    // In the order of registration, by the index complaints_by_state.
+                    let oldest: Option<DateTime<Utc>> = complaints::table
+                        .select(complaints::create_time)
+                        .filter(complaints::state.eq(State::Registered.code()))
+                        .order(complaints::id)
+                        .first(conn)
+                        .await
+                        .optional()?;
+                    let waits = oldest.map_or(0.0, |oldest| (now - oldest).as_seconds_f64().max(0.0));
+                    Ok(vec![Reading::whole(waits)])
+                })
+            },
+        ),
+    ]
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = SmallInt)]
+    state: i16,
+    #[diesel(sql_type = SmallInt)]
+    severity_rank: i16,
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+/// By the index complaints_by_state_severity alone; its cost grows with the complaints that are open.
+async fn open(conn: &mut Conn) -> Result<Vec<Reading>, Error> {
+    let counts: Vec<Count> = statement(
+        "SELECT state, severity_rank, count(*) AS n FROM complaints WHERE state = ANY($1) GROUP BY state, severity_rank",
+    )
+    .bind::<Array<SmallInt>, _>(OPEN.map(State::code).to_vec())
+    .load(conn)
+    .await?;
+    let reading = |state: State, severity: Severity| {
+        let found = counts
+            .iter()
+            .find(|count| count.state == state.code() && count.severity_rank == -severity.code());
+        let labels =
+            vec![KeyValue::new("cqm.severity", severity.name()), KeyValue::new("cqm.state", state.name())];
+        Reading::count(labels, found.map_or(0, |count| count.n))
+    };
+    let each =
+        OPEN.into_iter().flat_map(|state| Severity::ALL.iter().map(move |severity| (state, *severity)));
+    Ok(each.map(|(state, severity)| reading(state, severity)).collect())
+}

@@ -1,0 +1,160 @@
+//! What an operator sees of the suite: one trace of the closed loop, and every figure that dashboards and alerts name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use cqm_rpc::TraceContext;
+use cqm_tests::customer::{Callers, Person, live};
+use cqm_tests::{Bearer, Cluster, Collector, channel, settled};
+
+/// Until what happened has been told: exports and looks come by once a second here.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complaint_and_the_mails_and_points_it_led_to_are_one_trace_across_the_event_log() {
+    let collector = Collector::default();
+    let endpoint = collector.start().await;
+    // Nothing is drawn by chance: what is traced is what the caller's own trace asks for.
+    let cluster =
+        Cluster::start_with(&format!("[telemetry]\nsample = 0.0\notlp_endpoint = \"{endpoint}\"\n"));
+    let trace = TraceContext::fresh(true);
+    let callers = Callers {
+        staff: Bearer::traced(cluster.address(), &cluster.token("service_manager"), &trace),
+        internal: Bearer::caller(cluster.address(), &cluster.token("internal_service")),
+        stranger: channel(cluster.address()),
+    };
+    live(&callers, &Person::anybody(), true).await;
+    settled(&callers.staff).await;
+
+    // What staff called, and what came of it by itself: only the event log leads from the one to the other.
+    let called = [
+        ("gateway", "RegisterComplaint"),
+        ("complaints", "RegisterComplaint"),
+        ("complaints", "ResolveComplaint"),
+    ];
+    let came = [
+        ("notifications", "SendMessage"),
+        ("notifications", "send mail"),
+        ("surveys", "CreateInvitation"),
+        ("loyalty", "EarnPoints"),
+    ];
+    let started = Instant::now();
+    loop {
+        let told = collector.spans(trace.trace_id);
+        let names: BTreeSet<(&str, &str)> = told
+            .iter()
+            .map(|told| (told.process.as_str(), told.span.name.rsplit('/').next().unwrap_or_default()))
+            .collect();
+        if called.iter().chain(&came).all(|span| names.contains(span)) {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "the trace holds only {names:?}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+
+    // Each span of a mail hangs below the call that asked for the mail.
+    let told = collector.spans(trace.trace_id);
+    let asked: BTreeSet<&[u8]> = told
+        .iter()
+        .filter(|told| told.span.name.ends_with("/SendMessage"))
+        .map(|told| told.span.span_id.as_slice())
+        .collect();
+    for mail in told.iter().filter(|told| told.span.name == "send mail") {
+        assert!(asked.contains(mail.span.parent_span_id.as_slice()), "{mail:?}");
+    }
+}
+
+/// Told only where a process speaks TLS, which this cluster does not.
+const WITH_TLS: &str = "cqm_tls_";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_figure_that_dashboards_and_alerts_name_is_told_by_a_running_suite() {
+    let cluster = Cluster::start_with("[telemetry]\nfigures_interval = \"1s\"\n");
+    let callers = Callers {
+        staff: Bearer::caller(cluster.address(), &cluster.token("service_manager")),
+        internal: Bearer::caller(cluster.address(), &cluster.token("internal_service")),
+        stranger: channel(cluster.address()),
+    };
+    live(&callers, &Person::anybody(), true).await;
+    settled(&callers.staff).await;
+
+    let wanted = named();
+    assert!(wanted.len() > 40, "the files were read: {wanted:?}");
+    let started = Instant::now();
+    loop {
+        let mut told = BTreeSet::new();
+        for name in cluster.names() {
+            if let Ok((_, text)) = cqm_testkit::get(cluster.admin(&name), "/metrics").await {
+                told.extend(words(&text).map(str::to_owned));
+            }
+        }
+        let missing: BTreeMap<&String, &PathBuf> =
+            wanted.iter().filter(|(word, _)| !told.contains(*word)).collect();
+        if missing.is_empty() {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "nobody tells {missing:?}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+
+    // And they are true: one complaint, taken up again because its handling did not satisfy; every event read.
+    for (process, figure, wanted) in [
+        ("complaints", "cqm_complaints_open", 1.0),
+        ("complaints", "cqm_event_log_lag", 0.0),
+        ("complaints", "cqm_event_log_parked", 0.0),
+        ("notifications", "cqm_notifications_due", 0.0),
+        ("surveys", "cqm_surveys_recommendations", 1.0),
+    ] {
+        let started = Instant::now();
+        loop {
+            let (_, text) = cqm_testkit::get(cluster.admin(process), "/metrics").await.unwrap();
+            let found = sum(&text, figure);
+            if found == Some(wanted) {
+                break;
+            }
+            assert!(started.elapsed() < PATIENCE, "{figure} is {found:?} instead of {wanted}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// Of all series of a figure; `None` when there is none.
+fn sum(text: &str, figure: &str) -> Option<f64> {
+    let series = text.lines().filter(|line| {
+        line.strip_prefix(figure).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
+    });
+    let values = series.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>().unwrap());
+    values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
+}
+
+/// Every figure and label of ours that a query names, and one file that it stands in.
+fn named() -> BTreeMap<String, PathBuf> {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/cqm/files");
+    let boards = std::fs::read_dir(files.join("dashboards")).unwrap().map(|entry| entry.unwrap().path());
+    let mut named = BTreeMap::new();
+    for path in boards.chain([files.join("alerts.yaml")]) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let queries = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => queries(&serde_json::from_str(&text).unwrap()),
+            // Sentences of an alert name labels too, and nothing else of ours.
+            _ => text,
+        };
+        named.extend(words(&queries).map(|word| (word.to_owned(), path.clone())));
+    }
+    named.retain(|word, _| !word.starts_with(WITH_TLS));
+    named
+}
+
+fn queries(board: &serde_json::Value) -> String {
+    let panels = board["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    targets.map(|target| format!("{}\n", target["expr"].as_str().unwrap())).collect()
+}
+
+/// The words by which the suite's figures and their labels are told from everybody else's.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let ours = |word: &&str| ["cqm_", "rpc_", "db_client_"].iter().any(|prefix| word.starts_with(prefix));
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(ours)
+}
