@@ -34,6 +34,7 @@ def step(run) -> None:
     if missing:
         raise ui.Failure(f"values.yaml explains nothing of {', '.join(missing)}")
     _run(run, "lib.chart_checks")
+    _run(run, "lib.alerts")
 
 
 def programs(run) -> None:

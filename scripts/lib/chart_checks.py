@@ -25,7 +25,7 @@ from lib.chart_render import (
 )
 
 # Kinds that are not Kubernetes' own: their schemas come with whatever brings them.
-FOREIGN = {"GRPCRoute", "HTTPRoute", "PrometheusRule", "Cluster", "ScheduledBackup", "ObjectStore", "Pooler", "PodMonitor"}
+FOREIGN = {"GRPCRoute", "HTTPRoute", "PrometheusRule", "ServiceMonitor", "Cluster", "ScheduledBackup", "ObjectStore", "Pooler", "PodMonitor"}
 LONG_RELEASE = "a-release-name-that-is-as-long-as-helm-lets-it-be-53c"
 SEEDS = range(16)
 OVERLAYS = ("dev", "prod")
@@ -97,11 +97,11 @@ class Checks:
                 names.update(thing["data"])
         problems = [f"no program reads {name}" for name in names if name.rsplit("__", 1)[-1].lower() not in fields]
         problems += [f"no program has the subcommand {command}" for command in commands - words]
-        known = re.findall(r'_(?:histogram|gauge|counter)\("([a-z_.0-9]+)"\)', rust) + re.findall(r'KeyValue::new\("([a-z_.]+)"', rust)
+        known = re.findall(r'(?:_(?:histogram|gauge|counter)|Figure::new)\(\s*"([a-z_.0-9]+)"', rust) + re.findall(r'KeyValue::new\("([a-z_.]+)"', rust)
         known = {name.replace(".", "_") for name in known}
         for path in (path for path in (CHART / "files").rglob("*") if path.is_file()):
-            for name in set(re.findall(r"\b(?:cqm|rpc)_[a-z_]+\b", _queries(path))):
-                if re.sub("_seconds$", "", re.sub("_(bucket|count|sum|total)$", "", name)) not in known:
+            for name in set(re.findall(r"\b(?:cqm|rpc|db)_[a-z_]+\b", _queries(path))):
+                if not {name, re.sub("_seconds$", "", re.sub("_(bucket|count|sum|total)$", "", name))} & known:
                     problems.append(f"{path.name}: no program exports {name}")
         return sorted(problems)
 

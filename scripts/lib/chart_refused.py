@@ -13,6 +13,8 @@ REFUSED = (
      "Remove services.complaints.env.CQM__TELEMETRY__OTLP_ENDPOINT and set services.complaints.telemetry.endpoint: the network policy follows from it."),
     (['services.complaints.env={"CQM__SERVER__LISTEN":"0.0.0.0:1"}'],
      "Set services.complaints.env.CQM__SERVER__LISTEN to an address with port 50051: probes and Services use it."),
+    (['services.complaints.env={"CQM__TELEMETRY__LISTEN":"0.0.0.0:1"}'],
+     "Set services.complaints.env.CQM__TELEMETRY__LISTEN to an address with port 9464: probes and Prometheus use it."),
     (['services.complaints.env={"CQM__SERVICE__X":"1"}',
       'services.complaints.secretEnv={"CQM__SERVICE__X":{"existingSecret":"a","key":"b"}}'],
      "Remove CQM__SERVICE__X from services.complaints.env or from services.complaints.secretEnv: it stands in both."),

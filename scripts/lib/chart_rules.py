@@ -9,6 +9,8 @@ COMPONENT = "app.kubernetes.io/component"
 # The longest that a label's value, and a name that becomes one, may be.
 LABEL_LIMIT = 63
 PORT = 50051
+# /metrics and health, of every process.
+ADMIN_PORT = 9464
 # Volumes that the Pod Security level `restricted` knows, without those that this chart has no use for.
 VOLUMES = {"configMap", "emptyDir", "secret"}
 # Beyond the drain, for workers (5 s) and the last telemetry (3 s).
@@ -164,7 +166,9 @@ def migrations(things: list[dict], services: dict) -> list[str]:
         if container["args"] != ["migrate"]:
             problems.append(f"{name_of(job)}: does not run `migrate`")
         serving = deployments[component[: -len("-migrate")]]["spec"]["template"]["spec"]
-        secrets = {need for need in needed_by(job["spec"]["template"]["spec"]) if need[0] == "Secret"}
+        # Who vouches for Postgres is no credential: both may know it.
+        authority = services[component[: -len("-migrate")]]["database"].get("authority", {}).get("existingSecret")
+        secrets = {need for need in needed_by(job["spec"]["template"]["spec"]) if need[0] == "Secret" and need[1] != authority}
         problems += [f"{name_of(job)}: has the serving Secret {name}" for _, name in sorted(secrets & needed_by(serving))]
     return problems
 
@@ -183,21 +187,26 @@ def policies(things: list[dict], services: dict) -> list[str]:
             problems.append(f"{name_of(thing)}: the policy that denies does not select its pods")
         if labels is not None and component_of(thing) not in found:
             problems.append(f"{name_of(thing)}: its pods have no policy")
+    scraped = any(thing["kind"] == "ServiceMonitor" for thing in things)
     for name, service in services.items():
         if name not in found:
             continue
         spec = found[name]["spec"]
+        scrapes = [rule for rule in spec.get("ingress", []) if [port["port"] for port in rule.get("ports", [])] == [ADMIN_PORT]]
+        if len(scrapes) != scraped:
+            problems.append(f"the policy of {name} has {len(scrapes)} rules for Prometheus instead of {int(scraped)}")
+        calls = [rule for rule in spec.get("ingress", []) if rule not in scrapes]
         callers = set(service["callers"]) & set(services) if service["listens"] else set()
         if name == "gateway":
             callers.add("test")
         callees = {other for other, callee in services.items() if name in callee["callers"]}
-        problems += _difference(name, "lets in", _components(spec.get("ingress", []), "from"), callers)
+        problems += _difference(name, "lets in", _components(calls, "from"), callers)
         problems += _difference(name, "lets out to", _components(spec.get("egress", []), "to"), callees)
-        outside = [rule for rule in spec.get("ingress", []) if not _components([rule], "from")]
+        outside = [rule for rule in calls if not _components([rule], "from")]
         wanted = [peer for peer in service["network"]["from"].values() if peer["enabled"]] if service["listens"] else []
         if len(outside) != len(wanted):
             problems.append(f"the policy of {name} has {len(outside)} rules for callers outside instead of {len(wanted)}")
-        for rule in spec.get("ingress", []):
+        for rule in calls:
             if [port["port"] for port in rule.get("ports", [])] != [PORT]:
                 problems.append(f"the policy of {name} opens another port than {PORT}")
         for rule in spec.get("egress", []):
@@ -253,11 +262,10 @@ def workloads(things: list[dict], services: dict) -> list[str]:
         drain = sum(service["drain"].values())
         want(pod["terminationGracePeriodSeconds"] >= drain + GRACE, "is killed before the drain is over")
         # While Postgres is away, gRPC health says "not serving"; liveness must not hear of it.
-        liveness = container.get("livenessProbe", {})
-        want("grpc" not in liveness or liveness["grpc"].get("service"), "the liveness probe sees what readiness sees")
-        want(("readinessProbe" in container) == service["listens"], "the readiness probe is not right")
-        if service["listens"]:
-            want(container["readinessProbe"].get("grpc", {}).get("port") == PORT, "the readiness probe is not gRPC's")
+        for probe, asked in (("livenessProbe", "liveness"), ("readinessProbe", "readiness")):
+            want(container.get(probe, {}).get("grpc") == {"port": ADMIN_PORT, "service": asked}, f"the {probe} is not right")
+        ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+        want(ports == {"admin": ADMIN_PORT, **({"grpc": PORT} if service["listens"] else {})}, "the ports are not right")
         for variable, value in maps[name]["data"].items():
             address = re.fullmatch(r"http://([^:/]+):50051", value)
             if variable.startswith("CQM__SERVICE__BACKENDS__"):

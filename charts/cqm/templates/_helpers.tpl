@@ -82,7 +82,9 @@ addresses of those it calls, the drain) lies under what the user sets.
 {{- $service := get $services $name }}
 {{- $env := dict "CQM__SERVER__DRAIN__SETTLE" (printf "%ds" (int $service.drain.settle))
   "CQM__SERVER__DRAIN__TIMEOUT" (printf "%ds" (int $service.drain.timeout))
-  "CQM__TELEMETRY__OTLP_ENDPOINT" $service.telemetry.endpoint }}
+  "CQM__TELEMETRY__OTLP_ENDPOINT" $service.telemetry.endpoint
+  "CQM__TELEMETRY__LISTEN" "0.0.0.0:9464" }}
+{{- $env = merge $env (include "cqm.databaseEnv" $service | fromJson) }}
 {{- range $other, $callee := $services }}
 {{- if has $name $callee.callers }}
 {{- $variable := printf "CQM__SERVICE__BACKENDS__%s" ($other | upper | replace "-" "_") }}
@@ -103,6 +105,29 @@ addresses of those it calls, the drain) lies under what the user sets.
       name: {{ $secret.existingSecret | quote }}
       key: {{ $secret.key | quote }}
 {{- end }}
+{{- end }}
+
+{{/* How Postgres is spoken to, for those who serve and those who migrate, as JSON: (service). */}}
+{{- define "cqm.databaseEnv" -}}
+{{- if and .database.enabled .database.authority.existingSecret }}
+{{- dict "CQM__DATABASE__TLS" "verify" "CQM__DATABASE__CA" "/etc/cqm-database/ca.crt" | toJson }}
+{{- else }}
+{{- dict | toJson }}
+{{- end }}
+{{- end }}
+
+{{/* The file behind it: a volume, and where it is mounted. Not below /etc/cqm, whose names are the user's. */}}
+{{- define "cqm.databaseVolume" -}}
+- name: database-authority
+  secret:
+    secretName: {{ .database.authority.existingSecret | quote }}
+    items: [{key: {{ .database.authority.key | quote }}, path: ca.crt}]
+    defaultMode: 0440
+{{- end }}
+{{- define "cqm.databaseMount" -}}
+- name: database-authority
+  mountPath: /etc/cqm-database
+  readOnly: true
 {{- end }}
 
 {{/* Of a pod: as the Pod Security level `restricted` wants it, with no value that could weaken it. */}}

@@ -181,6 +181,8 @@ class Policies(unittest.TestCase):
             (changed(3, ingress=self.rule("from", "c")), "lets in c"),
             (changed(3, ingress=self.rule("from", "b") + [{"ports": [{"port": rules.PORT}]}]), "1 rules for callers outside"),
             (changed(3, ingress=[{**self.rule("from", "b")[0], "ports": [{"port": 1}]}]), "another port"),
+            (self.good() + [{"kind": "ServiceMonitor", "metadata": labelled("metrics")}], "0 rules for Prometheus instead of 1"),
+            (changed(3, ingress=self.rule("from", "b") + [{"ports": [{"port": rules.ADMIN_PORT}]}]), "1 rules for Prometheus instead of 0"),
             (changed(4, egress=[]), "does not say that it lets out to a"),
             (changed(4, egress=self.rule("to", "a") + [{"to": []}]), "every port"),
         ):
