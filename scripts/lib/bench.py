@@ -13,11 +13,12 @@ from lib import machine, places, rig, tools, ui
 from lib.ledger_readings import Ledger
 from lib.readings import Reads, Writes
 from lib.rig import CONNECTIONS, IN_FLIGHT, WARMUP, Rig
+from lib.telemetry_readings import Telemetry
 
 FEWEST_ROUNDS = 5
 # Of the processors' time, when nothing is measured: more than a quiet machine's own.
 BUSY = 0.1
-SECTIONS = {"reads": Reads, "writes": Writes, "loyalty": Ledger}
+SECTIONS = {"reads": Reads, "writes": Writes, "loyalty": Ledger, "telemetry": Telemetry}
 
 
 def main(arguments: list[str]) -> int:
@@ -74,7 +75,7 @@ def _heading(run: Rig, built: float) -> str:
         f"# Benchmark of {time.strftime('%Y-%m-%d %H:%M')}",
         f"{machine.processor()}, {os.cpu_count()} cores, {machine.memory()}; commit {machine.commit(places.ROOT)}; "
         f"release build, this time in {ui.seconds(built)}. Postgres {settings[0]}, fsync {settings[1]}, synchronous_commit "
-        f"{settings[2]}, on {disk}, reached by unix socket. {redis}. Telemetry is not exported.",
+        f"{settings[2]}, on {disk}, reached by unix socket. {redis}. Telemetry is exported in its own section only.",
         f"**Take the ratios, not the figures**: the load generator, pgbench, the servers, Postgres and Redis share these "
         f"{os.cpu_count()} cores, so what the generator spends is taken from the servers. {IN_FLIGHT} calls in flight over "
         f"{CONNECTIONS} connections on 127.0.0.1, each followed by the next as soon as it is answered. Medians of "

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
-from lib import chart, places, servers, tools, ui
+from lib import chart, image_checks, migration_lint, places, servers, tools, ui
 
 PROTO = places.ROOT / "proto"
 # What the contracts must stay compatible with, when it is not found by itself.
@@ -232,10 +232,12 @@ STEPS = (
     Step("scripts", "the scripts' syntax and own tests", 300, scripts),
     Step("proto", "lint, format and compatibility of the contracts", 300, contracts),
     Step("chart", "the Helm chart and k8s/, rendered and held to rules", 600, chart.step),
+    Step("migrations", "the migrations, expand then contract", 300, migration_lint.step),
     Step("clippy", "lints of all targets, warnings refused", 1800, clippy),
     Step("doc", "documentation, warnings refused", 900, documentation),
     Step("build", "all programs", 1800, build),
     Step("deploy", "the programs take the configuration that the chart gives them", 300, chart.programs),
+    Step("image", "an image built twice and run", 600, image_checks.step),
     Step("unit", "tests beside the code", 1800, unit),
     Step("integration", "tests of each service and journeys over all, on a private Postgres and Redis", 2700, integration),
     Step("doctest", "examples in the documentation", 900, examples),

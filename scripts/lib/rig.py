@@ -85,9 +85,9 @@ class Rig:
         host, _, port = address.rpartition(":")
         keeper.wait_until(lambda: ports.open_for_calls(host, int(port)), patience=30)
 
-    def service(self, name: str, shape: Optional[str] = None) -> "Service":
-        """A service's process, its database up to date; without a shape in the one that is its default."""
-        title = f"{name}-{shape}" if shape else name
+    def service(self, name: str, shape: Optional[str] = None, more: str = "", title: str = "") -> "Service":
+        """A service's process, its database up to date; without a shape in the one that is its default. `more` is TOML."""
+        title = title or (f"{name}-{shape}" if shape else name)
         address = free_address()
         database = name.replace("-", "_")
         configuration = (
@@ -96,6 +96,7 @@ class Rig:
             + '[server.drain]\nsettle = "0s"\n'
             f'[database]\nurl = "{self.pair.database_url(database)}"\n'
             f'[cache]\nredis_url = "{self.pair.redis_url}"\nkey = "{CACHE_KEY}"\n'
+            + more
             + _own_section(name)
         )
         service = Service(self, title, address, [binary(f"cqm-{name}"), "serve"], configuration)
