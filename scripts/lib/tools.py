@@ -244,7 +244,7 @@ def fetch(package: Package) -> Path:
 
 
 def _debian(package: str, program: str, instead: str) -> Path:
-    """A program out of a Debian package of the machine's own release, unpacked without root and without what it depends on."""
+    """A program out of a Debian package of the machine's own release, without root and without what the package depends on."""
     folder = _tools_folder() / f"debian-{package}"
 
     def install(target: Path, _: list[str]) -> None:
@@ -260,7 +260,10 @@ def _debian(package: str, program: str, instead: str) -> Path:
             for archive in target.glob("*.deb"):
                 if not _succeeds(["dpkg-deb", "--extract", str(archive), str(target)]):
                     raise ui.Failure(f"{archive.name} could not be unpacked. {instead}")
-                archive.unlink()
+            # Only the program is kept.
+            for file in target.rglob("*"):
+                if file != target / program and not file.is_dir():
+                    file.unlink()
 
     _once(folder, package, instead, install)
     return folder / program

@@ -247,14 +247,18 @@ async fn the_admin_port_tells_figures_and_health_and_nothing_else() {
     let served = serve_desk(self::config(Shape::PerCore)).await;
     served.customers().await.get_customer(from_manager(get("known"))).await.unwrap();
 
-    let (status, text) = cqm_testkit::get(&address, "/metrics").await.unwrap();
-    assert_eq!(status, "HTTP/1.1 200 OK");
-    let line = text.lines().find(|line| {
-        line.starts_with("rpc_server_call_duration_seconds_count{")
-            && line.contains("rpc_method=\"GetCustomer\"")
-    });
-    assert!(line.is_some_and(|line| line.contains("rpc_response_status_code=\"OK\"")), "{text}");
-    assert!(text.contains("service_name=\"runtime-tests\""), "{text}");
+    // Counted when the answer has been handed over, which may be after it has arrived.
+    eventually("the count of the call", || async {
+        let (status, text) = cqm_testkit::get(&address, "/metrics").await.unwrap();
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert!(text.contains("service_name=\"runtime-tests\""), "{text}");
+        text.lines().any(|line| {
+            line.starts_with("rpc_server_call_duration_seconds_count{")
+                && line.contains("rpc_method=\"GetCustomer\"")
+                && line.contains("rpc_response_status_code=\"OK\"")
+        })
+    })
+    .await;
     let (status, _) = cqm_testkit::get(&address, "/").await.unwrap();
     assert_eq!(status, "HTTP/1.1 404 Not Found");
 
