@@ -12,6 +12,7 @@ use diesel_async::AsyncPgConnection;
 use rand::Rng;
 use secrecy::ExposeSecret;
 use std::sync::Mutex;
+use tokio::task::AbortHandle;
 use tokio_postgres::NoTls;
 
 use crate::{DatabaseConfig, messages};
@@ -23,6 +24,10 @@ pub type Conn = AsyncPgConnection;
 const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
 /// A transaction that does nothing holds its locks for nothing.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+/// How often Postgres looks, while a statement runs, whether anybody still waits for it: the read of a caller who hung up
+/// ends with its connection, not with its deadline. Too high: dead callers' statements hold locks and processors. Too low:
+/// every long statement pays for looking.
+const STILL_THERE: Duration = Duration::from_millis(250);
 /// How long an unanswered packet is waited for: a failed-over host is noticed after this, not after hours.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Plans that read what they need by an index, row by row. A prepared statement's plan is kept, and one that was made
@@ -38,6 +43,8 @@ pub(crate) struct Opened {
     pub conn: Conn,
     closed: Arc<AtomicBool>,
     retire: Instant,
+    /// What drives the connection.
+    driver: AbortHandle,
 }
 
 pub(crate) struct Opener {
@@ -58,10 +65,12 @@ impl Opener {
     fn new(config: &DatabaseConfig) -> Result<Self, BoxError> {
         let mut options: tokio_postgres::Config = config.url.expose_secret().parse()?;
         let ours = format!(
-            "-c lock_timeout={} -c idle_in_transaction_session_timeout={} -c statement_timeout={} {BY_INDEX}",
+            "-c lock_timeout={} -c idle_in_transaction_session_timeout={} -c statement_timeout={} \
+             -c client_connection_check_interval={} {BY_INDEX}",
             config.lock_timeout.as_millis(),
             IDLE_IN_TRANSACTION.as_millis(),
             STATEMENT_LIMIT.as_millis(),
+            STILL_THERE.as_millis(),
         );
         let merged = match options.get_options() {
             Some(theirs) => format!("{ours} {theirs}"),
@@ -83,16 +92,17 @@ impl Opener {
             clippy::disallowed_methods,
             reason = "ends with its connection; there is nothing to supervise"
         )]
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error = %error, "postgres connection ended");
             }
             flag.store(true, Ordering::Release);
-        });
+        })
+        .abort_handle();
         let mut conn = AsyncPgConnection::try_from(client).await?;
         messages::in_english(&mut conn).await?;
         let retire = Instant::now() + self.lifetime.mul_f64(rand::rng().random_range(0.8..1.2));
-        Ok(Opened { conn, closed, retire })
+        Ok(Opened { conn, closed, retire, driver })
     }
 
     fn may_try(&self) -> bool {
@@ -197,7 +207,9 @@ impl Drop for Lease {
         if let Some(object) = self.object.take()
             && !self.clean
         {
-            drop(Object::take(object));
+            let opened = Object::take(object);
+            // Dropped alone, the connection would stay until its last statement has been answered.
+            opened.driver.abort();
         }
     }
 }
