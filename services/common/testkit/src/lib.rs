@@ -5,6 +5,7 @@
 
 mod authority;
 mod database;
+mod door;
 mod events;
 mod kit;
 mod patience;
@@ -13,6 +14,7 @@ mod smtp;
 
 pub use authority::{Authority, Identity};
 pub use database::TestDatabase;
+pub use door::Door;
 pub use events::Events;
 pub use kit::{Kit, NOW, coordinator, manager, representative, request, request_id, settings};
 pub use patience::{eventually, persistent, until};
