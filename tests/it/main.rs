@@ -8,3 +8,4 @@ mod faults;
 mod journey;
 mod ledger_faults;
 mod privacy;
+mod rolling;
