@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from lib import machine, places, rig, tools, ui
+from lib.gateway_readings import Gateway
 from lib.ledger_readings import Ledger
 from lib.readings import Reads, Writes
 from lib.rig import CONNECTIONS, IN_FLIGHT, WARMUP, Rig
@@ -17,7 +18,7 @@ from lib.rig import CONNECTIONS, IN_FLIGHT, WARMUP, Rig
 FEWEST_ROUNDS = 5
 # Of the processors' time, when nothing is measured: more than a quiet machine's own.
 BUSY = 0.1
-SECTIONS = {"reads": Reads, "writes": Writes, "loyalty": Ledger}
+SECTIONS = {"reads": Reads, "writes": Writes, "loyalty": Ledger, "gateway": Gateway}
 
 
 def main(arguments: list[str]) -> int:
