@@ -16,11 +16,14 @@ pub fn policies(pool: &DescriptorPool) -> String {
             let roles: Vec<_> =
                 policy.roles.iter().map(|role| format!("Role::{}", variant("ROLE_", role))).collect();
             format!(
-                "MethodPolicy {{ path: {:?}, roles: &[{}], retry_safe: {}, read_only: {} }},\n",
+                "MethodPolicy {{ path: {:?}, roles: &[{}], retry_safe: {}, read_only: {}, streams: {}, \
+                 request_id: {:?} }},\n",
                 path(&method),
                 roles.join(", "),
                 policy.retry_safe,
-                read_only(&method)
+                read_only(&method),
+                method.is_client_streaming() || method.is_server_streaming(),
+                request_id(&method.input()).map(|field| field.number())
             )
         })
         .collect();

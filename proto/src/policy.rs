@@ -1,5 +1,7 @@
 //! Who may call a method and how, as the contracts say it.
 
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
 use crate::options::v1::Role;
 
 /// The policy of one method.
@@ -14,6 +16,34 @@ pub struct MethodPolicy {
     pub retry_safe: bool,
     /// The method changes nothing.
     pub read_only: bool,
+    /// Either side sends more than one message.
+    pub streams: bool,
+    /// The number of the request's field by which a repeat is recognised, if it has one.
+    pub request_id: Option<u32>,
+}
+
+/// What a call costs and how urgent it is, which quotas and load shedding go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// One question, one answer, nothing changed.
+    Read,
+    /// One change.
+    Write,
+    /// Streams: imports, exports, long lists.
+    Bulk,
+}
+
+impl Class {
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Bulk];
+
+    /// As configurations, metrics and refusals spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Bulk => "bulk",
+        }
+    }
 }
 
 impl MethodPolicy {
@@ -21,6 +51,38 @@ impl MethodPolicy {
     pub fn allows(&self, roles: &[Role]) -> bool {
         roles.iter().any(|role| self.roles.contains(role))
     }
+
+    pub const fn class(&self) -> Class {
+        match (self.streams, self.read_only) {
+            (true, _) => Class::Bulk,
+            (false, true) => Class::Read,
+            (false, false) => Class::Write,
+        }
+    }
+
+    /// Whether this very request, an encoded message, may be sent again. A mutation that can be recognised by its
+    /// request id must carry one: without it a repeat is a second intent.
+    pub fn repeatable(&self, message: &[u8]) -> bool {
+        self.retry_safe && self.request_id.is_none_or(|field| carries(message, field))
+    }
+}
+
+/// Whether a text field of the message is there and not empty. Looks at the outermost fields only and decodes none;
+/// of a field that comes twice the last one counts, as for every reader.
+fn carries(mut message: &[u8], field: u32) -> bool {
+    let mut found = false;
+    while !message.is_empty() {
+        let Ok((number, wire_type)) = decode_key(&mut message) else { return false };
+        if number == field {
+            let mut value = message;
+            found = wire_type == WireType::LengthDelimited
+                && decode_varint(&mut value).is_ok_and(|length| length > 0);
+        }
+        if skip_field(wire_type, number, &mut message, DecodeContext::default()).is_err() {
+            return false;
+        }
+    }
+    found
 }
 
 static POLICIES: &[MethodPolicy] = include!(concat!(env!("OUT_DIR"), "/policies.rs"));

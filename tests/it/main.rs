@@ -10,3 +10,4 @@ mod journey;
 mod ledger_faults;
 mod observed;
 mod privacy;
+mod rolling;

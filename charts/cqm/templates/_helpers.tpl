@@ -88,8 +88,10 @@ addresses of those it calls, the drain) lies under what the user sets.
 {{- range $other, $callee := $services }}
 {{- if has $name $callee.callers }}
 {{- $variable := printf "CQM__SERVICE__BACKENDS__%s" ($other | upper | replace "-" "_") }}
-{{- /* Not the headless name: a client takes the first address it resolves, and resolvers sort them. */}}
-{{- $address := printf "http://%s-%s:50051" (include "cqm.fullname" $root) $other }}
+{{- /* The gateway balances over pods itself and needs their addresses. The coordinator does not: a client takes the first
+       address it resolves, and resolvers sort them. */}}
+{{- $suffix := ternary "-headless" "" (eq $name "gateway") }}
+{{- $address := printf "http://%s-%s%s:50051" (include "cqm.fullname" $root) $other $suffix }}
 {{- $env = merge $env (dict $variable $address) }}
 {{- end }}
 {{- end }}

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use cqm_proto::options::v1::Role;
+use cqm_proto::policy::Class;
 use cqm_proto::{FILE_DESCRIPTOR_SET, Mutation, complaints, loyalty, policy};
+use prost::Message;
 use prost_reflect::DescriptorPool;
 
 #[test]
@@ -39,6 +41,41 @@ fn a_policy_says_who_may_call() {
 
     assert_eq!(policy::find("/cqm.complaints.v1.ComplaintService/Resolve"), None);
     assert_eq!(policy::find(""), None);
+}
+
+#[test]
+fn a_mutation_may_be_repeated_only_with_its_request_id() {
+    let resolve = policy::find(complaints::v1::ResolveComplaintRequest::PATH).unwrap();
+    let request = |request_id: &str| complaints::v1::ResolveComplaintRequest {
+        name: "complaints/1".to_owned(),
+        request_id: request_id.to_owned(),
+        ..Default::default()
+    };
+    assert!(resolve.repeatable(&request("5e0b").encode_to_vec()));
+    assert!(!resolve.repeatable(&request("").encode_to_vec()));
+    assert!(!resolve.repeatable(b""));
+    // The last one counts, and what cannot be read counts as none.
+    let field = u8::try_from(resolve.request_id.unwrap()).unwrap();
+    let twice = [request("5e0b").encode_to_vec(), vec![(field << 3) | 2, 0]].concat();
+    assert!(!resolve.repeatable(&twice));
+    let cut = [request("5e0b").encode_to_vec(), vec![0x0a, 200]].concat();
+    assert!(!resolve.repeatable(&cut));
+
+    let get = policy::find("/cqm.complaints.v1.ComplaintService/GetComplaint").unwrap();
+    assert!(get.repeatable(b""));
+    let import = policy::find("/cqm.customers.v1.CustomerService/ImportCustomers").unwrap();
+    assert!(!import.repeatable(b""));
+}
+
+#[test]
+fn a_methods_class_follows_from_its_shape() {
+    for (path, class) in [
+        ("/cqm.complaints.v1.ComplaintService/GetComplaint", Class::Read),
+        ("/cqm.complaints.v1.ComplaintService/ResolveComplaint", Class::Write),
+        ("/cqm.customers.v1.CustomerService/ImportCustomers", Class::Bulk),
+    ] {
+        assert_eq!(policy::find(path).unwrap().class(), class, "{path}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use cqm_runtime::channel::Channel;
 use cqm_runtime::config::{ConfigError, Validate};
 use http::Uri;
 use http::uri::{Authority, Scheme};
@@ -84,6 +85,20 @@ impl Backends {
             Backend::Notifications => &self.notifications,
             Backend::Surveys => &self.surveys,
         }
+    }
+}
+
+/// A channel to each service.
+#[derive(Clone, Debug)]
+pub struct Channels([Channel; Backend::ALL.len()]);
+
+impl Channels {
+    pub fn new(to: impl FnMut(Backend) -> Channel) -> Self {
+        Self(Backend::ALL.map(to))
+    }
+
+    pub fn to(&self, backend: Backend) -> Channel {
+        self.0[backend as usize].clone()
     }
 }
 

@@ -1,5 +1,8 @@
 //! The gateway's configuration. What each value does when it is too high or too low stands in `config/gateway.toml`.
 
+mod reflection;
+mod traffic;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +13,9 @@ use cqm_runtime::telemetry::TelemetryConfig;
 use serde::Deserialize;
 
 use crate::backend::Backends;
+
+pub use reflection::ReflectionConfig;
+pub use traffic::{CallerQuota, QuotaConfig, Rate, TrafficConfig};
 
 /// TOML over the suite's defaults.
 pub const DEFAULTS: &str = include_str!("config/gateway.toml");
@@ -40,6 +46,9 @@ pub struct ServiceConfig {
     pub backends: Backends,
     pub identity: IdentityConfig,
     pub customer360: Customer360Config,
+    pub traffic: TrafficConfig,
+    pub quota: QuotaConfig,
+    pub reflection: ReflectionConfig,
     pub coordinator: ReadingConfig,
 }
 
@@ -161,6 +170,9 @@ impl Validate for Settings {
         self.service.backends.validate()?;
         self.service.identity.validate()?;
         self.service.customer360.validate()?;
+        self.service.traffic.validate()?;
+        self.service.quota.validate()?;
+        self.service.reflection.validate()?;
         self.service.coordinator.validate()
     }
 }
@@ -254,6 +266,9 @@ mod tests {
         assert_eq!(format!("{:?}", service.customer360), format!("{:?}", Customer360Config::default()));
         assert_eq!(format!("{:?}", service.coordinator), format!("{:?}", ReadingConfig::default()));
         assert_eq!(format!("{:?}", service.identity), format!("{:?}", IdentityConfig::default()));
+        assert_eq!(format!("{:?}", service.traffic), format!("{:?}", TrafficConfig::default()));
+        assert_eq!(format!("{:?}", service.quota), format!("{:?}", QuotaConfig::default()));
+        assert_eq!(format!("{:?}", service.reflection), format!("{:?}", ReflectionConfig::default()));
     }
 
     #[test]

@@ -13,12 +13,12 @@ use cqm_proto::gateway::v1::{
     DiscardParkedEventRequest, ListParkedAggregatesRequest, ListParkedAggregatesResponse, ListSourcesRequest,
     ListSourcesResponse, ParkedItem, RetryParkedAggregateRequest, SectionStatus, Source,
 };
-use cqm_rpc::{BoxError, Call, Error, Failure, PageRequest, Violations, reason};
-use cqm_runtime::channel::{self, Channel, ChannelConfig};
+use cqm_rpc::{Call, Error, Failure, PageRequest, Violations, reason};
+use cqm_runtime::channel::{self, Channel};
 use futures::future::join_all;
 use tonic::{Request, Response, Status};
 
-use crate::backend::{Backend, Backends};
+use crate::backend::{Backend, Channels};
 use crate::coordinator::CONSUMER;
 use crate::error::{SOURCE_UNAVAILABLE, SOURCE_UNKNOWN, word};
 
@@ -27,15 +27,8 @@ use crate::error::{SOURCE_UNAVAILABLE, SOURCE_UNKNOWN, word};
 pub struct Feeds(Arc<[EventFeedClient<Channel>; Backend::ALL.len()]>);
 
 impl Feeds {
-    /// Makes channels that connect when they are first used, on the current runtime.
-    pub fn new(backends: &Backends) -> Result<Self, BoxError> {
-        let mut feeds = Vec::new();
-        for backend in Backend::ALL {
-            let channel = channel::connect(backends.address(backend), &ChannelConfig::default())?;
-            feeds.push(EventFeedClient::new(channel));
-        }
-        let feeds: [_; Backend::ALL.len()] = feeds.try_into().map_err(|_| "a feed for every service")?;
-        Ok(Self(Arc::new(feeds)))
+    pub fn new(channels: &Channels) -> Self {
+        Self(Arc::new(Backend::ALL.map(|backend| EventFeedClient::new(channels.to(backend)))))
     }
 
     fn feed(&self, backend: Backend) -> EventFeedClient<Channel> {

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use cqm_proto::gateway::v1::customer360_service_server::Customer360Service;
 use cqm_proto::gateway::v1::{GetCustomer360Request, GetCustomer360Response, ProfileSection};
-use cqm_rpc::{BoxError, Call, Deadline, Error, Failure, ResourceName, Violations, serve};
+use cqm_rpc::{Call, Deadline, Error, Failure, ResourceName, Violations, serve};
 use tonic::{Code, Request, Response, Status};
 
-use crate::backend::Backends;
+use crate::backend::Channels;
 use crate::config::Customer360Config;
 use crate::error::{CUSTOMER_NOT_FOUND, word};
 use read::Readers;
@@ -35,9 +35,8 @@ struct Inner {
 }
 
 impl Customer360 {
-    /// Makes channels that connect when they are first used, on the current runtime.
-    pub fn new(backends: &Backends, config: Customer360Config, earlier: Earlier) -> Result<Self, BoxError> {
-        Ok(Self(Arc::new(Inner { readers: Readers::new(backends)?, config, earlier })))
+    pub fn new(channels: &Channels, config: Customer360Config, earlier: Earlier) -> Self {
+        Self(Arc::new(Inner { readers: Readers::new(channels), config, earlier }))
     }
 }
 

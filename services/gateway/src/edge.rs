@@ -3,10 +3,17 @@
 //! The suite's server stack does what it does in every process (access by the policy, deadlines, limits, one line in the
 //! log for a failure); the edge brings its own gate and, in place of handlers, a forwarder.
 
+mod attempt;
+mod breaker;
+mod discover;
 mod forward;
 mod gate;
 mod identity;
 mod link;
+mod metrics;
+mod pods;
+mod quota;
+mod repeat;
 mod route;
 
 use std::convert::Infallible;
@@ -19,6 +26,7 @@ use cqm_proto::gateway::v1::customer360_service_server::Customer360ServiceServer
 use cqm_rpc::{BoxError, Clock, Error};
 use cqm_runtime::config::Validate;
 use cqm_runtime::server::{self, Health, Options, ServerConfig, UNARY_LIMIT};
+use cqm_runtime::tasks::Supervisor;
 use cqm_runtime::telemetry::Sampling;
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
@@ -28,14 +36,20 @@ use tonic::service::Routes;
 use tower::{Service, ServiceExt};
 
 use crate::backend::Backends;
-use crate::config::{Customer360Config, IdentityConfig, Settings};
+use crate::config::{
+    Customer360Config, IdentityConfig, QuotaConfig, ReflectionConfig, Settings, TrafficConfig,
+};
 use crate::coordinator_service::Feeds;
 use crate::customer360::{Customer360, Earlier};
-use forward::Forwarder;
+use discover::Discovery;
+use forward::{Forwarder, Routes as Ways};
 use gate::EdgeGate;
+use metrics::Metrics;
+use quota::Quota;
 use route::{Route, route};
 
 pub use cqm_runtime::server::Running;
+pub use discover::{Dns, Resolve};
 pub use identity::Identity;
 
 /// What an edge is made of.
@@ -46,6 +60,28 @@ pub struct EdgeConfig {
     pub backends: Backends,
     pub identity: IdentityConfig,
     pub customer360: Customer360Config,
+    pub traffic: TrafficConfig,
+    pub quota: QuotaConfig,
+    pub reflection: ReflectionConfig,
+    /// How the names of services become addresses.
+    pub resolver: Arc<dyn Resolve>,
+}
+
+impl EdgeConfig {
+    /// The defaults before these services, for edges that are put together by hand.
+    pub fn new(server: ServerConfig, backends: Backends, identity: IdentityConfig) -> Self {
+        Self {
+            server,
+            sampling: Sampling::never(),
+            backends,
+            identity,
+            customer360: Customer360Config::default(),
+            traffic: TrafficConfig::default(),
+            quota: QuotaConfig::default(),
+            reflection: ReflectionConfig::default(),
+            resolver: Arc::new(Dns),
+        }
+    }
 }
 
 impl From<&Settings> for EdgeConfig {
@@ -56,6 +92,10 @@ impl From<&Settings> for EdgeConfig {
             backends: settings.service.backends.clone(),
             identity: settings.service.identity.clone(),
             customer360: settings.service.customer360.clone(),
+            traffic: settings.service.traffic.clone(),
+            quota: settings.service.quota.clone(),
+            reflection: settings.service.reflection.clone(),
+            resolver: Arc::new(Dns),
         }
     }
 }
@@ -71,16 +111,27 @@ pub async fn start(
     config.backends.validate()?;
     config.identity.validate()?;
     config.customer360.validate()?;
+    config.traffic.validate()?;
+    config.quota.validate()?;
+    config.reflection.validate()?;
 
-    let gate = EdgeGate::new(Identity::new(&config.identity, clock.clone())?);
+    let metrics = Metrics::new();
+    let supervisor = Supervisor::under(&shutdown);
+    let quota = Quota::new(config.quota, &supervisor, metrics.clone())?;
+    let gate =
+        EdgeGate::new(Identity::new(&config.identity, clock.clone())?, quota, &config.reflection.roles());
+    let discovery = Discovery::new(&config.backends, config.resolver).await?;
+    let resolve_every = config.traffic.resolve_every;
+    let ways = Ways::new(discovery.whereabouts(), config.traffic, metrics);
     let earlier = Earlier::new(&config.customer360, clock);
     let health = Health::new(&server::all_services());
     let options = Options { health: health.clone(), shutdown, sampling: config.sampling };
-    let (backends, customer360) = (config.backends, config.customer360);
+    let customer360 = config.customer360;
     // Connections belong to the shard that opened them; what is remembered of customers is everybody's.
-    let make = move |_shard| Edge::new(&backends, &customer360, earlier.clone());
+    let make = move |_shard| Edge::new(&ways, &customer360, earlier.clone());
     let running = server::bind(&config.server)?.serve_edge(options, gate, make).await?;
     health.ready().await;
+    discovery.keep_up(&supervisor, resolve_every, &health);
     Ok(running)
 }
 
@@ -93,14 +144,16 @@ struct Edge {
 }
 
 impl Edge {
-    fn new(backends: &Backends, customer360: &Customer360Config, earlier: Earlier) -> Result<Self, BoxError> {
-        let customer360 = Customer360::new(backends, customer360.clone(), earlier)?;
-        let feeds = Feeds::new(backends)?;
+    fn new(ways: &Ways, customer360: &Customer360Config, earlier: Earlier) -> Result<Self, BoxError> {
+        let forwarder = Forwarder::new(ways)?;
+        let channels = forwarder.channels();
+        let customer360 = Customer360::new(&channels, customer360.clone(), earlier);
+        let feeds = Feeds::new(&channels);
         let here =
             Routes::new(Customer360ServiceServer::new(customer360).max_decoding_message_size(UNARY_LIMIT))
                 .add_service(CoordinatorServiceServer::new(feeds).max_decoding_message_size(UNARY_LIMIT))
                 .prepare();
-        Ok(Self { forwarder: Arc::new(Forwarder::new(backends)?), here })
+        Ok(Self { forwarder: Arc::new(forwarder), here })
     }
 
     async fn answer(self, request: Request<Body>) -> Result<Response<Body>, Error> {

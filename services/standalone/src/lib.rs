@@ -186,7 +186,9 @@ fn notifications(options: &Options) -> String {
 }
 
 fn gateway(options: &Options, backends: Backends) -> Result<cqm_gateway::config::Settings, BoxError> {
-    let layer = format!("[server]\nlisten = \"{}\"\n{DRAIN}", options.listen);
+    let redis =
+        options.redis_url.as_ref().map_or_else(String::new, |url| format!("redis_url = {}\n", quoted(url)));
+    let layer = format!("[server]\nlisten = \"{}\"\n{DRAIN}[service.quota]\n{redis}", options.listen);
     let mut settings: cqm_gateway::config::Settings =
         config::layered("gateway", &[cqm_gateway::config::DEFAULTS, &layer])?;
     settings.telemetry = options.telemetry.clone();

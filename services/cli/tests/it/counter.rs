@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use cqm_customer_data::{App, Config};
 use cqm_gateway::backend::{Backend, Backends};
-use cqm_gateway::config::{Customer360Config, IdentityConfig, IssuerConfig};
+use cqm_gateway::config::{IdentityConfig, IssuerConfig};
 use cqm_gateway::edge::{self, EdgeConfig};
 use cqm_rpc::Clock;
 use cqm_runtime::server::{DrainConfig, Running, ServerConfig, Shape};
-use cqm_runtime::telemetry::Sampling;
 use cqm_testkit::Kit;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -40,24 +39,21 @@ impl Counter {
             internal_service: false,
         };
         let address = kit.address;
-        let config = EdgeConfig {
-            server: ServerConfig {
-                shape: Shape::MultiThread,
-                drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_secs(5) },
-                ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
-            },
-            sampling: Sampling::never(),
-            // An import calls no other service.
-            backends: Backends::at(|backend| match backend {
-                Backend::CustomerData => format!("http://{address}"),
-                _ => "http://127.0.0.1:1".to_owned(),
-            }),
-            identity: IdentityConfig {
-                issuers: [("development".to_owned(), issuer)].into(),
-                ..IdentityConfig::default()
-            },
-            customer360: Customer360Config::default(),
+        let server = ServerConfig {
+            shape: Shape::MultiThread,
+            drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_secs(5) },
+            ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
         };
+        // An import calls no other service.
+        let backends = Backends::at(|backend| match backend {
+            Backend::CustomerData => format!("http://{address}"),
+            _ => "http://127.0.0.1:1".to_owned(),
+        });
+        let identity = IdentityConfig {
+            issuers: [("development".to_owned(), issuer)].into(),
+            ..IdentityConfig::default()
+        };
+        let config = EdgeConfig::new(server, backends, identity);
         let shutdown = CancellationToken::new();
         let edge = edge::start(config, Clock::system(), shutdown.clone()).await.unwrap();
         Self { kit, folder, edge, _shutdown: shutdown.drop_guard() }

@@ -23,13 +23,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cqm_proto::policy;
-use cqm_rpc::{Call, Error, metadata, reason};
+use cqm_rpc::{BoxError, Call, Error, metadata, reason};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
 use tonic::{Status, TimeoutExpired};
+use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
 use crate::config::{ConfigError, Validate, positive};
@@ -104,12 +105,8 @@ pub fn connect(target: &str, config: &ChannelConfig) -> Result<Channel, ConfigEr
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(2 * 1024 * 1024);
     let connector = Connector::new(config.connect_timeout);
-    Ok(Channel {
-        inner: endpoint.connect_with_connector_lazy(connector),
-        budget: Arc::new(RetryBudget::default()),
-        tries: config.tries,
-        measure: Measure::default(),
-    })
+    let inner = endpoint.connect_with_connector_lazy(connector);
+    Ok(Channel::over(inner.map_err(BoxError::from), config.tries))
 }
 
 /// A request that carries `call`'s caller, trace and remaining time. One message to one message: it may be
@@ -139,7 +136,7 @@ struct Outgoing {
 /// A connection to one service. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Channel {
-    inner: tonic::transport::Channel,
+    inner: BoxCloneSyncService<Request, Response, BoxError>,
     budget: Arc<RetryBudget>,
     tries: u32,
     measure: Measure,
@@ -162,6 +159,19 @@ impl Service<Request> for Channel {
 }
 
 impl Channel {
+    /// Over connections of somebody else's making: the edge's, to all pods of a service.
+    pub fn over<S>(inner: S, tries: u32) -> Self
+    where
+        S: Service<Request, Response = Response, Error = BoxError, Future: Send + 'static>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let inner = BoxCloneSyncService::new(inner);
+        Self { inner, budget: Arc::new(RetryBudget::default()), tries, measure: Measure::default() }
+    }
+
     async fn send(&self, mut request: Request) -> Result<Response, Status> {
         let outgoing = request.extensions_mut().remove::<Outgoing>();
         let Some(Outgoing { call, unary }) = outgoing else {
@@ -190,7 +200,7 @@ impl Channel {
                 .map_err(|_| Status::from(Error::DeadlinePassed)),
             None => Ok(answer.await),
         };
-        let answer = answer.and_then(|answer| answer.map_err(|error| broken(error.into())));
+        let answer = answer.and_then(|answer| answer.map_err(broken));
         let response = match answer {
             Ok(response) => response,
             Err(status) => {
@@ -229,7 +239,7 @@ fn timeout_value(left: Duration) -> Result<String, Error> {
 
 /// What the transport made of a lost connection, a GOAWAY or a reset is UNAVAILABLE; only tonic's own timer,
 /// which fires on the header that we have set, is the deadline.
-fn broken(error: cqm_rpc::BoxError) -> Status {
+fn broken(error: BoxError) -> Status {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
     while let Some(error) = source {
         if error.is::<TimeoutExpired>() {

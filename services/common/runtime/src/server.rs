@@ -34,9 +34,10 @@ mod method;
 mod observe;
 mod remap;
 mod stack;
+mod web;
 
 pub use accept::{Bound, Options, Running, Shard, bind};
-pub use config::{DeadlineConfig, DrainConfig, ServerConfig, Shape};
+pub use config::{DeadlineConfig, DrainConfig, ServerConfig, Shape, WebConfig};
 pub use gate::{Gate, SuiteMetadata};
 pub use health::{Health, LIVENESS, READINESS};
 pub use method::all_services;

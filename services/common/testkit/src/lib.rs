@@ -5,6 +5,7 @@
 
 mod authority;
 mod database;
+mod door;
 mod events;
 mod http;
 mod kit;
@@ -14,6 +15,7 @@ mod smtp;
 
 pub use authority::{Authority, Identity};
 pub use database::TestDatabase;
+pub use door::Door;
 pub use events::Events;
 pub use http::get;
 pub use kit::{Kit, NOW, coordinator, manager, representative, request, request_id, settings};

@@ -12,6 +12,7 @@ mod desk;
 mod imports;
 mod interactions;
 mod lists;
+mod overrun;
 mod purchases;
 mod references;
 mod refusals;

@@ -17,11 +17,11 @@ use cqm_proto::notifications::v1::message_service_client::MessageServiceClient;
 use cqm_proto::surveys::v1::invitation_service_client::InvitationServiceClient;
 use cqm_proto::surveys::v1::response_service_client::ResponseServiceClient;
 use cqm_proto::surveys::v1::{ListInvitationsRequest, ListResponsesRequest};
-use cqm_rpc::{BoxError, Call, Failure};
-use cqm_runtime::channel::{self, Channel, ChannelConfig, request};
+use cqm_rpc::{Call, Failure};
+use cqm_runtime::channel::{Channel, request};
 use tonic::Status;
 
-use crate::backend::{Backend, Backends};
+use crate::backend::{Backend, Channels};
 
 /// What a section shows of a long list, as the contract says.
 const LATEST: i32 = 20;
@@ -38,15 +38,14 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub fn new(backends: &Backends) -> Result<Self, BoxError> {
-        let connect = |backend| channel::connect(backends.address(backend), &ChannelConfig::default());
-        Ok(Self {
-            complaints: connect(Backend::Complaints)?,
-            customer_data: connect(Backend::CustomerData)?,
-            loyalty: connect(Backend::Loyalty)?,
-            notifications: connect(Backend::Notifications)?,
-            surveys: connect(Backend::Surveys)?,
-        })
+    pub fn new(channels: &Channels) -> Self {
+        Self {
+            complaints: channels.to(Backend::Complaints),
+            customer_data: channels.to(Backend::CustomerData),
+            loyalty: channels.to(Backend::Loyalty),
+            notifications: channels.to(Backend::Notifications),
+            surveys: channels.to(Backend::Surveys),
+        }
     }
 
     pub async fn profile(&self, call: &Call, customer: &str) -> Result<ProfileSection, Status> {

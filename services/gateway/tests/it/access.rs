@@ -119,3 +119,25 @@ async fn the_edge_answers_for_the_health_and_the_shape_of_the_whole_suite() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shape_of_the_suite_is_told_to_those_who_may_see_it() {
+    let edge = Edge::configured(Backends::at(|_| "http://127.0.0.1:1".to_owned()), |config| {
+        config.reflection.roles = vec!["internal_service".to_owned()];
+    })
+    .await;
+    let wire = edge.wire().await;
+    for version in ["v1", "v1alpha"] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        let ask = async |token: Option<String>| {
+            let token = token.map(|token| format!("Bearer {token}"));
+            let headers: Vec<_> = token.iter().map(|token| ("authorization", token.as_str())).collect();
+            wire.call(&path, &headers, b"\x3a\x00").await.failure()
+        };
+        let token = |role| Some(edge.issuer.token(edge.clock.now(), &[role]));
+        assert_eq!(ask(token(Role::InternalService)).await.0, Code::Ok);
+        assert_eq!(ask(token(Role::Supervisor)).await, (Code::PermissionDenied, "ROLE_MISSING".into()));
+        assert_eq!(ask(None).await, (Code::Unauthenticated, "CREDENTIALS_MISSING".into()));
+        assert_eq!(ask(Some("forged".into())).await, (Code::Unauthenticated, "TOKEN_INVALID".into()));
+    }
+}

@@ -12,8 +12,13 @@ mod feeds;
 mod forwarding;
 mod identity;
 mod office;
+mod places;
+mod pods;
 mod process;
+mod quota;
 mod tokens;
+mod traffic;
+mod web;
 mod wire;
 
 use std::time::Duration;

@@ -10,7 +10,6 @@ use cqm_gateway::edge::{self, EdgeConfig, Running};
 use cqm_rpc::{Clock, Failure, Role};
 use cqm_runtime::server::{DrainConfig, ServerConfig, Shape};
 use cqm_runtime::tasks::detached;
-use cqm_runtime::telemetry::Sampling;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -39,21 +38,22 @@ impl Edge {
     }
 
     pub async fn with(backends: Backends, customer360: Customer360Config) -> Self {
+        Self::configured(backends, |config| config.customer360 = customer360).await
+    }
+
+    /// An edge whose configuration is the default but for what `change` does to it.
+    pub async fn configured(backends: Backends, change: impl FnOnce(&mut EdgeConfig)) -> Self {
         let clock = Clock::fixed(cqm_testkit::NOW.parse().unwrap());
         let issuer = Issuer::new();
         let shutdown = CancellationToken::new();
-        let config = EdgeConfig {
-            server: ServerConfig {
-                shape: Shape::PerCore,
-                shards: 2,
-                drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_secs(5) },
-                ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
-            },
-            sampling: Sampling::never(),
-            backends,
-            identity: issuer.trusted(),
-            customer360,
+        let server = ServerConfig {
+            shape: Shape::PerCore,
+            shards: 2,
+            drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_secs(5) },
+            ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
         };
+        let mut config = EdgeConfig::new(server, backends, issuer.trusted());
+        change(&mut config);
         let running = edge::start(config, clock.clone(), shutdown.clone()).await.expect("the edge starts");
         Self { clock, issuer, running, _shutdown: shutdown.drop_guard() }
     }

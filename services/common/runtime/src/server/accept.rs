@@ -17,6 +17,7 @@ use super::connection::{self, Ends};
 use super::gate::{Gate, SuiteMetadata};
 use super::health::Health;
 use super::stack::{Served, Shared, Stack};
+use super::web::Web;
 use super::{ServerConfig, Shape};
 use crate::telemetry::Sampling;
 
@@ -162,6 +163,7 @@ impl Bound {
         let door = Door {
             config: Arc::clone(&config),
             places: Arc::new(Semaphore::new(config.max_connections)),
+            web: Web::new(&config.web),
             ends: ends.clone(),
         };
 
@@ -260,6 +262,7 @@ async fn on_its_own_thread<S: Served, G: Gate>(
 struct Door {
     config: Arc<ServerConfig>,
     places: Arc<Semaphore>,
+    web: Web,
     ends: Ends,
 }
 
@@ -297,7 +300,7 @@ impl Door {
                     let (door, stack) = (self.clone(), stack.clone());
                     tasks.spawn(async move {
                         let _place = place;
-                        connection::serve(socket, &door.config, stack, door.ends).await;
+                        connection::serve(socket, &door.config, stack, door.web, door.ends).await;
                     });
                 }
                 Err(error) if the_peers(&error) => {}

@@ -27,6 +27,13 @@ pub trait Gate: Clone + Send + Sync + 'static {
         let _ = (caller, policy);
         async { Ok(()) }
     }
+
+    /// Whether the shape of the API may be told to whoever asks by these headers. A service inside the suite tells
+    /// everybody.
+    fn describe(&self, parts: &mut Parts) -> impl Future<Output = Result<(), Error>> + Send {
+        let _ = parts;
+        async { Ok(()) }
+    }
 }
 
 /// The gate of a service: the metadata that the edge and the coordinator set.

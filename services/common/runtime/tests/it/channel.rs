@@ -14,7 +14,7 @@ use cqm_rpc::{Call, Caller, Deadline, Error, Failure, Reason, Role, TraceContext
 use cqm_runtime::channel::{self, Channel, ChannelConfig};
 use cqm_runtime::server::{DrainConfig, Health, Options, Running, ServerConfig, Shape, bind};
 use cqm_runtime::tasks::detached;
-use cqm_testkit::eventually;
+use cqm_testkit::{Door, eventually};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,6 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
 use crate::desk::refused;
-use crate::door::Door;
 
 /// Fails as often as it is told to, and remembers who called.
 #[derive(Clone, Default)]
