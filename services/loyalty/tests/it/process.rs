@@ -46,7 +46,7 @@ async fn rules_that_make_no_sense_keep_the_process_from_starting() {
         ("CQM__SERVICE__TIERS__WINDOW", "FOREVER", "for key `service.tiers.window`"),
         ("CQM__SERVICE__VOUCHER_KEYS", "short", "service.voucher_keys must hold a key"),
     ] {
-        let refused = run(&database, "migrate", &[(variable, value)]);
+        let refused = run(&database, "serve", &[(variable, value)]);
         assert_eq!(refused.status.code(), Some(2));
         assert!(said(&refused).contains(complaint), "{}", said(&refused));
     }
