@@ -1,8 +1,9 @@
-//! Who may call a method and how, as the contracts say it.
+//! Who may call a method and how, and who sees which personal data, as the contracts say it.
 
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use crate::options::v1::Role;
+use crate::masking::Kinds;
+use crate::options::v1::{PersonalKind, Role};
 
 /// The policy of one method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct MethodPolicy {
     pub streams: bool,
     /// The number of the request's field by which a repeat is recognised, if it has one.
     pub request_id: Option<u32>,
+    /// The kinds of personal data that an answer may hold.
+    pub personal: Kinds,
 }
 
 /// What a call costs and how urgent it is, which quotas and load shedding go by.
@@ -85,7 +88,18 @@ fn carries(mut message: &[u8], field: u32) -> bool {
     found
 }
 
+/// Which personal data somebody sees in clear. The rest is masked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Because of their duties.
+    pub clear: Kinds,
+    /// When they say what for.
+    pub purpose: Kinds,
+}
+
 static POLICIES: &[MethodPolicy] = include!(concat!(env!("OUT_DIR"), "/policies.rs"));
+
+static RIGHTS: &[(Role, Rights)] = include!(concat!(env!("OUT_DIR"), "/rights.rs"));
 
 /// The policy of the method with this path; `None` when the suite has no such method, which nobody may call.
 pub fn find(path: &str) -> Option<&'static MethodPolicy> {
@@ -95,4 +109,13 @@ pub fn find(path: &str) -> Option<&'static MethodPolicy> {
 /// The policies of all methods, sorted by path.
 pub fn all() -> &'static [MethodPolicy] {
     POLICIES
+}
+
+/// What somebody with these roles sees: what each of them opens.
+pub fn rights(roles: &[Role]) -> Rights {
+    let of = RIGHTS.iter().filter(|(role, _)| roles.contains(role)).map(|(_, rights)| *rights);
+    of.fold(Rights::default(), |all, one| Rights {
+        clear: all.clear | one.clear,
+        purpose: all.purpose | one.purpose,
+    })
 }

@@ -10,4 +10,5 @@ mod journey;
 mod ledger_faults;
 mod observed;
 mod privacy;
+mod releases;
 mod rolling;

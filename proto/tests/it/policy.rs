@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use cqm_proto::options::v1::PersonalKind::{Address, Attribute, Email, Name, Phone, Secret, Text};
 use cqm_proto::options::v1::Role;
 use cqm_proto::policy::Class;
-use cqm_proto::{FILE_DESCRIPTOR_SET, Mutation, complaints, loyalty, policy};
+use cqm_proto::{FILE_DESCRIPTOR_SET, Kinds, Mutation, complaints, loyalty, policy};
 use prost::Message;
 use prost_reflect::DescriptorPool;
 
@@ -112,6 +113,46 @@ fn the_coordinator_may_do_what_its_reactions_need_and_no_more() {
             "/cqm.surveys.v1.InvitationService/CreateInvitation",
         ]
     );
+}
+
+/// 004 2.1 and 4.3.3: everybody sees what their duties take, and no more.
+#[test]
+fn every_role_sees_what_its_duties_take_in_clear_for_a_purpose_or_never() {
+    for (role, clear, purpose) in [
+        (Role::ServiceManager, &[Name, Text][..], &[Phone, Email, Address, Attribute][..]),
+        (Role::ServiceRepresentative, &[Name, Text], &[Phone, Email, Address, Attribute]),
+        (Role::TechnicalSupport, &[Text], &[Name, Phone, Email]),
+        (Role::AfterSales, &[Name, Text], &[Phone, Email, Address]),
+        (Role::CrmSpecialist, &[Name, Phone, Email, Address, Attribute, Text], &[]),
+        (Role::Supervisor, &[], &[Name, Phone, Email, Text]),
+        (Role::InternalService, &[Name, Phone, Email, Address, Attribute, Text], &[]),
+        (Role::Coordinator, &[Name, Phone, Email, Address, Attribute, Text], &[]),
+        (Role::Customer, &[], &[]),
+    ] {
+        let rights = policy::rights(&[role]);
+        // Who may get a secret is the method's own policy.
+        assert_eq!(rights.clear, Kinds::of(clear) | Kinds::of(&[Secret]), "{role:?}");
+        assert_eq!(rights.purpose, Kinds::of(purpose), "{role:?}");
+    }
+    let both = policy::rights(&[Role::TechnicalSupport, Role::AfterSales]);
+    assert_eq!(both.clear, Kinds::of(&[Name, Text, Secret]), "what each of them opens");
+    assert_eq!(policy::rights(&[]), policy::Rights::default());
+}
+
+#[test]
+fn a_policy_says_which_personal_data_an_answer_may_hold() {
+    let personal = |path: &str| policy::find(path).unwrap().personal;
+    let customer = Kinds::of(&[Name, Phone, Email, Address, Attribute]);
+    assert_eq!(personal("/cqm.customers.v1.CustomerService/GetCustomer"), customer);
+    assert_eq!(personal("/cqm.customers.v1.CustomerService/ListCustomers"), customer);
+    assert_eq!(personal("/cqm.gateway.v1.Customer360Service/GetCustomer360"), customer | Kinds::of(&[Text]));
+    assert_eq!(personal("/cqm.surveys.v1.ResponseService/GetResponse"), Kinds::of(&[Text]));
+    assert_eq!(personal("/cqm.surveys.v1.InvitationService/GetInvitationLink"), Kinds::of(&[Secret]));
+    assert!(personal("/cqm.loyalty.v1.LedgerService/GetAccount").is_empty());
+    // What a link opens shows nothing of anybody.
+    for policy in policy::all().iter().filter(|policy| policy.roles.contains(&Role::Customer)) {
+        assert!(policy.personal.is_empty(), "{}", policy.path);
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `cqm`: the suite from the command line. Tokens and keys for development, imports, and the demo.
+//! `cqm`: the suite from the command line. Tokens and keys for development, the policy table, imports, and the demo.
 //!
 //! It talks to the gateway as any other client does, over gRPC with a bearer token.
 
@@ -8,6 +8,7 @@ mod connect;
 mod demo;
 mod import;
 mod keys;
+mod policy;
 mod token;
 
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ enum Command {
     },
     /// Print a bearer token that is signed with development's key
     Token(token::Options),
+    /// Print who may call which method, and who sees which personal data
+    Policy,
     /// Bring a file in, row by row, through the gateway
     Import {
         #[arg(value_enum)]
@@ -103,6 +106,10 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::DevKeys { folder } => keys::make(&folder),
         Command::Token(options) => token::print(&options),
+        Command::Policy => {
+            print!("{}", policy::tables());
+            Ok(())
+        }
         Command::Import { what, file, format, rejected, target } => {
             let rejected = rejected.unwrap_or_else(|| {
                 let mut name = file.clone().into_os_string();

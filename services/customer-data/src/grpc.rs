@@ -18,7 +18,7 @@ use cqm_proto::customers::v1::{
     ListInteractionsRequest, ListInteractionsResponse, ListPurchasesRequest, ListPurchasesResponse,
     RecordInteractionRequest, RecordPurchasesRequest, RecordPurchasesResponse, UpdateCustomerRequest,
 };
-use cqm_rpc::serve;
+use cqm_rpc::{serve, serve_stream};
 use cqm_runtime::server::{BULK_LIMIT, UNARY_LIMIT};
 use futures::Stream;
 use tonic::service::Routes;
@@ -78,7 +78,8 @@ impl CustomerService for App {
         &self,
         request: Request<Streaming<ImportCustomersRequest>>,
     ) -> Result<Response<Self::ImportCustomersStream>, Status> {
-        serve(request, async |call, rows| Ok(bulk::answer(self, call, rows, import::import_customers))).await
+        serve_stream(request, async |call, rows| Ok(bulk::answer(self, call, rows, import::import_customers)))
+            .await
     }
 }
 
@@ -90,7 +91,7 @@ impl PurchaseService for App {
         &self,
         request: Request<Streaming<RecordPurchasesRequest>>,
     ) -> Result<Response<Self::RecordPurchasesStream>, Status> {
-        serve(request, async |call, rows| Ok(bulk::answer(self, call, rows, purchase::record))).await
+        serve_stream(request, async |call, rows| Ok(bulk::answer(self, call, rows, purchase::record))).await
     }
 
     async fn list_purchases(

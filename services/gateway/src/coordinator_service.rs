@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cqm_proto::PersonalData;
 use cqm_proto::events::v1::event_feed_client::EventFeedClient;
 use cqm_proto::events::v1::{
     Cursor, DiscardRequest, GetCursorRequest, ListParkedRequest, ParkedAggregate, RequestRetryRequest,
@@ -166,7 +167,7 @@ impl CoordinatorService for Feeds {
 }
 
 /// As [`cqm_rpc::serve`], for handlers whose refusals are often another service's own, passed on as they are.
-async fn relay<Q, A>(
+async fn relay<Q, A: PersonalData + Send>(
     request: Request<Q>,
     handler: impl AsyncFnOnce(Call, Q) -> Result<A, Status>,
 ) -> Result<Response<A>, Status> {

@@ -23,7 +23,8 @@ use std::task::{Context, Poll};
 
 use cqm_proto::gateway::v1::coordinator_service_server::CoordinatorServiceServer;
 use cqm_proto::gateway::v1::customer360_service_server::Customer360ServiceServer;
-use cqm_rpc::{BoxError, Clock, Error};
+use cqm_rpc::{BoxError, Clock, Error, Releases};
+use cqm_runtime::audit::Releasing;
 use cqm_runtime::config::Validate;
 use cqm_runtime::server::{self, Health, Options, ServerConfig, UNARY_LIMIT};
 use cqm_runtime::tasks::Supervisor;
@@ -140,7 +141,7 @@ pub async fn start(
 struct Edge {
     forwarder: Arc<Forwarder>,
     /// What the gateway answers itself.
-    here: Routes,
+    here: Releasing<Routes>,
 }
 
 impl Edge {
@@ -153,6 +154,7 @@ impl Edge {
             Routes::new(Customer360ServiceServer::new(customer360).max_decoding_message_size(UNARY_LIMIT))
                 .add_service(CoordinatorServiceServer::new(feeds).max_decoding_message_size(UNARY_LIMIT))
                 .prepare();
+        let here = Releasing::new(here, Releases::PassedOn);
         Ok(Self { forwarder: Arc::new(forwarder), here })
     }
 

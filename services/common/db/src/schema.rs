@@ -88,4 +88,30 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    audit_release (sequence) {
+        sequence -> Int8,
+        time -> Timestamptz,
+        caller -> Text,
+        roles -> Array<Int4>,
+        purpose -> Int4,
+        reference -> Text,
+        method -> Text,
+        kinds -> Array<Int4>,
+        customers -> Array<Uuid>,
+        resources -> Array<Text>,
+        trace_id -> Text,
+        hash -> Bytea,
+    }
+}
+
+diesel::table! {
+    audit_head (singleton) {
+        singleton -> Bool,
+        sequence -> Int8,
+        hash -> Bytea,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(event_ack, event_head, event_log, event_parked, event_pending,);
+diesel::allow_tables_to_appear_in_same_query!(audit_head, audit_release);

@@ -225,6 +225,9 @@ fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
     set(metadata::CALLER, &call.caller.subject)?;
     set(metadata::ROLES, &call.caller.role_names())?;
     set(metadata::TRACEPARENT, &call.trace.to_string())?;
+    if let Some(purpose) = &call.purpose {
+        set(metadata::PURPOSE, &purpose.to_string())?;
+    }
     set(metadata::TIMEOUT, &timeout_value(call.deadline.remaining().saturating_sub(HOP))?)
 }
 
@@ -252,7 +255,8 @@ fn broken(error: BoxError) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use cqm_rpc::{Caller, Deadline, Role, TraceContext};
+    use cqm_proto::options::v1::Purpose as Code;
+    use cqm_rpc::{Caller, Deadline, Purpose, Role, TraceContext};
 
     use super::*;
 
@@ -289,6 +293,7 @@ mod tests {
             deadline: Deadline::after(Duration::from_secs(2)),
             trace,
             path: "/x".into(),
+            purpose: Some(Purpose { code: Code::CustomerCare, reference: "visits/7".into() }),
         };
         let mut headers = HeaderMap::new();
         headers.insert(metadata::CALLER, HeaderValue::from_static("forged"));
@@ -296,6 +301,7 @@ mod tests {
         assert_eq!(headers[metadata::CALLER], "importer");
         assert_eq!(headers[metadata::ROLES], "internal_service,supervisor");
         assert_eq!(headers[metadata::TRACEPARENT], trace.to_string());
+        assert_eq!(headers[metadata::PURPOSE], "customer_care visits/7");
         let millis: u64 = headers[metadata::TIMEOUT].to_str().unwrap().trim_end_matches('m').parse().unwrap();
         assert!((1_000..=1_990).contains(&millis), "{millis}");
     }

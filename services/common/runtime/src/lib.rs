@@ -1,9 +1,10 @@
 //! What every process of the suite runs on: configuration, telemetry, the server stack, client channels, the
-//! cache, supervised tasks and the event feed's gRPC edge.
+//! cache, supervised tasks, and the gRPC edges of the event feed and of the log of releases.
 //!
 //! A service is a [`process::Service`]; its `main` is [`process::main`]. The gateway and the standalone put the
 //! same parts together themselves.
 
+pub mod audit;
 pub mod cache;
 pub mod channel;
 pub mod config;

@@ -13,17 +13,21 @@ mod readiness;
 mod shared;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use cqm_db::audit::{Auditor, ReleaseLane};
 use cqm_db::{DatabaseConfig, Db};
+use cqm_proto::audit::v1::audit_service_server;
 use cqm_proto::events::v1::event_feed_server;
-use cqm_rpc::{BoxError, Clock};
+use cqm_rpc::{BoxError, Clock, Releases};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::audit::{self, Releasing};
 use crate::cache::Cache;
 use crate::config::{Settings, Validate};
 use crate::event_feed;
@@ -49,7 +53,7 @@ pub trait Service: Clone + Send + Sync + Sized + 'static {
     /// `complaints`: in logs, traces and cache keys.
     const NAME: &'static str;
     /// The gRPC services it answers for, as in the contract: `cqm.complaints.v1.ComplaintService`. The event
-    /// feed is added to every service and not named here.
+    /// feed and the audit service are added to every service and not named here.
     const SERVICES: &'static [&'static str];
     /// TOML over the suite's defaults.
     const DEFAULTS: &'static str;
@@ -157,6 +161,7 @@ pub async fn start<S: Service>(
 
     let mut names = S::SERVICES.to_vec();
     names.push(event_feed_server::SERVICE_NAME);
+    names.push(audit_service_server::SERVICE_NAME);
     let health = Health::new(&names);
     let options = Options {
         health: health.clone(),
@@ -170,7 +175,10 @@ pub async fn start<S: Service>(
         let (_, connections) = shares(total, shard.count);
         let base = base.for_shard(connections)?;
         let feed = event_feed::server(base.db.clone(), shard.closing.clone());
-        Ok(S::new(base, config.clone())?.routes().add_service(feed).prepare())
+        let audit = audit::server(base.db.clone());
+        let auditor = Auditor::new(base.db.clone(), base.shared.of::<ReleaseLane>());
+        let routes = S::new(base, config.clone())?.routes().add_service(feed).add_service(audit).prepare();
+        Ok(Releasing::new(routes, Releases::Written(Arc::new(auditor))))
     };
     let server = bound.serve(options, make).await?;
     let address = server.address();

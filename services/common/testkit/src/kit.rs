@@ -116,6 +116,11 @@ pub fn representative<M>(message: M) -> tonic::Request<M> {
     request(Role::ServiceRepresentative, message)
 }
 
+/// A customer relationship specialist's request: who sees customers in clear.
+pub fn specialist<M>(message: M) -> tonic::Request<M> {
+    request(Role::CrmSpecialist, message)
+}
+
 /// The coordinator's command.
 pub fn coordinator<M>(message: M) -> tonic::Request<M> {
     request(Role::Coordinator, message)

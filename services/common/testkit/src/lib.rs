@@ -18,7 +18,7 @@ pub use database::TestDatabase;
 pub use door::Door;
 pub use events::Events;
 pub use http::get;
-pub use kit::{Kit, NOW, coordinator, manager, representative, request, request_id, settings};
+pub use kit::{Kit, NOW, coordinator, manager, representative, request, request_id, settings, specialist};
 pub use patience::{eventually, persistent, until};
 pub use refusal::{failed, refused, violations};
 pub use smtp::{Answer, Heard, Mail, Session, SmtpSink, Tls};

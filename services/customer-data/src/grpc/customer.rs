@@ -53,7 +53,7 @@ pub async fn update(
     call: &Call,
     message: proto::UpdateCustomerRequest,
 ) -> Result<proto::Customer, Error> {
-    let update = &Update::parse(&message, app.clock.now())?;
+    let update = &Update::parse(&message, call.sees(), app.clock.now())?;
     let answer = app
         .db
         .mutate(call, "update_customer", &message, async |tx| {

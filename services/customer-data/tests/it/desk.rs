@@ -9,7 +9,7 @@ use cqm_proto::customers::v1::*;
 use cqm_proto::google::r#type::{Date, Money};
 use cqm_rpc::Failure;
 use cqm_testkit::Kit;
-pub use cqm_testkit::{manager, request_id, violations};
+pub use cqm_testkit::{request_id, specialist, violations};
 use prost_types::Timestamp;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -42,19 +42,21 @@ impl Desk {
 
     /// Creates a customer and looks at its event.
     pub async fn created(&mut self, customer: Customer) -> Customer {
-        let created = self.customers.create_customer(manager(create(customer))).await.unwrap().into_inner();
+        let created =
+            self.customers.create_customer(specialist(create(customer))).await.unwrap().into_inner();
         self.kit.events.only::<cqm_proto::events::v1::CustomerCreated>().await;
         created
     }
 
     pub async fn get(&self, name: &str) -> Result<Customer, Failure> {
         let message = GetCustomerRequest { name: name.to_owned(), minimum_etag: String::new() };
-        answer(self.customers.clone().get_customer(manager(message)).await)
+        answer(self.customers.clone().get_customer(specialist(message)).await)
     }
 
     pub async fn import(&self, rows: Vec<ImportCustomersRequest>) -> Vec<ImportCustomersResponse> {
         let rows = tokio_stream::iter(rows);
-        let mut answers = self.customers.clone().import_customers(manager(rows)).await.unwrap().into_inner();
+        let mut answers =
+            self.customers.clone().import_customers(specialist(rows)).await.unwrap().into_inner();
         let mut all = Vec::new();
         while let Some(answer) = answers.message().await.unwrap() {
             all.push(answer);
@@ -64,7 +66,8 @@ impl Desk {
 
     pub async fn record(&self, rows: Vec<RecordPurchasesRequest>) -> Vec<RecordPurchasesResponse> {
         let rows = tokio_stream::iter(rows);
-        let mut answers = self.purchases.clone().record_purchases(manager(rows)).await.unwrap().into_inner();
+        let mut answers =
+            self.purchases.clone().record_purchases(specialist(rows)).await.unwrap().into_inner();
         let mut all = Vec::new();
         while let Some(answer) = answers.message().await.unwrap() {
             all.push(answer);

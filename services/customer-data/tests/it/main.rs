@@ -13,6 +13,7 @@ mod imports;
 mod interactions;
 mod lists;
 mod overrun;
+mod privacy;
 mod purchases;
 mod references;
 mod refusals;

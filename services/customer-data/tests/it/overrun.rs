@@ -52,7 +52,7 @@ impl Held {
 }
 
 fn get(within: Duration) -> Request<GetCustomerRequest> {
-    let mut request = manager(GetCustomerRequest { name: NOBODY.to_owned(), ..Default::default() });
+    let mut request = specialist(GetCustomerRequest { name: NOBODY.to_owned(), ..Default::default() });
     request.set_timeout(within);
     request
 }
@@ -69,7 +69,7 @@ async fn nothing_works_for_a_caller_whose_deadline_has_passed() {
             if number % 2 == 0 {
                 customers.get_customer(get(within)).await.unwrap_err();
             } else {
-                let mut request = manager(create(named("Li Lei")));
+                let mut request = specialist(create(named("Li Lei")));
                 request.set_timeout(within);
                 customers.create_customer(request).await.unwrap_err();
             }

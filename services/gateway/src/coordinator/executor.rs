@@ -155,6 +155,7 @@ pub(super) fn coordinators_call(budget: Duration, trace: TraceContext) -> Call {
         deadline: Deadline::after(budget),
         trace,
         path: "coordinator".into(),
+        purpose: None,
     }
 }
 

@@ -128,6 +128,7 @@ mod tests {
             deadline: Deadline::after(Duration::from_secs(2)),
             trace,
             path: "/x".into(),
+            purpose: None,
         };
         let mut headers = HeaderMap::new();
         for name in [metadata::CALLER, metadata::ROLES, metadata::TRACEPARENT, metadata::TIMEOUT] {

@@ -10,6 +10,7 @@ mod customer360;
 mod desk;
 mod feeds;
 mod forwarding;
+mod history;
 mod identity;
 mod office;
 mod places;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use cqm_rpc::{BoxError, Call, Deadline, Error, TraceContext, reason};
+use cqm_rpc::{BoxError, Call, Deadline, Error, Purpose, TraceContext, metadata, reason};
 use futures::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio_util::sync::CancellationToken;
@@ -220,8 +220,12 @@ impl<S: Served, G: Gate> Stack<S, G> {
         // Capacity: the last question before work, so that only calls that may work take a place.
         let place = shared.places.take(Priority::of(method.policy, &caller), &caller)?;
 
+        // Purpose: part of what is asked for, so that it is refused like a field.
+        let purpose = parts.headers.get_all(metadata::PURPOSE).iter().map(HeaderValue::as_bytes);
+        let purpose = Purpose::parse(purpose)?;
+
         let path = Arc::from(method.policy.path);
-        parts.extensions.insert(Call { caller, deadline, trace, path });
+        parts.extensions.insert(Call { caller, deadline, trace, path, purpose });
         let request = Request::from_parts(parts, body);
 
         // Remap: next to the routes, where tonic's own words come from.

@@ -9,7 +9,9 @@ use cqm_proto::gateway::v1::customer360_service_client::Customer360ServiceClient
 use cqm_proto::gateway::v1::customer360_service_server::{
     Customer360Service, Customer360ServiceServer, SERVICE_NAME,
 };
-use cqm_proto::gateway::v1::{GetCustomer360Request, GetCustomer360Response};
+use cqm_proto::gateway::v1::{
+    GetCustomer360Request, GetCustomer360Response, ListCustomerTimelineRequest, ListCustomerTimelineResponse,
+};
 use cqm_rpc::{Call, Caller, Deadline, Error, Failure, Reason, Role, TraceContext, metadata, reason, serve};
 use cqm_runtime::channel::{self, Channel, ChannelConfig};
 use cqm_runtime::server::{DrainConfig, Health, Options, Running, ServerConfig, Shape, bind};
@@ -71,6 +73,13 @@ impl Customer360Service for Answering {
         })
         .await
     }
+
+    async fn list_customer_timeline(
+        &self,
+        _: Request<ListCustomerTimelineRequest>,
+    ) -> Result<Response<ListCustomerTimelineResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 struct Server {
@@ -108,11 +117,12 @@ fn call(budget: Duration) -> Call {
         deadline: Deadline::after(budget),
         trace: TraceContext::fresh(false),
         path: "/test".into(),
+        purpose: None,
     }
 }
 
 fn asking(customer: &str) -> GetCustomer360Request {
-    GetCustomer360Request { customer: customer.into() }
+    GetCustomer360Request { customer: customer.into(), ..Default::default() }
 }
 
 fn unreachable() -> (Code, String) {

@@ -18,7 +18,7 @@ use cqm_proto::surveys::v1::{
     Invitation, ListInvitationsRequest, ListInvitationsResponse, OpenInvitationRequest,
     OpenInvitationResponse, QuestionnaireVersion,
 };
-use cqm_rpc::{Call, Error, Failure, metadata, serve};
+use cqm_rpc::{Call, Error, Failure, metadata, serve, serve_stream};
 use cqm_runtime::server::{DrainConfig, Health, Options, Running, ServerConfig, Shape, UNARY_LIMIT, bind};
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
@@ -157,7 +157,7 @@ impl CustomerService for Desk {
         request: Request<Streaming<ImportCustomersRequest>>,
     ) -> Result<Response<Self::ImportCustomersStream>, Status> {
         let desk = self.clone();
-        serve(request, async |_, rows: Streaming<ImportCustomersRequest>| {
+        serve_stream(request, async |_, rows: Streaming<ImportCustomersRequest>| {
             let answers = rows.then(move |row| {
                 let desk = desk.clone();
                 async move {
@@ -167,7 +167,6 @@ impl CustomerService for Desk {
                     Ok(ImportCustomersResponse { row: row.row, name, ..Default::default() })
                 }
             });
-            let answers: Self::ImportCustomersStream = Box::pin(answers);
             Ok(answers)
         })
         .await

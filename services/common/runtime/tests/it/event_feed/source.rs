@@ -168,6 +168,7 @@ pub fn by(role: Role, budget: Duration) -> Call {
         deadline: Deadline::after(budget),
         trace: TraceContext::fresh(false),
         path: "/test".into(),
+        purpose: None,
     }
 }
 
