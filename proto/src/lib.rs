@@ -2,6 +2,7 @@
 //!
 //! - [`customers`], [`complaints`], [`surveys`], [`notifications`], [`loyalty`], [`gateway`]: what each service answers;
 //! - [`events`]: what a service tells the others, and the feed it is read by;
+//! - [`subjects`]: how a service forgets a person;
 //! - [`options`]: roles, policies, and the reasons of errors that all services share;
 //! - [`policy`]: who may call a method, from the contracts;
 //! - [`Mutation`]: the request id of every message that changes something.
@@ -23,7 +24,7 @@ mod debug;
 mod mutation;
 pub mod policy;
 
-pub use cqm::{complaints, customers, events, gateway, loyalty, notifications, options, surveys};
+pub use cqm::{complaints, customers, events, gateway, loyalty, notifications, options, subjects, surveys};
 pub use mutation::Mutation;
 
 /// All contracts with their options, encoded as a `google.protobuf.FileDescriptorSet`: what reflection serves.
@@ -85,6 +86,14 @@ mod cqm {
         /// Version 1.
         pub mod v1 {
             tonic::include_proto!("cqm.events.v1");
+        }
+    }
+
+    /// How a service forgets a person.
+    pub mod subjects {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("cqm.subjects.v1");
         }
     }
 

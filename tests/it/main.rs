@@ -5,9 +5,12 @@
 mod contract;
 mod database_tls;
 mod demo;
+mod erasure;
 mod faults;
 mod journey;
 mod ledger_faults;
 mod observed;
 mod privacy;
+mod recording;
 mod rolling;
+mod takeover;
