@@ -3,6 +3,7 @@
 //! - [`customers`], [`complaints`], [`surveys`], [`notifications`], [`loyalty`], [`gateway`]: what each service answers;
 //! - [`events`]: what a service tells the others, and the feed it is read by;
 //! - [`audit`]: what was shown of personal data, and to whom;
+//! - [`subjects`]: how a service forgets a person;
 //! - [`options`]: roles, policies, and the reasons of errors that all services share;
 //! - [`policy`]: who may call a method, from the contracts;
 //! - [`PersonalData`]: what an answer tells about people, and its masks;
@@ -26,7 +27,9 @@ mod masking;
 mod mutation;
 pub mod policy;
 
-pub use cqm::{audit, complaints, customers, events, gateway, loyalty, notifications, options, surveys};
+pub use cqm::{
+    audit, complaints, customers, events, gateway, loyalty, notifications, options, subjects, surveys,
+};
 pub use masking::{Kinds, PersonalData, Subjects, is_masked, masked};
 pub use mutation::Mutation;
 
@@ -97,6 +100,14 @@ mod cqm {
         /// Version 1.
         pub mod v1 {
             tonic::include_proto!("cqm.audit.v1");
+        }
+    }
+
+    /// How a service forgets a person.
+    pub mod subjects {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("cqm.subjects.v1");
         }
     }
 

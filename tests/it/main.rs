@@ -5,10 +5,13 @@
 mod contract;
 mod database_tls;
 mod demo;
+mod erasure;
 mod faults;
 mod journey;
 mod ledger_faults;
 mod observed;
 mod privacy;
+mod recording;
 mod releases;
 mod rolling;
+mod takeover;

@@ -78,6 +78,8 @@ impl Cluster {
         processes.insert("gateway".to_owned(), serve);
         for name in ["coordinator-1", "coordinator-2"] {
             let configuration = configuration.replace(&gateway, &addresses.next());
+            // Its reader is called what the process is called.
+            let configuration = format!("{configuration}[service.coordinator]\nreader = \"{name}\"\n");
             let admin = addresses.next();
             let process =
                 Process::new(folder.path(), name, "cqm-gateway", "coordinate", &configuration, admin);
@@ -131,6 +133,21 @@ impl Cluster {
         for name in &names {
             self.processes.get_mut(name).expect("a process of the cluster").start();
         }
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self, name: &str) {
+        self.processes.get_mut(name).expect("a process of the cluster").kill();
+    }
+
+    /// Asks to stop, as an orchestrator does, and returns when the process has ended.
+    pub fn terminate(&mut self, name: &str) {
+        self.processes.get_mut(name).expect("a process of the cluster").terminate();
+    }
+
+    /// Starts what was stopped.
+    pub fn restart(&mut self, name: &str) {
+        self.processes.get_mut(name).expect("a process of the cluster").start();
     }
 
     /// kill -9, and a new start at once.
@@ -219,6 +236,14 @@ impl Process {
         }
     }
 
+    fn terminate(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let told = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
+            assert!(told.success());
+            child.wait().expect("the process ends");
+        }
+    }
+
     fn tail(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -232,6 +257,7 @@ fn own_section(service: &str, folder: &Path) -> String {
         "surveys" => "public_url = \"https://answers.example.com/\"\n\
                       token_keys = [\"a-key-of-the-tests-and-of-nobody-else\"]\n"
             .to_owned(),
+        "customer-data" => "report_keys = [\"a-key-of-the-tests-and-of-nobody-else\"]\n".to_owned(),
         "loyalty" => "voucher_keys = [\"a-key-of-the-tests-and-of-nobody-else\"]\n".to_owned(),
         "notifications" => {
             let mail = folder.join("mail");

@@ -1,4 +1,5 @@
-//! `cqm`: the suite from the command line. Tokens and keys for development, the policy table, imports, and the demo.
+//! `cqm`: the suite from the command line. Tokens and keys for development, the policy table, imports, what the
+//! coordinator could not do, and the demo.
 //!
 //! It talks to the gateway as any other client does, over gRPC with a bearer token.
 
@@ -6,9 +7,11 @@
 
 mod connect;
 mod demo;
+mod erasure;
 mod import;
 mod keys;
 mod policy;
+mod reactions;
 mod token;
 
 use std::path::PathBuf;
@@ -52,6 +55,20 @@ enum Command {
         #[command(flatten)]
         target: TargetOptions,
     },
+    /// Erasures of customers: how far they have got, and their signed reports
+    Erasure {
+        #[command(subcommand)]
+        action: erasure::Action,
+        #[command(flatten)]
+        target: TargetOptions,
+    },
+    /// What the coordinator could not do: look at it, have it tried again, leave it out
+    Reactions {
+        #[command(subcommand)]
+        action: reactions::Action,
+        #[command(flatten)]
+        target: TargetOptions,
+    },
     /// Real purchases in, one customer's closed loop, the result on the screen
     Demo {
         /// The CDNOW sample
@@ -75,13 +92,13 @@ enum What {
 #[derive(Args)]
 struct TargetOptions {
     /// The gateway's address
-    #[arg(long, env = "CQM_ADDRESS", default_value = "127.0.0.1:50050")]
+    #[arg(long, env = "CQM_ADDRESS", default_value = "127.0.0.1:50050", global = true)]
     address: String,
     /// The key that signs this command's own tokens
-    #[arg(long, env = "CQM_KEY", default_value = ".dev/keys/signing.pem")]
+    #[arg(long, env = "CQM_KEY", default_value = ".dev/keys/signing.pem", global = true)]
     key: PathBuf,
     /// The role in those tokens
-    #[arg(long, default_value = "service_manager", value_parser = token::role)]
+    #[arg(long, default_value = "service_manager", value_parser = token::role, global = true)]
     role: cqm_rpc::Role,
 }
 
@@ -125,6 +142,8 @@ async fn run(command: Command) -> Result<()> {
             anyhow::ensure!(summary.rejected == 0, "{} rows were rejected", summary.rejected);
             Ok(())
         }
+        Command::Erasure { action, target } => erasure::run(|| target.target(), action).await,
+        Command::Reactions { action, target } => reactions::run(&target.target()?, action).await,
         Command::Demo { data, mail, target } => demo::run(&target.target()?, &data, &mail).await,
     }
 }

@@ -140,7 +140,7 @@ mod tests {
         let ours: BTreeSet<&str> = Backend::ALL
             .into_iter()
             .map(Backend::package)
-            .chain(["cqm.gateway.v1", "cqm.events.v1", "cqm.audit.v1"])
+            .chain(["cqm.gateway.v1", "cqm.events.v1", "cqm.audit.v1", "cqm.subjects.v1"])
             .collect();
         assert_eq!(packages, ours);
     }

@@ -156,7 +156,7 @@ impl Default for ReadingConfig {
             refusal_pause_cap: Duration::from_secs(1),
             outage_pause: Duration::from_millis(50),
             outage_pause_cap: Duration::from_secs(5),
-            claimed_pause: Duration::from_secs(1),
+            claimed_pause: Duration::from_millis(500),
             renew: Duration::from_secs(1),
             drain: Duration::from_secs(5),
         }

@@ -53,11 +53,14 @@ async fn serve(settings: &Settings) -> Result<(), BoxError> {
 
 async fn coordinate(settings: &Settings) -> Result<(), BoxError> {
     serving(&settings.telemetry, "coordinator", async |shutdown| {
-        let running = coordinator::start(CoordinatorConfig::from(settings), Clock::system(), shutdown)?;
-        // Nobody calls it: ready when it has started. What keeps it from its work is told by its lag.
+        let config = CoordinatorConfig::from(settings);
+        let mut running = coordinator::start(config, Clock::system(), shutdown.clone())?;
+        // Nobody calls it: ready when it reads, or stands by for who does.
         let health = Health::new(&[]);
-        health.ready().await;
         let _admin = Admin::open(&settings.telemetry, &health).await?;
+        if shutdown.run_until_cancelled(running.ready()).await.is_some() {
+            health.ready().await;
+        }
         running.join().await;
         Ok(())
     })

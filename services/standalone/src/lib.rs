@@ -91,7 +91,7 @@ impl Suite {
                 base.ends.push(Box::pin(running.join()));
             };
         }
-        start!(cqm_customer_data::App, "");
+        start!(cqm_customer_data::App, customer_data(&options));
         start!(cqm_complaints::App, "");
         start!(cqm_surveys::App, surveys(&options));
         start!(cqm_notifications::App, notifications(&options));
@@ -162,6 +162,10 @@ async fn start<S: Service>(
 
 /// No balancer stands in front of a suite on one machine: nobody has to notice before the door closes.
 const DRAIN: &str = "[server.drain]\nsettle = \"0s\"\ntimeout = \"10s\"\n";
+
+fn customer_data(options: &Options) -> String {
+    format!("report_keys = [{}]\n", quoted(&options.secrets.report_key))
+}
 
 fn surveys(options: &Options) -> String {
     // Nobody serves this page; the demo and the journeys take the token out of the link.

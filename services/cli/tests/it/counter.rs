@@ -30,7 +30,7 @@ impl Counter {
         let made = Command::new(env!("CARGO_BIN_EXE_cqm")).arg("dev-keys").arg(folder.path()).status().await;
         assert!(made.unwrap().success());
 
-        let kit = Kit::start::<App>(Config { batch_rows: 50 }).await;
+        let kit = Kit::start::<App>(Config { batch_rows: 50, report_keys: Vec::new() }).await;
         let issuer = IssuerConfig {
             issuer: "cqm-development".to_owned(),
             audience: "cqm".to_owned(),
@@ -79,9 +79,13 @@ impl Counter {
 
     /// Runs `cqm import WHAT NAME`.
     pub async fn import(&self, what: &str, name: &str) -> Output {
+        self.run(&["import", what, &self.path(name).to_string_lossy()]).await
+    }
+
+    /// Runs `cqm` with these arguments, against the gateway.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_cqm"))
-            .args(["import", what])
-            .arg(self.path(name))
+            .args(arguments)
             .arg("--address")
             .arg(self.edge.address().to_string())
             .arg("--key")

@@ -17,6 +17,7 @@ mod migrate;
 mod pool;
 mod schema;
 mod statement;
+pub mod subjects;
 mod tx;
 
 pub use coalesce::{Batch, Coalescer, Patience, Request, Verdict};

@@ -77,6 +77,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    event_reaction (consumer, reaction) {
+        consumer -> Text,
+        reaction -> Text,
+        replaces -> Text,
+        start_position -> Int8,
+    }
+}
+
+diesel::table! {
     event_discarded (consumer, event_id) {
         consumer -> Text,
         event_id -> Uuid,
@@ -110,6 +119,17 @@ diesel::table! {
         singleton -> Bool,
         sequence -> Int8,
         hash -> Bytea,
+    }
+}
+
+diesel::table! {
+    subject (customer_id) {
+        customer_id -> Uuid,
+        state -> Text,
+        forfeit_points -> Bool,
+        blockers -> Array<Text>,
+        version -> Int8,
+        update_time -> Timestamptz,
     }
 }
 

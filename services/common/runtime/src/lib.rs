@@ -12,5 +12,6 @@ pub mod event_feed;
 pub mod figures;
 pub mod process;
 pub mod server;
+pub mod subjects;
 pub mod tasks;
 pub mod telemetry;

@@ -1,7 +1,7 @@
 //! The handlers: parse, one transaction, convert, answer. The server stack has authorised the call by its policy.
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, log};
+use cqm_db::{Conn, log, subjects};
 use cqm_proto::Mutation;
 use cqm_proto::complaints::v1 as wire;
 use cqm_rpc::{Call, Error, Etag};
@@ -21,6 +21,7 @@ pub async fn register(
     let command = convert::Register::parse(&message)?;
     app.db
         .mutate(&call, "register_complaint", &message, async |tx| {
+            subjects::check_open(tx, command.matter.customer.id()).await?;
             let now = app.clock.now();
             let number = store::complaint::next_reference_number(tx).await?;
             let (complaint, event) =
@@ -202,6 +203,9 @@ pub async fn list_customer_timeline(
     })
 }
 
+/// What would begin again for somebody who is to be forgotten.
+const REOPEN: &str = <wire::ReopenComplaintRequest as Mutation>::PATH;
+
 /// One verb on one complaint. A decision of `None` changes nothing: the command was outdated.
 async fn handle<M: Mutation + Sync>(
     app: &App,
@@ -214,6 +218,7 @@ async fn handle<M: Mutation + Sync>(
     app.db
         .mutate(call, name, message, async |tx| {
             let mut complaint = store::complaint::lock(tx, target.name).await?;
+            subjects::check_row(tx, complaint.matter.customer.id(), M::PATH == REOPEN).await?;
             Etag::check(target.etag, complaint.version, &target.name.to_string())?;
             // The clock is read under the row's lock, so that times grow with versions.
             let decision = decide(&mut complaint, app.clock.now())?;

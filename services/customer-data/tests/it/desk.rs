@@ -15,7 +15,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 /// Small, so that a test's rows make several batches.
-pub const CONFIG: Config = Config { batch_rows: 50 };
+pub const CONFIG: Config = Config { batch_rows: 50, report_keys: Vec::new() };
 
 /// Well formed, and nobody's.
 pub const NOBODY: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8057";
@@ -31,7 +31,11 @@ pub struct Desk {
 
 impl Desk {
     pub async fn open() -> Self {
-        let kit = Kit::start::<App>(CONFIG).await;
+        Self::with(CONFIG).await
+    }
+
+    pub async fn with(config: Config) -> Self {
+        let kit = Kit::start::<App>(config).await;
         Self {
             customers: CustomerServiceClient::new(kit.channel.clone()),
             purchases: PurchaseServiceClient::new(kit.channel.clone()),

@@ -9,6 +9,7 @@
 mod customers;
 mod deletion;
 mod desk;
+mod erasures;
 mod imports;
 mod interactions;
 mod lists;

@@ -5,11 +5,13 @@ use std::time::Duration;
 use chrono::DateTime;
 use cqm_proto::complaints::v1::complaint_service_client::ComplaintServiceClient;
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
+use cqm_proto::customers::v1::erasure_service_client::ErasureServiceClient;
 use cqm_proto::customers::v1::{Customer, GetCustomerRequest};
 use cqm_proto::loyalty::v1::ledger_service_client::LedgerServiceClient;
 use cqm_proto::notifications::v1::contact_service_client::ContactServiceClient;
 use cqm_proto::notifications::v1::message_service_client::MessageServiceClient;
 use cqm_proto::notifications::v1::{Contact, PutContactRequest, SendMessageRequest};
+use cqm_proto::subjects::v1::subject_service_client::SubjectServiceClient;
 use cqm_proto::surveys::v1::GetInvitationLinkRequest;
 use cqm_proto::surveys::v1::invitation_service_client::InvitationServiceClient;
 use cqm_rpc::{BoxError, Call, Caller, Deadline, Error, Etag, Failure, Role, TraceContext, Violations};
@@ -71,6 +73,23 @@ impl Executor {
                 let mut ledger = LedgerServiceClient::new(self.loyalty.clone());
                 ledger.earn_points(request(call, message)).await.map(drop)
             }
+            Command::EraseSubject(backend, mut message) => {
+                message.request_id = request_id;
+                self.subjects(backend).erase_subject(request(call, message)).await.map(drop)
+            }
+            Command::ReleaseSubject(backend, mut message) => {
+                message.request_id = request_id;
+                self.subjects(backend).release_subject(request(call, message)).await.map(drop)
+            }
+            Command::RestrictSubject(backend, mut message) => {
+                message.request_id = request_id;
+                self.subjects(backend).restrict_subject(request(call, message)).await.map(drop)
+            }
+            Command::RecordErasureStep(mut message) => {
+                message.request_id = request_id;
+                let mut erasures = ErasureServiceClient::new(self.customer_data.clone());
+                erasures.record_erasure_step(request(call, message)).await.map(drop)
+            }
             Command::PutContact(message) => self.put_contact(call, message).await,
             Command::RefreshContact { customer, version } => {
                 let contact = self.contact(call, customer, version).await?;
@@ -91,6 +110,17 @@ impl Executor {
                 self.send_message(call, message).await
             }
         }
+    }
+
+    fn subjects(&self, backend: Backend) -> SubjectServiceClient<Channel> {
+        let channel = match backend {
+            Backend::Complaints => &self.complaints,
+            Backend::CustomerData => &self.customer_data,
+            Backend::Loyalty => &self.loyalty,
+            Backend::Notifications => &self.notifications,
+            Backend::Surveys => &self.surveys,
+        };
+        SubjectServiceClient::new(channel.clone())
     }
 
     async fn send_message(&self, call: &Call, message: SendMessageRequest) -> Result<(), Status> {

@@ -2,6 +2,7 @@
 
 use cqm_proto::audit::v1::audit_service_server::SERVICE_NAME as AUDIT;
 use cqm_proto::events::v1::event_feed_server::SERVICE_NAME as EVENT_FEED;
+use cqm_proto::subjects::v1::subject_service_server::SERVICE_NAME as SUBJECTS;
 use cqm_rpc::{Error, Refusal, metadata};
 use http::HeaderMap;
 
@@ -22,7 +23,7 @@ pub(super) enum Route {
 pub(super) fn route(path: &str, headers: &HeaderMap) -> Result<Route, Error> {
     let service = path.strip_prefix('/').and_then(|rest| rest.split_once('/')).map(|(service, _)| service);
     let service = service.ok_or(Error::Unimplemented)?;
-    if [EVENT_FEED, AUDIT].contains(&service) {
+    if [EVENT_FEED, AUDIT, SUBJECTS].contains(&service) {
         return source(headers).map(Route::To);
     }
     let (package, _) = service.rsplit_once('.').ok_or(Error::Unimplemented)?;
@@ -32,7 +33,7 @@ pub(super) fn route(path: &str, headers: &HeaderMap) -> Result<Route, Error> {
     Backend::from_package(package).map(Route::To).ok_or(Error::Unimplemented)
 }
 
-/// Every service has a feed and a log of releases of its own under the same name.
+/// Every service has a feed and a log of releases of its own, and forgets persons, under the same name.
 fn source(headers: &HeaderMap) -> Result<Backend, Error> {
     let name = headers.get(metadata::SOURCE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Backend::from_name(name)
@@ -54,7 +55,7 @@ mod tests {
             let expected = match policy.path.trim_start_matches("/cqm.").split('.').next() {
                 Some("complaints") => Route::To(Backend::Complaints),
                 Some("customers") => Route::To(Backend::CustomerData),
-                Some("audit" | "events" | "loyalty") => Route::To(Backend::Loyalty),
+                Some("audit" | "events" | "loyalty" | "subjects") => Route::To(Backend::Loyalty),
                 Some("notifications") => Route::To(Backend::Notifications),
                 Some("surveys") => Route::To(Backend::Surveys),
                 _ => Route::Here,

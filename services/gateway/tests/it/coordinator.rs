@@ -1,6 +1,7 @@
 //! From an event to what follows from it.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +44,16 @@ impl Scene {
             (Office::with_lease(desk.clone(), lease).await, Office::open(desk.clone()).await);
         let backends = Backends::at(|backend| if backend == source { office.url() } else { quiet.url() });
         Self { desk, source: office, backends, _quiet: quiet }
+    }
+
+    /// Where a service of the scene is.
+    pub fn url(&self, backend: Backend) -> String {
+        self.backends.address(backend).to_owned()
+    }
+
+    /// A source without events at an address of the test's choice.
+    pub async fn serve_at(&self, address: SocketAddr) -> Office {
+        Office::at(self.desk.clone(), address).await
     }
 
     /// A coordinator with short pauses.

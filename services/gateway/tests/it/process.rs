@@ -1,11 +1,17 @@
 //! The gateway's own process: its commands over its embedded defaults.
 
 use std::net::SocketAddr;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use cqm_gateway::backend::Backend;
+use cqm_testkit::eventually;
 use tokio::net::{TcpListener, TcpSocket};
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
+use crate::coordinator::Scene;
 use crate::tokens::{AUDIENCE, ISSUER, Issuer};
 
 fn run(arguments: &[&str], variables: &[(String, String)]) -> (Option<i32>, String) {
@@ -64,4 +70,49 @@ async fn a_check_says_everything_that_is_wrong_and_what_is_well() {
         "{said}"
     );
     assert!(said.ends_with("cqm-gateway: 2 of 6 checks failed\n"), "{said}");
+}
+
+/// What a probe of the process at this address is told; `None` while nobody answers.
+async fn probe(address: SocketAddr) -> Option<ServingStatus> {
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.ok()?;
+    let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await.ok()?;
+    Some(answer.into_inner().status())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_answers_probes_and_is_ready_when_it_reads() {
+    let scene = Scene::at(Backend::Complaints).await;
+    // Kept for one of the sources, which is away until it is served.
+    let away = TcpSocket::new_v4().unwrap();
+    away.set_reuseaddr(true).unwrap();
+    away.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let late = away.local_addr().unwrap();
+    let own = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut variables = vec![("CQM__TELEMETRY__LISTEN".to_owned(), own.to_string())];
+    for backend in Backend::ALL {
+        let name = backend.name().replace('-', "_").to_uppercase();
+        let address = match backend {
+            Backend::Loyalty => format!("http://{late}"),
+            _ => scene.url(backend),
+        };
+        variables.push((format!("CQM__SERVICE__BACKENDS__{name}"), address));
+    }
+    let mut coordinator = Command::new(env!("CARGO_BIN_EXE_cqm-gateway"))
+        .arg("coordinate")
+        .env_clear()
+        .envs(variables)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("a first answer", || async { probe(own).await.is_some() }).await;
+    eventually("four sources are read", || async { !scene.source.cursor().await.reader.is_empty() }).await;
+    assert_eq!(probe(own).await, Some(ServingStatus::NotServing), "the fifth one is away");
+
+    drop(away);
+    let _loyalty = scene.serve_at(late).await;
+    eventually("it reads", || async { probe(own).await == Some(ServingStatus::Serving) }).await;
+    assert!(Command::new("kill").arg(coordinator.id().to_string()).status().unwrap().success());
+    assert!(coordinator.wait().unwrap().success(), "a drain ends well");
+    assert_eq!(scene.source.cursor().await.reader, "", "and gives the source back");
 }

@@ -9,6 +9,7 @@ mod budgets;
 mod concurrency;
 mod earning;
 mod earning_rules;
+mod forgetting;
 mod history;
 mod holds;
 mod idempotency;

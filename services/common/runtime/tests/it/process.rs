@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cqm_db::EventsConfig;
+use cqm_db::{Conn, EventsConfig};
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::customers::v1::customer_service_server::CustomerServiceServer;
 use cqm_proto::events::v1::GetCursorRequest;
 use cqm_proto::events::v1::event_feed_client::EventFeedClient;
-use cqm_rpc::{BoxError, Clock};
+use cqm_rpc::{BoxError, Call, Clock, Error};
 use cqm_runtime::cache::CacheConfig;
 use cqm_runtime::config::{ConfigError, Settings, Validate};
 use cqm_runtime::process::{self, Base, Running, Service};
@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Channel;
+use uuid::Uuid;
 
 use crate::desk::{CUSTOMERS, Desk, PATIENCE, config, from_manager, get};
 
@@ -65,6 +66,14 @@ impl Service for App {
 
     fn routes(&self) -> Routes {
         Routes::new(CustomerServiceServer::new(Desk::default()))
+    }
+
+    async fn blockers(&self, _: &mut Conn, _: Uuid, _: bool) -> Result<Vec<&'static str>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn erase(&self, _: &mut Conn, _: &Call, _: Uuid) -> Result<Vec<(&'static str, i64)>, Error> {
+        Ok(Vec::new())
     }
 
     fn workers(&self, supervisor: &Supervisor) {
