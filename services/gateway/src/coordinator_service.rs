@@ -15,6 +15,7 @@ use cqm_proto::gateway::v1::{
 };
 use cqm_rpc::{BoxError, Call, Error, Failure, PageRequest, Violations, reason};
 use cqm_runtime::channel::{self, Channel, ChannelConfig};
+use cqm_runtime::pass::Mint;
 use futures::future::join_all;
 use tonic::{Request, Response, Status};
 
@@ -28,10 +29,10 @@ pub struct Feeds(Arc<[EventFeedClient<Channel>; Backend::ALL.len()]>);
 
 impl Feeds {
     /// Makes channels that connect when they are first used, on the current runtime.
-    pub fn new(backends: &Backends) -> Result<Self, BoxError> {
+    pub fn new(backends: &Backends, mint: &Mint) -> Result<Self, BoxError> {
         let mut feeds = Vec::new();
         for backend in Backend::ALL {
-            let channel = channel::connect(backends.address(backend), &ChannelConfig::default())?;
+            let channel = backends.connect(backend, &ChannelConfig::default(), mint)?;
             feeds.push(EventFeedClient::new(channel));
         }
         let feeds: [_; Backend::ALL.len()] = feeds.try_into().map_err(|_| "a feed for every service")?;

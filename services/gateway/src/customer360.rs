@@ -14,6 +14,7 @@ use std::time::Duration;
 use cqm_proto::gateway::v1::customer360_service_server::Customer360Service;
 use cqm_proto::gateway::v1::{GetCustomer360Request, GetCustomer360Response, ProfileSection};
 use cqm_rpc::{BoxError, Call, Deadline, Error, Failure, ResourceName, Violations, serve};
+use cqm_runtime::pass::Mint;
 use tonic::{Code, Request, Response, Status};
 
 use crate::backend::Backends;
@@ -36,8 +37,13 @@ struct Inner {
 
 impl Customer360 {
     /// Makes channels that connect when they are first used, on the current runtime.
-    pub fn new(backends: &Backends, config: Customer360Config, earlier: Earlier) -> Result<Self, BoxError> {
-        Ok(Self(Arc::new(Inner { readers: Readers::new(backends)?, config, earlier })))
+    pub fn new(
+        backends: &Backends,
+        mint: &Mint,
+        config: Customer360Config,
+        earlier: Earlier,
+    ) -> Result<Self, BoxError> {
+        Ok(Self(Arc::new(Inner { readers: Readers::new(backends, mint)?, config, earlier })))
     }
 }
 

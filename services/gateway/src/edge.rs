@@ -18,6 +18,7 @@ use cqm_proto::gateway::v1::coordinator_service_server::CoordinatorServiceServer
 use cqm_proto::gateway::v1::customer360_service_server::Customer360ServiceServer;
 use cqm_rpc::{BoxError, Clock, Error};
 use cqm_runtime::config::Validate;
+use cqm_runtime::pass::{Mint, SigningConfig};
 use cqm_runtime::server::{self, Health, Options, ServerConfig, UNARY_LIMIT};
 use cqm_runtime::telemetry::Sampling;
 use http::{Request, Response};
@@ -45,6 +46,7 @@ pub struct EdgeConfig {
     pub sampling: Sampling,
     pub backends: Backends,
     pub identity: IdentityConfig,
+    pub passes: SigningConfig,
     pub customer360: Customer360Config,
 }
 
@@ -55,6 +57,7 @@ impl From<&Settings> for EdgeConfig {
             sampling: Sampling::of(&settings.telemetry),
             backends: settings.service.backends.clone(),
             identity: settings.service.identity.clone(),
+            passes: settings.service.passes.clone(),
             customer360: settings.service.customer360.clone(),
         }
     }
@@ -70,15 +73,20 @@ pub async fn start(
     config.server.validate()?;
     config.backends.validate()?;
     config.identity.validate()?;
+    config.passes.validate()?;
     config.customer360.validate()?;
 
-    let gate = EdgeGate::new(Identity::new(&config.identity, clock.clone())?);
+    let identity = Identity::new(&config.identity, clock.clone())?;
+    // An issuer that is away now is not away for ever: its failure is in the log, and its tokens ask again.
+    identity.fetch().await;
+    let gate = EdgeGate::new(identity);
+    let mint = Mint::new(&config.passes, clock.clone())?;
     let earlier = Earlier::new(&config.customer360, clock);
     let health = Health::new(&server::all_services());
     let options = Options { health: health.clone(), shutdown, sampling: config.sampling };
     let (backends, customer360) = (config.backends, config.customer360);
     // Connections belong to the shard that opened them; what is remembered of customers is everybody's.
-    let make = move |_shard| Edge::new(&backends, &customer360, earlier.clone());
+    let make = move |_shard| Edge::new(&backends, &mint, &customer360, earlier.clone());
     let running = server::bind(&config.server)?.serve_edge(options, gate, make).await?;
     health.ready().await;
     Ok(running)
@@ -93,14 +101,19 @@ struct Edge {
 }
 
 impl Edge {
-    fn new(backends: &Backends, customer360: &Customer360Config, earlier: Earlier) -> Result<Self, BoxError> {
-        let customer360 = Customer360::new(backends, customer360.clone(), earlier)?;
-        let feeds = Feeds::new(backends)?;
+    fn new(
+        backends: &Backends,
+        mint: &Mint,
+        customer360: &Customer360Config,
+        earlier: Earlier,
+    ) -> Result<Self, BoxError> {
+        let customer360 = Customer360::new(backends, mint, customer360.clone(), earlier)?;
+        let feeds = Feeds::new(backends, mint)?;
         let here =
             Routes::new(Customer360ServiceServer::new(customer360).max_decoding_message_size(UNARY_LIMIT))
                 .add_service(CoordinatorServiceServer::new(feeds).max_decoding_message_size(UNARY_LIMIT))
                 .prepare();
-        Ok(Self { forwarder: Arc::new(Forwarder::new(backends)?), here })
+        Ok(Self { forwarder: Arc::new(Forwarder::new(backends, mint)?), here })
     }
 
     async fn answer(self, request: Request<Body>) -> Result<Response<Body>, Error> {

@@ -103,7 +103,7 @@ struct Target {
     /// How calls are spread over the names
     #[arg(long, value_enum, default_value = "even")]
     spread: Spread,
-    /// A file with a bearer token, for the gateway; without one the identity goes in the suite's own metadata
+    /// A file with a bearer token, for the gateway; without one it goes to a service itself, with a pass
     #[arg(long)]
     token: Option<PathBuf>,
 }
@@ -138,7 +138,7 @@ fn run(command: Command) -> Result<(), BoxError> {
             let token = target.token.map(std::fs::read_to_string).transpose()?;
             let job = Job {
                 address: target.address,
-                head: Head::new(target.address, call.path(), token.as_deref())?.into(),
+                head: Head::new(target.address, call.path(), token.as_deref(), call.service())?.into(),
                 work: Work::new(call, target.spread, names.lines().map(str::to_owned).collect())?.into(),
             };
             println!("{}", measure::measure(&job, &load)?);

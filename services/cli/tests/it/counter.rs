@@ -31,14 +31,8 @@ impl Counter {
         let made = Command::new(env!("CARGO_BIN_EXE_cqm")).arg("dev-keys").arg(folder.path()).status().await;
         assert!(made.unwrap().success());
 
-        let kit = Kit::start::<App>(Config { batch_rows: 50 }).await;
-        let issuer = IssuerConfig {
-            issuer: "cqm-development".to_owned(),
-            audience: "cqm".to_owned(),
-            jwks: folder.path().join("jwks.json"),
-            prefix: String::new(),
-            internal_service: false,
-        };
+        let kit = Kit::start_at::<App>(Config { batch_rows: 50 }, Clock::system()).await;
+        let issuer = IssuerConfig::of_file("cqm-development", "cqm", folder.path().join("jwks.json"));
         let address = kit.address;
         let config = EdgeConfig {
             server: ServerConfig {
@@ -56,6 +50,7 @@ impl Counter {
                 issuers: [("development".to_owned(), issuer)].into(),
                 ..IdentityConfig::default()
             },
+            passes: cqm_testkit::signing(),
             customer360: Customer360Config::default(),
         };
         let shutdown = CancellationToken::new();

@@ -1,7 +1,8 @@
 //! Calling another service of the suite.
 //!
 //! ```ignore
-//! let channel = channel::connect("http://customer-data:50051", &ChannelConfig::default())?;
+//! let channel = channel::connect("http://customer-data:50051", &ChannelConfig::default())?
+//!     .with_passes(mint.for_service("customer-data"));
 //! let mut customers = CustomerServiceClient::new(channel.clone());
 //! let answer = customers.get_customer(channel::request(&call, message)).await?;
 //! ```
@@ -33,6 +34,7 @@ use tonic::{Status, TimeoutExpired};
 use tower::{Service, ServiceExt};
 
 use crate::config::{ConfigError, Validate, positive};
+use crate::pass::Passes;
 use connector::Connector;
 use measure::Measure;
 use retry::RetryBudget;
@@ -109,6 +111,7 @@ pub fn connect(target: &str, config: &ChannelConfig) -> Result<Channel, ConfigEr
         budget: Arc::new(RetryBudget::default()),
         tries: config.tries,
         measure: Measure::default(),
+        passes: None,
     })
 }
 
@@ -143,6 +146,7 @@ pub struct Channel {
     budget: Arc<RetryBudget>,
     tries: u32,
     measure: Measure,
+    passes: Option<Passes>,
 }
 
 impl Service<Request> for Channel {
@@ -162,6 +166,12 @@ impl Service<Request> for Channel {
 }
 
 impl Channel {
+    /// Shows passes with its calls; without, it calls in nobody's name.
+    #[must_use]
+    pub fn with_passes(self, passes: Passes) -> Self {
+        Self { passes: Some(passes), ..self }
+    }
+
     async fn send(&self, mut request: Request) -> Result<Response, Status> {
         let outgoing = request.extensions_mut().remove::<Outgoing>();
         let Some(Outgoing { call, unary }) = outgoing else {
@@ -180,6 +190,10 @@ impl Channel {
     async fn attempt(&self, mut request: Request, call: Option<&Call>) -> Result<Response, Status> {
         if let Some(call) = call {
             stamp(request.headers_mut(), call)?;
+            if let Some(passes) = &self.passes {
+                let path = request.uri().path().to_owned();
+                passes.stamp(request.headers_mut(), &path, &call.caller).await?;
+            }
         }
         let attempt = self.measure.begin(request.uri().path());
         let mut inner = self.inner.clone();
@@ -191,6 +205,10 @@ impl Channel {
             None => Ok(answer.await),
         };
         let answer = answer.and_then(|answer| answer.map_err(|error| broken(error.into())));
+        let answer = answer.and_then(|response| match &self.passes {
+            Some(passes) => passes.taken(response.headers()).map(|()| response).map_err(Status::from),
+            None => Ok(response),
+        });
         let response = match answer {
             Ok(response) => response,
             Err(status) => {
@@ -204,7 +222,7 @@ impl Channel {
     }
 }
 
-/// Writes who calls, in which trace and how long they wait. The trace is passed on as it is: the call's
+/// Writes in which trace a call is and how long it waits. The trace is passed on as it is: the call's
 /// span is the parent of the callee's.
 fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
     let mut set = |name: &'static str, value: &str| {
@@ -212,8 +230,6 @@ fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
         headers.insert(HeaderName::from_static(name), value);
         Ok::<_, Error>(())
     };
-    set(metadata::CALLER, &call.caller.subject)?;
-    set(metadata::ROLES, &call.caller.role_names())?;
     set(metadata::TRACEPARENT, &call.trace.to_string())?;
     set(metadata::TIMEOUT, &timeout_value(call.deadline.remaining().saturating_sub(HOP))?)
 }
@@ -281,10 +297,8 @@ mod tests {
             path: "/x".into(),
         };
         let mut headers = HeaderMap::new();
-        headers.insert(metadata::CALLER, HeaderValue::from_static("forged"));
+        headers.insert(metadata::TRACEPARENT, HeaderValue::from_static("forged"));
         stamp(&mut headers, &call).unwrap();
-        assert_eq!(headers[metadata::CALLER], "importer");
-        assert_eq!(headers[metadata::ROLES], "internal_service,supervisor");
         assert_eq!(headers[metadata::TRACEPARENT], trace.to_string());
         let millis: u64 = headers[metadata::TIMEOUT].to_str().unwrap().trim_end_matches('m').parse().unwrap();
         assert!((1_000..=1_990).contains(&millis), "{millis}");

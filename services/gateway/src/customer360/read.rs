@@ -18,7 +18,8 @@ use cqm_proto::surveys::v1::invitation_service_client::InvitationServiceClient;
 use cqm_proto::surveys::v1::response_service_client::ResponseServiceClient;
 use cqm_proto::surveys::v1::{ListInvitationsRequest, ListResponsesRequest};
 use cqm_rpc::{BoxError, Call, Failure};
-use cqm_runtime::channel::{self, Channel, ChannelConfig, request};
+use cqm_runtime::channel::{Channel, ChannelConfig, request};
+use cqm_runtime::pass::Mint;
 use tonic::Status;
 
 use crate::backend::{Backend, Backends};
@@ -38,8 +39,8 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub fn new(backends: &Backends) -> Result<Self, BoxError> {
-        let connect = |backend| channel::connect(backends.address(backend), &ChannelConfig::default());
+    pub fn new(backends: &Backends, mint: &Mint) -> Result<Self, BoxError> {
+        let connect = |backend| backends.connect(backend, &ChannelConfig::default(), mint);
         Ok(Self {
             complaints: connect(Backend::Complaints)?,
             customer_data: connect(Backend::CustomerData)?,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cqm_rpc::{BoxError, Call, Error, metadata, reason};
+use cqm_runtime::pass::{Mint, Passes};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Frame;
 use hyper::body::Incoming;
@@ -22,17 +23,18 @@ const HOP: Duration = Duration::from_millis(10);
 /// The links of one shard.
 #[derive(Clone)]
 pub(super) struct Forwarder {
-    links: [Link; Backend::ALL.len()],
+    backends: [(Link, Passes); Backend::ALL.len()],
 }
 
 impl Forwarder {
-    pub fn new(backends: &Backends) -> Result<Self, BoxError> {
-        let mut links = Vec::new();
+    pub fn new(addresses: &Backends, mint: &Mint) -> Result<Self, BoxError> {
+        let mut backends = Vec::new();
         for backend in Backend::ALL {
-            links.push(Link::new(backend, backends.address(backend))?);
+            let link = Link::new(backend, addresses.address(backend))?;
+            backends.push((link, mint.for_service(backend.name())));
         }
-        let links = links.try_into().map_err(|_| "a link for every service")?;
-        Ok(Self { links })
+        let backends = backends.try_into().map_err(|_| "a link for every service")?;
+        Ok(Self { backends })
     }
 
     /// Sends the call to its service. The headers come as the gate left them.
@@ -48,25 +50,25 @@ impl Forwarder {
         // What the server's layers left there means nothing to the next hop.
         request.extensions_mut().clear();
         stamp(request.headers_mut(), &call)?;
-        let link = &self.links[backend as usize];
+        let (link, passes) = &self.backends[backend as usize];
+        passes.stamp(request.headers_mut(), &call.path, &call.caller).await?;
         let response = link.send(request).await?;
         if response.status() != StatusCode::OK {
             return Err(lost(format!("{} answered with HTTP status {}", backend.name(), response.status())));
         }
+        passes.taken(response.headers())?;
         let complete = response.headers().contains_key(Status::GRPC_STATUS);
         Ok(response.map(|body| Body::new(Relayed { body, complete })))
     }
 }
 
-/// Writes who calls, in which trace and how long they wait, over whatever stands there.
+/// Writes in which trace the call is and how long its caller waits, over whatever stands there.
 fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
     let mut set = |name: &'static str, value: &str| {
         let value = HeaderValue::from_str(value).map_err(Error::internal)?;
         headers.insert(HeaderName::from_static(name), value);
         Ok::<_, Error>(())
     };
-    set(metadata::CALLER, &call.caller.subject)?;
-    set(metadata::ROLES, &call.caller.role_names())?;
     set(metadata::TRACEPARENT, &call.trace.to_string())?;
     set(metadata::TIMEOUT, &timeout(call.deadline.remaining().saturating_sub(HOP))?)?;
     // gRPC asks for it, and it may not be copied from hop to hop.
@@ -147,15 +149,13 @@ mod tests {
             path: "/x".into(),
         };
         let mut headers = HeaderMap::new();
-        for name in [metadata::CALLER, metadata::ROLES, metadata::TRACEPARENT, metadata::TIMEOUT] {
+        for name in [metadata::TRACEPARENT, metadata::TIMEOUT] {
             headers.append(name, HeaderValue::from_static("forged"));
             headers.append(name, HeaderValue::from_static("forged"));
         }
         stamp(&mut headers, &call).unwrap();
         let values =
             |name: &str| headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
-        assert_eq!(values(metadata::CALLER), ["staff-7"]);
-        assert_eq!(values(metadata::ROLES), ["supervisor,after_sales"]);
         assert_eq!(values(metadata::TRACEPARENT), [trace.to_string()]);
         let millis: u64 = values(metadata::TIMEOUT)[0].trim_end_matches('m').parse().unwrap();
         assert!((1_000..=1_990).contains(&millis), "{millis}");

@@ -11,8 +11,11 @@ mod desk;
 mod feeds;
 mod forwarding;
 mod identity;
+mod issuers;
 mod office;
+mod passes;
 mod process;
+mod provider;
 mod tokens;
 mod wire;
 
