@@ -23,6 +23,8 @@ WARMUP = 1.0
 # Seconds that the events of one measurement may take to get their positions before the next one begins.
 CATCH_UP = 20.0
 ENDINGS = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
+# What the tests sign passes with: the load generator calls services as the gateway does.
+PASSES = places.ROOT / "services/common/testkit/passes"
 # Any 32 bytes: the data is thrown away.
 CACHE_KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
@@ -94,6 +96,7 @@ class Rig:
             f'[server]\nlisten = "{address}"\n'
             + (f'shape = "{shape}"\n' if shape else "")
             + '[server.drain]\nsettle = "0s"\n'
+            f'[passes]\nkeys = "{PASSES / "keys.pem"}"\n'
             f'[database]\nurl = "{self.pair.database_url(database)}"\n'
             f'[cache]\nredis_url = "{self.pair.redis_url}"\nkey = "{CACHE_KEY}"\n'
             + more
@@ -129,6 +132,7 @@ class Rig:
             f'[service.quota]\nredis_url = "{self.pair.redis_url}"\nread = {rate}\nwrite = {rate}\nbulk = {rate}\n'
             '[service.identity.issuers.dev]\nissuer = "cqm-development"\naudience = "cqm"\n'
             f'jwks = "{jwks}"\n'
+            f'[service.passes]\nkey = "{PASSES / "signing.pem"}"\n'
         )
         return Service(self, f"gateway-{title}", address, [binary("cqm-gateway"), "serve"], configuration)
 

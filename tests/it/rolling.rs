@@ -77,6 +77,7 @@ async fn pods<S: Service>(names: &Names, own: &str) -> Vec<(Settings<S::Config>,
         let mut settings: Settings<S::Config> =
             config::layered(S::NAME, &[S::DEFAULTS, &layer]).expect("the pod is configured");
         settings.database = database.config();
+        settings.passes = cqm_testkit::passes();
         settings.server = ServerConfig {
             shape: Shape::MultiThread,
             // As long as the edge may need to hear of it.
@@ -197,19 +198,14 @@ async fn edge(names: &Names, folder: &Path) -> (edge::Running, Caller) {
         .output()
         .unwrap();
     let token = String::from_utf8(printed.stdout).unwrap();
-    let issuer = IssuerConfig {
-        issuer: "cqm-development".to_owned(),
-        audience: "cqm".to_owned(),
-        jwks: keys.join("jwks.json"),
-        prefix: String::new(),
-        internal_service: false,
-    };
+    let issuer = IssuerConfig::of_file("cqm-development", "cqm", keys.join("jwks.json"));
     let identity =
         IdentityConfig { issuers: [("development".to_owned(), issuer)].into(), ..IdentityConfig::default() };
     let server = ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)));
     let backends = Backends::at(|backend: Backend| format!("http://{}:50051", backend.name()));
     let mut config = EdgeConfig::new(server, backends, identity);
     config.resolver = Arc::new(names.clone());
+    config.passes = cqm_testkit::signing();
     let running = edge::start(config, Clock::system(), CancellationToken::new()).await.unwrap();
     let caller = Bearer::caller(&running.address().to_string(), token.trim());
     (running, caller)

@@ -52,9 +52,11 @@ impl Cluster {
             backends.push_str(&format!("{} = \"http://{listen}\"\n", service.replace('-', "_")));
             let configuration = format!(
                 "[server]\nlisten = \"{listen}\"\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
+                 [passes]\nkeys = \"{}\"\n\
                  [database]\nurl = \"{}\"\n\
                  [cache]\nredis_url = \"{}\"\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n\
                  {more}\n[service]\n{}",
+                keys.join("pass-keys.pem").display(),
                 postgres.url(database),
                 redis.url(),
                 own_section(service, folder.path()),
@@ -70,8 +72,10 @@ impl Cluster {
             "[server]\nlisten = \"{gateway}\"\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
              [service.backends]\n{backends}\
              [service.identity.issuers.dev]\nissuer = \"cqm-development\"\naudience = \"cqm\"\n\
-             internal_service = true\njwks = \"{}\"\n{more}\n",
+             internal_service = true\njwks = \"{}\"\n\
+             [service.passes]\nkey = \"{}\"\n{more}\n",
             keys.join("jwks.json").display(),
+            keys.join("pass-signing.pem").display(),
         );
         let admin = addresses.next();
         let serve = Process::new(folder.path(), "gateway", "cqm-gateway", "serve", &configuration, admin);

@@ -31,9 +31,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make development's signing key and the key set that the gateway checks tokens against
+    /// Make the keys of a suite for development: for its tokens, and for what its processes show each other
     DevKeys {
-        /// The folder that gets signing.pem and jwks.json
+        /// The folder that gets signing.pem and jwks.json, pass-signing.pem and pass-keys.pem
         folder: PathBuf,
     },
     /// Print a bearer token that is signed with development's key

@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use cqm_runtime::channel::Channel;
+use cqm_runtime::channel::{self, Channel, ChannelConfig};
 use cqm_runtime::config::{ConfigError, Validate};
+use cqm_runtime::pass::Mint;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 use serde::Deserialize;
@@ -75,6 +76,16 @@ impl Backends {
             notifications: address(Backend::Notifications),
             surveys: address(Backend::Surveys),
         }
+    }
+
+    /// A channel that shows the service its passes. It connects at the first call, on the current runtime.
+    pub(crate) fn connect(
+        &self,
+        backend: Backend,
+        config: &ChannelConfig,
+        mint: &Mint,
+    ) -> Result<Channel, ConfigError> {
+        Ok(channel::connect(self.address(backend), config)?.with_passes(mint.for_service(backend.name())))
     }
 
     pub fn address(&self, backend: Backend) -> &str {

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use cqm_proto::events::v1::event_feed_client::EventFeedClient;
 use cqm_rpc::{BoxError, Clock};
 use cqm_runtime::config::Validate;
+use cqm_runtime::pass::{Mint, SigningConfig};
 use cqm_runtime::tasks::{Backoff, Supervisor, detached};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -45,12 +46,18 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct CoordinatorConfig {
     pub backends: Backends,
+    pub passes: SigningConfig,
     pub reading: ReadingConfig,
 }
 
 impl From<&Settings> for CoordinatorConfig {
     fn from(settings: &Settings) -> Self {
-        Self { backends: settings.service.backends.clone(), reading: settings.service.coordinator.clone() }
+        let service = &settings.service;
+        Self {
+            backends: service.backends.clone(),
+            passes: service.passes.clone(),
+            reading: service.coordinator.clone(),
+        }
     }
 }
 
@@ -83,20 +90,22 @@ pub fn start(
     shutdown: CancellationToken,
 ) -> Result<Running, BoxError> {
     config.backends.validate()?;
+    config.passes.validate()?;
     config.reading.validate()?;
+    let mint = Mint::new(&config.passes, clock.clone())?;
     let name: Arc<str> = match &config.reading.reader {
         Some(name) => name.as_str().into(),
         None => format!("coordinator-{}", Uuid::new_v4().simple()).into(),
     };
     let drain = config.reading.drain + LAST_WORDS;
     let reading = Arc::new(config.reading);
-    let executor = Executor::new(&config.backends, reading.command_deadline)?;
+    let executor = Executor::new(&config.backends, &mint, reading.command_deadline)?;
     let supervisor = Supervisor::under(&shutdown);
     let (tell_reached, reached) = watch::channel(BTreeSet::new());
     for backend in Backend::ALL {
         let reader = Reader {
             backend,
-            feed: EventFeedClient::new(executor::connect(&config.backends, backend)?),
+            feed: EventFeedClient::new(executor::connect(&config.backends, backend, &mint)?),
             executor: executor.clone(),
             config: Arc::clone(&reading),
             name: Arc::clone(&name),

@@ -26,6 +26,7 @@ use cqm_proto::gateway::v1::customer360_service_server::Customer360ServiceServer
 use cqm_rpc::{BoxError, Clock, Error, Releases};
 use cqm_runtime::audit::Releasing;
 use cqm_runtime::config::Validate;
+use cqm_runtime::pass::{Mint, SigningConfig};
 use cqm_runtime::server::{self, Health, Options, ServerConfig, UNARY_LIMIT};
 use cqm_runtime::tasks::Supervisor;
 use cqm_runtime::telemetry::Sampling;
@@ -60,6 +61,7 @@ pub struct EdgeConfig {
     pub sampling: Sampling,
     pub backends: Backends,
     pub identity: IdentityConfig,
+    pub passes: SigningConfig,
     pub customer360: Customer360Config,
     pub traffic: TrafficConfig,
     pub quota: QuotaConfig,
@@ -76,6 +78,7 @@ impl EdgeConfig {
             sampling: Sampling::never(),
             backends,
             identity,
+            passes: SigningConfig::default(),
             customer360: Customer360Config::default(),
             traffic: TrafficConfig::default(),
             quota: QuotaConfig::default(),
@@ -92,6 +95,7 @@ impl From<&Settings> for EdgeConfig {
             sampling: Sampling::of(&settings.telemetry),
             backends: settings.service.backends.clone(),
             identity: settings.service.identity.clone(),
+            passes: settings.service.passes.clone(),
             customer360: settings.service.customer360.clone(),
             traffic: settings.service.traffic.clone(),
             quota: settings.service.quota.clone(),
@@ -111,6 +115,7 @@ pub async fn start(
     config.server.validate()?;
     config.backends.validate()?;
     config.identity.validate()?;
+    config.passes.validate()?;
     config.customer360.validate()?;
     config.traffic.validate()?;
     config.quota.validate()?;
@@ -119,11 +124,14 @@ pub async fn start(
     let metrics = Metrics::new();
     let supervisor = Supervisor::under(&shutdown);
     let quota = Quota::new(config.quota, &supervisor, metrics.clone())?;
-    let gate =
-        EdgeGate::new(Identity::new(&config.identity, clock.clone())?, quota, &config.reflection.roles());
+    let identity = Identity::new(&config.identity, clock.clone())?;
+    // An issuer that is away now is not away for ever: its failure is in the log, and its tokens ask again.
+    identity.fetch().await;
+    let gate = EdgeGate::new(identity, quota, &config.reflection.roles());
+    let mint = Mint::new(&config.passes, clock.clone())?;
     let discovery = Discovery::new(&config.backends, config.resolver).await?;
     let resolve_every = config.traffic.resolve_every;
-    let ways = Ways::new(discovery.whereabouts(), config.traffic, metrics);
+    let ways = Ways::new(discovery.whereabouts(), config.traffic, mint, metrics);
     let earlier = Earlier::new(&config.customer360, clock);
     let health = Health::new(&server::all_services());
     let options = Options { health: health.clone(), shutdown, sampling: config.sampling };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cqm_rpc::{BoxError, Clock};
 use cqm_runtime::config;
+use cqm_runtime::pass::Mint;
 use cqm_runtime::process::{Admin, Findings, run, serving};
 use cqm_runtime::server::Health;
 use tokio::net::TcpStream;
@@ -69,9 +70,16 @@ async fn coordinate(settings: &Settings) -> Result<(), BoxError> {
 
 async fn check(settings: &Settings) -> Result<(), BoxError> {
     let mut findings = Findings::default();
-    let issuers = settings.service.identity.issuers.len();
-    let identity = Identity::new(&settings.service.identity, Clock::system());
-    findings.add("identity", identity.map(|_| format!("{issuers} issuers, their keys can be read")));
+    let mint = Mint::new(&settings.service.passes, Clock::system());
+    findings.add("passes", mint.map(|_| "their key can be read"));
+    match Identity::new(&settings.service.identity, Clock::system()) {
+        Ok(identity) => {
+            for (issuer, keys) in identity.fetch().await {
+                findings.add(issuer, keys.map(|count| format!("{count} keys")));
+            }
+        }
+        Err(problem) => findings.add("identity", Err::<&str, _>(problem)),
+    }
     for backend in Backend::ALL {
         let reached = reach(settings.service.backends.address(backend)).await;
         findings.add(backend.name(), reached.map(|()| "accepts connections"));

@@ -37,8 +37,9 @@ pub struct Options {
     /// A Postgres connection string by service name.
     pub database: Box<dyn Fn(&str) -> String + Send + Sync>,
     pub redis_url: Option<String>,
-    /// The keys that bearer tokens are checked by.
-    pub jwks: PathBuf,
+    /// The folder that `cqm dev-keys` has made: what bearer tokens are checked by, and what the suite's passes are signed
+    /// and checked by.
+    pub keys: PathBuf,
     pub mail: Mail,
     pub secrets: Secrets,
     pub clock: Clock,
@@ -150,6 +151,7 @@ async fn start<S: Service>(
     );
     let mut settings: Settings<S::Config> = config::layered(S::NAME, &[S::DEFAULTS, &layer])?;
     settings.telemetry = options.telemetry.clone();
+    settings.passes.keys = options.keys.join("pass-keys.pem");
     for name in cqm_db::run(&settings.database, S::MIGRATIONS).await? {
         tracing::info!(service = S::NAME, migration = name, "migrated");
     }
@@ -197,12 +199,10 @@ fn gateway(options: &Options, backends: Backends) -> Result<cqm_gateway::config:
         config::layered("gateway", &[cqm_gateway::config::DEFAULTS, &layer])?;
     settings.telemetry = options.telemetry.clone();
     settings.service.backends = backends;
+    settings.service.passes.key = options.keys.join("pass-signing.pem");
     let issuer = IssuerConfig {
-        issuer: ISSUER.to_owned(),
-        audience: AUDIENCE.to_owned(),
-        jwks: options.jwks.clone(),
         internal_service: true,
-        prefix: String::new(),
+        ..IssuerConfig::of_file(ISSUER, AUDIENCE, options.keys.join("jwks.json"))
     };
     settings.service.identity.issuers.insert("development".to_owned(), issuer);
     Ok(settings)

@@ -116,7 +116,7 @@ struct Target {
     /// How calls are spread over the names
     #[arg(long, value_enum, default_value = "even")]
     spread: Spread,
-    /// A file with a bearer token, for the gateway; without one the identity goes in the suite's own metadata
+    /// A file with a bearer token, for the gateway; without one it goes to a service itself, with a pass
     #[arg(long)]
     token: Option<PathBuf>,
     /// How large an answer the echo is asked for
@@ -166,7 +166,8 @@ impl Target {
         let token = self.token.map(std::fs::read_to_string).transpose()?;
         Ok(Job {
             address: self.address,
-            head: Head::new(self.address, call.path(), token.as_deref(), self.answer_bytes)?.into(),
+            head: Head::new(self.address, call.path(), token.as_deref(), call.service(), self.answer_bytes)?
+                .into(),
             work: Work::new(call, self.spread, names.lines().map(str::to_owned).collect())?.into(),
         })
     }

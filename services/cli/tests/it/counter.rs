@@ -30,14 +30,9 @@ impl Counter {
         let made = Command::new(env!("CARGO_BIN_EXE_cqm")).arg("dev-keys").arg(folder.path()).status().await;
         assert!(made.unwrap().success());
 
-        let kit = Kit::start::<App>(Config { batch_rows: 50, report_keys: Vec::new() }).await;
-        let issuer = IssuerConfig {
-            issuer: "cqm-development".to_owned(),
-            audience: "cqm".to_owned(),
-            jwks: folder.path().join("jwks.json"),
-            prefix: String::new(),
-            internal_service: false,
-        };
+        let kit =
+            Kit::start_at::<App>(Config { batch_rows: 50, report_keys: Vec::new() }, Clock::system()).await;
+        let issuer = IssuerConfig::of_file("cqm-development", "cqm", folder.path().join("jwks.json"));
         let address = kit.address;
         let server = ServerConfig {
             shape: Shape::MultiThread,
@@ -53,7 +48,8 @@ impl Counter {
             issuers: [("development".to_owned(), issuer)].into(),
             ..IdentityConfig::default()
         };
-        let config = EdgeConfig::new(server, backends, identity);
+        let config =
+            EdgeConfig { passes: cqm_testkit::signing(), ..EdgeConfig::new(server, backends, identity) };
         let shutdown = CancellationToken::new();
         let edge = edge::start(config, Clock::system(), shutdown.clone()).await.unwrap();
         Self { kit, folder, edge, _shutdown: shutdown.drop_guard() }

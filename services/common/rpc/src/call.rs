@@ -58,7 +58,7 @@ impl Caller {
         self.roles.contains(&role)
     }
 
-    /// The roles as they stand in [`crate::metadata::ROLES`].
+    /// The roles by name, separated by commas.
     pub fn role_names(&self) -> String {
         self.roles.iter().map(|role| role_name(*role)).collect::<Vec<_>>().join(",")
     }

@@ -1,7 +1,8 @@
 //! Calling another service of the suite.
 //!
 //! ```ignore
-//! let channel = channel::connect("http://customer-data:50051", &ChannelConfig::default())?;
+//! let channel = channel::connect("http://customer-data:50051", &ChannelConfig::default())?
+//!     .with_passes(mint.for_service("customer-data"));
 //! let mut customers = CustomerServiceClient::new(channel.clone());
 //! let answer = customers.get_customer(channel::request(&call, message)).await?;
 //! ```
@@ -34,6 +35,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
 use crate::config::{ConfigError, Validate, positive};
+use crate::pass::Passes;
 use connector::Connector;
 use measure::Measure;
 use retry::RetryBudget;
@@ -140,6 +142,7 @@ pub struct Channel {
     budget: Arc<RetryBudget>,
     tries: u32,
     measure: Measure,
+    passes: Option<Passes>,
 }
 
 impl Service<Request> for Channel {
@@ -159,6 +162,12 @@ impl Service<Request> for Channel {
 }
 
 impl Channel {
+    /// Shows passes with its calls; without, it calls in nobody's name.
+    #[must_use]
+    pub fn with_passes(self, passes: Passes) -> Self {
+        Self { passes: Some(passes), ..self }
+    }
+
     /// Over connections of somebody else's making: the edge's, to all pods of a service.
     pub fn over<S>(inner: S, tries: u32) -> Self
     where
@@ -169,7 +178,8 @@ impl Channel {
             + 'static,
     {
         let inner = BoxCloneSyncService::new(inner);
-        Self { inner, budget: Arc::new(RetryBudget::default()), tries, measure: Measure::default() }
+        let budget = Arc::new(RetryBudget::default());
+        Self { inner, budget, tries, measure: Measure::default(), passes: None }
     }
 
     async fn send(&self, mut request: Request) -> Result<Response, Status> {
@@ -190,6 +200,10 @@ impl Channel {
     async fn attempt(&self, mut request: Request, call: Option<&Call>) -> Result<Response, Status> {
         if let Some(call) = call {
             stamp(request.headers_mut(), call)?;
+            if let Some(passes) = &self.passes {
+                let path = request.uri().path().to_owned();
+                passes.stamp(request.headers_mut(), &path, &call.caller).await?;
+            }
         }
         let attempt = self.measure.begin(request.uri().path());
         let mut inner = self.inner.clone();
@@ -201,6 +215,10 @@ impl Channel {
             None => Ok(answer.await),
         };
         let answer = answer.and_then(|answer| answer.map_err(broken));
+        let answer = answer.and_then(|response| match &self.passes {
+            Some(passes) => passes.taken(response.headers()).map(|()| response).map_err(Status::from),
+            None => Ok(response),
+        });
         let response = match answer {
             Ok(response) => response,
             Err(status) => {
@@ -214,7 +232,7 @@ impl Channel {
     }
 }
 
-/// Writes who calls, in which trace and how long they wait. The trace is passed on as it is: the call's
+/// Writes in which trace a call is and how long it waits. The trace is passed on as it is: the call's
 /// span is the parent of the callee's.
 fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
     let mut set = |name: &'static str, value: &str| {
@@ -222,8 +240,6 @@ fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
         headers.insert(HeaderName::from_static(name), value);
         Ok::<_, Error>(())
     };
-    set(metadata::CALLER, &call.caller.subject)?;
-    set(metadata::ROLES, &call.caller.role_names())?;
     set(metadata::TRACEPARENT, &call.trace.to_string())?;
     if let Some(purpose) = &call.purpose {
         set(metadata::PURPOSE, &purpose.to_string())?;
@@ -296,10 +312,8 @@ mod tests {
             purpose: Some(Purpose { code: Code::CustomerCare, reference: "visits/7".into() }),
         };
         let mut headers = HeaderMap::new();
-        headers.insert(metadata::CALLER, HeaderValue::from_static("forged"));
+        headers.insert(metadata::TRACEPARENT, HeaderValue::from_static("forged"));
         stamp(&mut headers, &call).unwrap();
-        assert_eq!(headers[metadata::CALLER], "importer");
-        assert_eq!(headers[metadata::ROLES], "internal_service,supervisor");
         assert_eq!(headers[metadata::TRACEPARENT], trace.to_string());
         assert_eq!(headers[metadata::PURPOSE], "customer_care visits/7");
         let millis: u64 = headers[metadata::TIMEOUT].to_str().unwrap().trim_end_matches('m').parse().unwrap();

@@ -34,6 +34,7 @@ use crate::cache::Cache;
 use crate::config::{Settings, Validate};
 use crate::event_feed;
 use crate::figures::Figure;
+use crate::pass::PassGate;
 use crate::server::{self, Health, Options, Shard};
 use crate::subjects;
 use crate::tasks::{Supervisor, detached};
@@ -177,13 +178,14 @@ impl Running {
 }
 
 /// Starts a service on the current runtime: binds, checks the database, serves. Returns at once when the
-/// database is not as it should be, and becomes ready when it is. Cancel `shutdown` to end it.
+/// database is not as it should be, and becomes ready when it is; fails when it could not tell who calls. Cancel `shutdown` to end it.
 pub async fn start<S: Service>(
     settings: Settings<S::Config>,
     clock: Clock,
     shutdown: CancellationToken,
 ) -> Result<Running, BoxError> {
     settings.validate()?;
+    let gate = PassGate::new(&settings.passes, S::NAME, clock.clone())?;
     let background = Base::background(&settings, S::NAME, clock)?;
     let bound = server::bind(&settings.server)?;
 
@@ -213,7 +215,7 @@ pub async fn start<S: Service>(
         let routes = service.routes().add_service(feed).add_service(audit).add_service(forgetting).prepare();
         Ok(Releasing::new(routes, Releases::Written(Arc::new(auditor))))
     };
-    let server = bound.serve(options, make).await?;
+    let server = bound.serve(options, gate, make).await?;
     let address = server.address();
 
     let supervisor = Supervisor::default();

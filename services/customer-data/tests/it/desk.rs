@@ -8,11 +8,10 @@ use cqm_proto::customers::v1::purchase_service_client::PurchaseServiceClient;
 use cqm_proto::customers::v1::*;
 use cqm_proto::google::r#type::{Date, Money};
 use cqm_rpc::Failure;
-use cqm_testkit::Kit;
+use cqm_testkit::{Kit, Line};
 pub use cqm_testkit::{request_id, specialist, violations};
 use prost_types::Timestamp;
 use tonic::Status;
-use tonic::transport::Channel;
 
 /// Small, so that a test's rows make several batches.
 pub const CONFIG: Config = Config { batch_rows: 50, report_keys: Vec::new() };
@@ -24,9 +23,9 @@ pub const NOW_SECONDS: i64 = 1_768_440_600;
 
 pub struct Desk {
     pub kit: Kit,
-    pub customers: CustomerServiceClient<Channel>,
-    pub purchases: PurchaseServiceClient<Channel>,
-    pub interactions: InteractionServiceClient<Channel>,
+    pub customers: CustomerServiceClient<Line>,
+    pub purchases: PurchaseServiceClient<Line>,
+    pub interactions: InteractionServiceClient<Line>,
 }
 
 impl Desk {

@@ -6,21 +6,19 @@ use cqm_proto::customers::v1::erasure_service_client::ErasureServiceClient;
 use cqm_proto::customers::v1::*;
 use cqm_proto::subjects::v1::subject_service_client::SubjectServiceClient;
 use cqm_proto::subjects::v1::{EraseSubjectRequest, RestrictSubjectRequest};
-use cqm_testkit::{coordinator, manager, specialist};
+use cqm_testkit::{Line, coordinator, manager, specialist};
 use tonic::Code;
-use tonic::transport::Channel;
 
 use crate::desk::{
     CONFIG, Desk, NOBODY, answer, contact, delete, named, purchase, row_failure, update, violations,
 };
-use cqm_testkit::{manager, specialist};
 
 const SERVICES: [&str; 5] = ["complaints", "customer-data", "loyalty", "notifications", "surveys"];
 
 struct Office {
     desk: Desk,
-    erasures: ErasureServiceClient<Channel>,
-    subjects: SubjectServiceClient<Channel>,
+    erasures: ErasureServiceClient<Line>,
+    subjects: SubjectServiceClient<Line>,
 }
 
 impl Office {

@@ -15,7 +15,8 @@ use cqm_proto::subjects::v1::subject_service_client::SubjectServiceClient;
 use cqm_proto::surveys::v1::GetInvitationLinkRequest;
 use cqm_proto::surveys::v1::invitation_service_client::InvitationServiceClient;
 use cqm_rpc::{BoxError, Call, Caller, Deadline, Error, Etag, Failure, Role, TraceContext, Violations};
-use cqm_runtime::channel::{self, Channel, ChannelConfig, request};
+use cqm_runtime::channel::{Channel, ChannelConfig, request};
+use cqm_runtime::pass::Mint;
 use tonic::Status;
 use uuid::Uuid;
 
@@ -37,8 +38,8 @@ pub(super) struct Executor {
 
 impl Executor {
     /// `deadline`: how long one command may take.
-    pub fn new(backends: &Backends, deadline: Duration) -> Result<Self, BoxError> {
-        let connect = |backend| connect(backends, backend);
+    pub fn new(backends: &Backends, mint: &Mint, deadline: Duration) -> Result<Self, BoxError> {
+        let connect = |backend| connect(backends, backend, mint);
         Ok(Self {
             complaints: connect(Backend::Complaints)?,
             customer_data: connect(Backend::CustomerData)?,
@@ -173,9 +174,9 @@ impl Executor {
 }
 
 /// A channel that does not repeat: the coordinator does so itself, and longer.
-pub(super) fn connect(backends: &Backends, backend: Backend) -> Result<Channel, BoxError> {
+pub(super) fn connect(backends: &Backends, backend: Backend, mint: &Mint) -> Result<Channel, BoxError> {
     let config = ChannelConfig { tries: 1, ..ChannelConfig::default() };
-    Ok(channel::connect(backends.address(backend), &config)?)
+    Ok(backends.connect(backend, &config, mint)?)
 }
 
 /// A call in the coordinator's own name.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cqm_proto::policy;
 use cqm_rpc::{BoxError, Call, Deadline, Error, metadata};
 use cqm_runtime::channel::{Channel, ChannelConfig};
+use cqm_runtime::pass::{Mint, Passes};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use tonic::body::Body;
 
@@ -27,21 +28,22 @@ pub(super) struct Routes {
     whereabouts: Vec<Whereabouts>,
     budgets: Vec<Budget>,
     config: Arc<TrafficConfig>,
+    mint: Mint,
     metrics: Metrics,
 }
 
 impl Routes {
     /// `whereabouts` in the order of [`Backend::ALL`].
-    pub fn new(whereabouts: Vec<Whereabouts>, config: TrafficConfig, metrics: Metrics) -> Self {
+    pub fn new(whereabouts: Vec<Whereabouts>, config: TrafficConfig, mint: Mint, metrics: Metrics) -> Self {
         let budgets = whereabouts.iter().map(|_| Budget::new(&config)).collect();
-        Self { whereabouts, budgets, config: Arc::new(config), metrics }
+        Self { whereabouts, budgets, config: Arc::new(config), mint, metrics }
     }
 }
 
 /// The way of one shard to all services.
 #[derive(Clone)]
 pub(super) struct Forwarder {
-    ways: [Repeater; Backend::ALL.len()],
+    ways: [(Repeater, Passes); Backend::ALL.len()],
 }
 
 impl Forwarder {
@@ -49,7 +51,8 @@ impl Forwarder {
         let mut ways = Vec::new();
         for (whereabouts, budget) in routes.whereabouts.iter().zip(&routes.budgets) {
             let pods = Pods::new(whereabouts.clone(), Arc::clone(&routes.config), routes.metrics.clone());
-            ways.push(Repeater::new(pods, budget.clone(), routes.metrics.clone()));
+            let passes = routes.mint.for_service(pods.backend().name());
+            ways.push((Repeater::new(pods, budget.clone(), routes.metrics.clone()), passes));
         }
         let ways = ways.try_into().map_err(|_| "a way to every service")?;
         Ok(Self { ways })
@@ -58,7 +61,10 @@ impl Forwarder {
     /// The same ways for what the gateway itself has to ask.
     pub fn channels(&self) -> Channels {
         let tries = ChannelConfig::default().tries;
-        Channels::new(|backend| Channel::over(self.ways[backend as usize].pods().clone(), tries))
+        Channels::new(|backend| {
+            let (way, passes) = &self.ways[backend as usize];
+            Channel::over(way.pods().clone(), tries).with_passes(passes.clone())
+        })
     }
 
     /// Sends the call to its service. The headers come as the gate left them.
@@ -74,23 +80,24 @@ impl Forwarder {
         // What the server's layers left there means nothing to the next hop.
         request.extensions_mut().clear();
         stamp(request.headers_mut(), &call)?;
-        let way = &self.ways[backend as usize];
-        match policy::find(&call.path).filter(|policy| policy.retry_safe && !policy.streams) {
-            Some(policy) => way.send(policy, &call, request).await,
-            None => attempt(way.pods(), request, &mut Tried::default(), false).await.into_answer(),
-        }
+        let (way, passes) = &self.ways[backend as usize];
+        passes.stamp(request.headers_mut(), &call.path, &call.caller).await?;
+        let response = match policy::find(&call.path).filter(|policy| policy.retry_safe && !policy.streams) {
+            Some(policy) => way.send(policy, &call, request).await?,
+            None => attempt(way.pods(), request, &mut Tried::default(), false).await.into_answer()?,
+        };
+        passes.taken(response.headers())?;
+        Ok(response)
     }
 }
 
-/// Writes who calls, in which trace and how long they wait, over whatever stands there.
+/// Writes in which trace the call is and how long its caller waits, over whatever stands there.
 fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
     let mut set = |name: &'static str, value: &str| {
         let value = HeaderValue::from_str(value).map_err(Error::internal)?;
         headers.insert(HeaderName::from_static(name), value);
         Ok::<_, Error>(())
     };
-    set(metadata::CALLER, &call.caller.subject)?;
-    set(metadata::ROLES, &call.caller.role_names())?;
     set(metadata::TRACEPARENT, &call.trace.to_string())?;
     // gRPC asks for it, and it may not be copied from hop to hop.
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -131,15 +138,13 @@ mod tests {
             purpose: None,
         };
         let mut headers = HeaderMap::new();
-        for name in [metadata::CALLER, metadata::ROLES, metadata::TRACEPARENT, metadata::TIMEOUT] {
+        for name in [metadata::TRACEPARENT, metadata::TIMEOUT] {
             headers.append(name, HeaderValue::from_static("forged"));
             headers.append(name, HeaderValue::from_static("forged"));
         }
         stamp(&mut headers, &call).unwrap();
         let values =
             |name: &str| headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
-        assert_eq!(values(metadata::CALLER), ["staff-7"]);
-        assert_eq!(values(metadata::ROLES), ["supervisor,after_sales"]);
         assert_eq!(values(metadata::TRACEPARENT), [trace.to_string()]);
         let millis: u64 = values(metadata::TIMEOUT)[0].trim_end_matches('m').parse().unwrap();
         assert!((1_000..=1_990).contains(&millis), "{millis}");

@@ -95,12 +95,11 @@ mod tests {
     fn the_suites_own_metadata_cannot_come_from_outside() {
         let mut headers = HeaderMap::new();
         for name in [
-            metadata::CALLER,
-            metadata::ROLES,
+            metadata::PASS,
             metadata::PURPOSE,
             metadata::SOURCE,
             "x-cqm-anything",
-            "x-cqm-roles-bin",
+            "x-cqm-pass-bin",
             "authorization",
             "cookie",
             "te",

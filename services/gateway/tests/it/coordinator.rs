@@ -16,13 +16,13 @@ use cqm_proto::loyalty::v1::earn_points_request::Basis;
 use cqm_proto::loyalty::v1::{EarnPointsRequest, EarnPointsResponse};
 use cqm_proto::notifications::v1::{PutContactRequest, SendMessageRequest};
 use cqm_proto::surveys::v1::{CreateInvitationRequest, GetInvitationLinkResponse};
-use cqm_rpc::{Clock, Error, Reason, Role};
+use cqm_rpc::{Error, Reason, Role};
 use cqm_testkit::eventually;
 use prost_types::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::desk::Desk;
+use crate::desk::{self, Desk};
 use crate::office::{Office, event};
 
 /// One source with a log, four without events, and a desk that all commands arrive at.
@@ -63,8 +63,9 @@ impl Scene {
 
     pub fn coordinator_with(&self, reading: ReadingConfig) -> Coordinator {
         let shutdown = CancellationToken::new();
-        let config = CoordinatorConfig { backends: self.backends.clone(), reading };
-        let running = coordinator::start(config, Clock::system(), shutdown.clone()).unwrap();
+        let config =
+            CoordinatorConfig { backends: self.backends.clone(), passes: cqm_testkit::signing(), reading };
+        let running = coordinator::start(config, desk::clock(), shutdown.clone()).unwrap();
         Coordinator { running, shutdown }
     }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use cqm_gateway::backend::Backends;
 use cqm_gateway::config::Customer360Config;
+use cqm_gateway::edge::EdgeConfig;
 use cqm_proto::complaints::v1::{Complaint, ListComplaintsRequest, ListComplaintsResponse};
 use cqm_proto::customers::v1::{Customer, ListPurchasesResponse, Purchase};
 use cqm_proto::gateway::v1::customer360_service_client::Customer360ServiceClient;
@@ -19,6 +20,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::desk::{self, Desk, Served};
+use crate::tokens::Issuer;
 use crate::wire::{Edge, refused};
 
 const CUSTOMER: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8057";
@@ -36,7 +38,9 @@ impl Scene {
         let served = desk::serve(desk::config(), desk.clone()).await;
         let url = served.url();
         let config = Customer360Config { section_limit: Duration::from_millis(1500), ..Default::default() };
-        let edge = Edge::with(Backends::at(|_| url.clone()), config).await;
+        let issuer = Issuer::new();
+        let edge = Edge::config(Backends::at(|_| url.clone()), issuer.trusted());
+        let edge = Edge::start(EdgeConfig { customer360: config, ..edge }, &served.clock, issuer).await;
         let client = Customer360ServiceClient::new(edge.channel().await);
         desk.on("GetCustomer", |_| {
             Ok(Customer { name: CUSTOMER.into(), display_name: "王丽".into(), ..Default::default() })

@@ -53,13 +53,23 @@ async fn a_check_says_everything_that_is_wrong_and_what_is_well() {
         (format!("CQM__SERVICE__BACKENDS__{name}"), format!("http://{address}"))
     };
     let keys = issuer.path();
-    let staff = [("ISSUER", ISSUER), ("AUDIENCE", AUDIENCE), ("JWKS", keys.to_str().unwrap())]
-        .map(|(key, value)| (format!("CQM__SERVICE__IDENTITY__ISSUERS__STAFF__{key}"), value.to_owned()));
+    let staff = [
+        ("ISSUER", ISSUER),
+        ("AUDIENCE", AUDIENCE),
+        ("JWKS", keys.to_str().unwrap()),
+        // Lists have no other spelling here.
+        ("ALGORITHMS", "EdDSA,RS256"),
+        ("ROLES__SERVICE_MANAGER", "care-manager,care-lead"),
+        ("SUBJECTS__SUPERVISOR", "staff-1"),
+    ]
+    .map(|(key, value)| (format!("CQM__SERVICE__IDENTITY__ISSUERS__STAFF__{key}"), value.to_owned()));
     let mut variables = staff.to_vec();
+    let signing = cqm_testkit::signing().key.to_str().unwrap().to_owned();
+    variables.push(("CQM__SERVICE__PASSES__KEY".to_owned(), signing));
     variables.extend(Backend::ALL.map(|backend| at(backend, service.local_addr().unwrap())));
 
     let (code, said) = run(&["check"], &variables);
-    assert_eq!((code, said.lines().count()), (Some(0), Backend::ALL.len() + 1), "{said}");
+    assert_eq!((code, said.lines().count()), (Some(0), Backend::ALL.len() + 2), "{said}");
 
     variables.push(at(Backend::Loyalty, nobody.local_addr().unwrap()));
     std::fs::remove_file(keys).unwrap();
@@ -69,7 +79,7 @@ async fn a_check_says_everything_that_is_wrong_and_what_is_well() {
         said.contains("jwks.json") && said.contains("loyalty: ") && said.contains("surveys: accepts"),
         "{said}"
     );
-    assert!(said.ends_with("cqm-gateway: 2 of 6 checks failed\n"), "{said}");
+    assert!(said.ends_with("cqm-gateway: 2 of 7 checks failed\n"), "{said}");
 }
 
 /// What a probe of the process at this address is told; `None` while nobody answers.

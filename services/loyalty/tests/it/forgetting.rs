@@ -2,14 +2,13 @@
 
 use cqm_proto::subjects::v1::subject_service_client::SubjectServiceClient;
 use cqm_proto::subjects::v1::{EraseSubjectRequest, RestrictSubjectRequest, Subject};
-use cqm_testkit::{coordinator, eventually, refused};
+use cqm_testkit::{Line, coordinator, eventually, refused};
 use tonic::Code;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::{Loyalty, compensation, earning, name, spending};
 
-async fn restrict(subjects: &SubjectServiceClient<Channel>, customer: Uuid, forfeit_points: bool) -> Subject {
+async fn restrict(subjects: &SubjectServiceClient<Line>, customer: Uuid, forfeit_points: bool) -> Subject {
     let message = RestrictSubjectRequest { customer: name(customer), forfeit_points, ..Default::default() };
     subjects.clone().restrict_subject(coordinator(message)).await.unwrap().into_inner()
 }

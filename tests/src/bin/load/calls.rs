@@ -31,6 +31,16 @@ impl Call {
             Self::RegisterComplaint => "/cqm.complaints.v1.ComplaintService/RegisterComplaint",
         }
     }
+
+    /// The service that answers it, as its process is called.
+    pub fn service(self) -> Option<&'static str> {
+        match self {
+            Self::Echo => None,
+            Self::GetCustomer | Self::ImportCustomers => Some("customer-data"),
+            Self::EarnPoints => Some("loyalty"),
+            Self::RegisterComplaint => Some("complaints"),
+        }
+    }
 }
 
 /// An endless supply of requests of one kind, about customers chosen at random.

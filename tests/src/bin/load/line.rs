@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use cqm_rpc::{BoxError, Failure, metadata};
+use cqm_rpc::{BoxError, Caller, Clock, Failure, Role};
+use cqm_runtime::pass::{Mint, Passes, SigningConfig};
 use cqm_runtime::tasks::detached;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
@@ -18,40 +19,59 @@ use tonic::{Code, Status};
 
 use crate::echo::ANSWER_BYTES;
 
-const ROLE: &str = "service_manager";
 /// Larger than anything that is in flight at once, so that no call waits for a window.
 const WINDOW: u32 = 4 * 1024 * 1024;
 
+/// How long a pass of the generator's is good, and after how long it takes another.
+const PASS_LIFE: Duration = Duration::from_secs(60);
+pub const RENEW: Duration = Duration::from_secs(20);
+
 /// What every request of a measurement begins with.
+#[derive(Clone)]
 pub struct Head {
     uri: Uri,
     headers: HeaderMap,
+    /// For a service that is called directly.
+    passes: Option<Passes>,
 }
 
 impl Head {
-    /// Identity by a token, as a caller of the gateway has it, or by the suite's own metadata, as the gateway sets it.
+    /// Identity by a token, as a caller of the gateway has it, or by a pass for this service, as the gateway shows it.
     pub fn new(
         address: SocketAddr,
         path: &str,
         token: Option<&str>,
+        service: Option<&'static str>,
         answer_bytes: Option<usize>,
     ) -> Result<Self, BoxError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        match token {
-            Some(token) => {
-                headers.insert(header::AUTHORIZATION, format!("Bearer {}", token.trim()).parse()?);
-            }
-            None => {
-                headers.insert(metadata::CALLER, HeaderValue::from_static("bench"));
-                headers.insert(metadata::ROLES, HeaderValue::from_static(ROLE));
-            }
+        if let Some(token) = token {
+            headers.insert(header::AUTHORIZATION, format!("Bearer {}", token.trim()).parse()?);
         }
         if let Some(bytes) = answer_bytes {
             headers.insert(ANSWER_BYTES, bytes.into());
         }
-        Ok(Self { uri: format!("http://{address}{path}").parse()?, headers })
+        let passes = match service.filter(|_| token.is_none()) {
+            Some(service) => {
+                let signing = SigningConfig { life: PASS_LIFE, ..cqm_testkit::signing() };
+                Some(Mint::new(&signing, Clock::system())?.for_service(service))
+            }
+            None => None,
+        };
+        Ok(Self { uri: format!("http://{address}{path}").parse()?, headers, passes })
+    }
+
+    /// The same with a pass that is good for now. Once in a while, not for every call: what the generator does is taken
+    /// from the figures.
+    pub async fn renewed(&self) -> Result<Self, BoxError> {
+        let mut head = self.clone();
+        if let Some(passes) = &self.passes {
+            let caller = Caller { subject: "bench".into(), roles: vec![Role::ServiceManager] };
+            passes.stamp(&mut head.headers, self.uri.path(), &caller).await?;
+        }
+        Ok(head)
     }
 }
 

@@ -15,7 +15,7 @@ use tonic::Code;
 
 use crate::calls::Work;
 use crate::figures::Tally;
-use crate::line::{Head, Line};
+use crate::line::{Head, Line, RENEW};
 
 /// How long the other side may take to answer its first call well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -123,7 +123,8 @@ async fn probe(job: &Job) -> Result<(), BoxError> {
 
 async fn once(job: &Job) -> Result<Code, BoxError> {
     let (message, name) = job.work.next();
-    let answer = Line::connect(job.address).await?.call(&job.head, message).await?;
+    let head = job.head.renewed().await?;
+    let answer = Line::connect(job.address).await?.call(&head, message).await?;
     if answer.code == Code::Ok {
         job.work.check(name, &answer.body)?;
     }
@@ -156,13 +157,17 @@ async fn share(job: &Job, load: &Load, connections: usize, window: Window) -> Re
     Ok(sum)
 }
 
-async fn repeat(mut line: Line, job: Job, window: Window, patient: bool) -> Result<Tally, h2::Error> {
+async fn repeat(mut line: Line, job: Job, window: Window, patient: bool) -> Result<Tally, BoxError> {
     let mut tally = Tally::default();
     let mut now = Instant::now();
+    let (mut head, mut renewed) = (job.head.renewed().await?, now);
     while now < window.closes {
+        if now - renewed >= RENEW {
+            (head, renewed) = (job.head.renewed().await?, now);
+        }
         let (message, _) = job.work.next();
         let begin = Instant::now();
-        let answer = line.call(&job.head, message).await?;
+        let answer = line.call(&head, message).await?;
         now = Instant::now();
         if window.holds(now) {
             match answer.code {
@@ -180,9 +185,9 @@ async fn repeat(mut line: Line, job: Job, window: Window, patient: bool) -> Resu
 }
 
 /// One stream, on which a message goes there and back until the window closes.
-async fn talk(mut line: Line, job: Job, window: Window) -> Result<Tally, h2::Error> {
+async fn talk(mut line: Line, job: Job, window: Window) -> Result<Tally, BoxError> {
     let mut tally = Tally::default();
-    let mut conversation = line.open(&job.head).await?;
+    let mut conversation = line.open(&job.head.renewed().await?).await?;
     let mut now = Instant::now();
     while now < window.closes {
         let (message, _) = job.work.next();

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Ends};
-use super::gate::{Gate, SuiteMetadata};
+use super::gate::Gate;
 use super::health::Health;
 use super::stack::{Served, Shared, Stack};
 use super::web::Web;
@@ -130,15 +130,16 @@ impl Bound {
     }
 
     /// Serves a service's routes. `make` runs once on each shard, inside its runtime.
-    pub async fn serve<S: Served>(
+    pub async fn serve<S: Served, G: Gate>(
         self,
         options: Options,
+        gate: G,
         make: impl Fn(Shard) -> Result<S, BoxError> + Send + Sync + 'static,
     ) -> Result<Running, BoxError> {
-        self.start(options, SuiteMetadata, false, make).await
+        self.start(options, gate, false, make).await
     }
 
-    /// Serves the edge: a gate of its own, and a service that forwards.
+    /// Serves the edge: a service that forwards.
     pub async fn serve_edge<S: Served, G: Gate>(
         self,
         options: Options,
