@@ -13,7 +13,6 @@ use tonic::transport::Channel;
 use crate::desk::{
     CONFIG, Desk, NOBODY, answer, contact, delete, named, purchase, row_failure, update, violations,
 };
-use cqm_testkit::{manager, specialist};
 
 const SERVICES: [&str; 5] = ["complaints", "customer-data", "loyalty", "notifications", "surveys"];
 
