@@ -1,5 +1,5 @@
-//! `cqm`: the suite from the command line. Tokens and keys for development, the policy table, imports, what the
-//! coordinator could not do, and the demo.
+//! `cqm`: the suite from the command line. Tokens and keys for development, the policy table, imports, erasures' reports,
+//! what the coordinator could not do, and the demo.
 //!
 //! It talks to the gateway as any other client does, over gRPC with a bearer token.
 
