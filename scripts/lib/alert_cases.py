@@ -43,6 +43,8 @@ REDIS = 'cqm_cache_redis_switched_off_total{job="cqm/complaints"}'
 POOL = 'db_client_connection_timeouts_total{job="cqm/loyalty", pod="a"}'
 MAIL = "cqm_notifications_oldest_due_seconds"
 WORKER = 'cqm_worker_failures_total{job="cqm/surveys", cqm_worker="expire invitations"}'
+CERTIFICATE = 'cqm_tls_certificate_expiry_seconds{job="cqm/gateway"}'
+DAY = 86400
 LEDGER = 'cqm_loyalty_ledger_faults_total{job="cqm/loyalty"}'
 
 CASES = (
@@ -74,6 +76,11 @@ CASES = (
     Case("CqmWorkerFails", "once", {WORKER: "0x10 1x50"}, "40m", fires=False),
     Case("CqmLedgerFaulty", "a check found one, and nobody has looked since", {LEDGER: "0x60 1x660"}, "10h"),
     Case("CqmLedgerFaulty", "checks find nothing", {LEDGER: "0x720"}, "10h", fires=False),
+    Case("CqmCertificateExpires", "in ten days", {CERTIFICATE: f"{10 * DAY}x90"}, "70m", {"job": "cqm/gateway"}),
+    Case("CqmCertificateExpires", "in a month", {CERTIFICATE: f"{30 * DAY}x90"}, "70m", fires=False),
+    Case("CqmCertificateExpires", "it was renewed", {CERTIFICATE: f"{10 * DAY}x30 {90 * DAY}x60"}, "70m", fires=False),
+    Case("CqmCertificateExpiresSoon", "tomorrow", {CERTIFICATE: f"{DAY}x5"}, "1m", {"job": "cqm/gateway"}),
+    Case("CqmCertificateExpiresSoon", "in ten days", {CERTIFICATE: f"{10 * DAY}x5"}, "1m", fires=False),
 )
 
 
