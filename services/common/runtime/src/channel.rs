@@ -168,8 +168,12 @@ impl Channel {
             + Sync
             + 'static,
     {
-        let inner = BoxCloneSyncService::new(inner);
-        Self { inner, budget: Arc::new(RetryBudget::default()), tries, measure: Measure::default() }
+        Self {
+            inner: BoxCloneSyncService::new(inner),
+            budget: Arc::new(RetryBudget::default()),
+            tries,
+            measure: Measure::default(),
+        }
     }
 
     async fn send(&self, mut request: Request) -> Result<Response, Status> {
