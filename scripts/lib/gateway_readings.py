@@ -23,7 +23,7 @@ WANTED = {"rate": 0.55, "added p50": 150, "goodput": 0.9}
 
 HAPROXY = """global
     nbthread {threads}
-    maxconn 20000
+    maxconn 4000
 defaults
     mode http
     timeout connect 1s
