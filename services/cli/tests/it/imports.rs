@@ -3,7 +3,7 @@ use cqm_proto::customers::v1::purchase_service_client::PurchaseServiceClient;
 use cqm_proto::customers::v1::{
     Customer, ListCustomersRequest, ListPurchasesRequest, Purchase, SourceChannel,
 };
-use cqm_testkit::manager;
+use cqm_testkit::specialist;
 
 use crate::counter::{Counter, complained, said};
 
@@ -25,7 +25,7 @@ crm/1,till/4,2026-01-14T11:00:00Z,12,CNY,1,\"a \"\"Best of\"\", signed\"
 
 async fn customers(counter: &Counter) -> Vec<Customer> {
     let mut client = CustomerServiceClient::new(counter.kit.channel.clone());
-    let all = client.list_customers(manager(ListCustomersRequest::default())).await.unwrap().into_inner();
+    let all = client.list_customers(specialist(ListCustomersRequest::default())).await.unwrap().into_inner();
     let mut customers = all.customers;
     customers.sort_by(|a, b| a.external_reference.cmp(&b.external_reference));
     customers
@@ -34,7 +34,7 @@ async fn customers(counter: &Counter) -> Vec<Customer> {
 async fn purchases(counter: &Counter, customer: &str) -> Vec<Purchase> {
     let mut client = PurchaseServiceClient::new(counter.kit.channel.clone());
     let all = ListPurchasesRequest { customer: customer.to_owned(), ..Default::default() };
-    let mut purchases = client.list_purchases(manager(all)).await.unwrap().into_inner().purchases;
+    let mut purchases = client.list_purchases(specialist(all)).await.unwrap().into_inner().purchases;
     purchases.sort_by(|a, b| a.purchase_reference.cmp(&b.purchase_reference));
     purchases
 }

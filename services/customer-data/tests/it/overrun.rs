@@ -7,10 +7,9 @@ use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::customers::v1::*;
 use cqm_runtime::process;
 use cqm_runtime::tasks::detached;
-use cqm_testkit::{eventually, settings};
+use cqm_testkit::{Line, eventually, settings};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use tonic::Request;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::desk::*;
 
@@ -19,7 +18,7 @@ const NEVER: Duration = Duration::from_secs(60);
 
 struct Held {
     desk: Desk,
-    customers: CustomerServiceClient<Channel>,
+    customers: CustomerServiceClient<Line>,
     /// Holds the table as long as it is there.
     _holder: AsyncPgConnection,
     _stop: tokio_util::sync::DropGuard,
@@ -35,8 +34,7 @@ impl Held {
         let mut replica =
             process::start::<App>(settings, desk.kit.clock.clone(), stop.clone()).await.unwrap();
         replica.ready().await;
-        let channel = Endpoint::from_shared(format!("http://{}", replica.address())).unwrap();
-        let customers = CustomerServiceClient::new(channel.connect().await.unwrap());
+        let customers = CustomerServiceClient::new(desk.kit.line(replica.address()).await);
         let url = secrecy::ExposeSecret::expose_secret(&desk.kit.database().url).to_owned();
         let mut holder = AsyncPgConnection::establish(&url).await.unwrap();
         holder.batch_execute("BEGIN; LOCK TABLE customers IN ACCESS EXCLUSIVE MODE").await.unwrap();

@@ -33,8 +33,7 @@ async fn who_knows_a_version_never_reads_an_older_one_from_another_replica() {
     let stop = tokio_util::sync::CancellationToken::new();
     let mut replica = process::start::<App>(settings, desk.kit.clock.clone(), stop.clone()).await.unwrap();
     replica.ready().await;
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", replica.address())).unwrap();
-    let mut other = CustomerServiceClient::new(channel.connect().await.unwrap());
+    let mut other = CustomerServiceClient::new(desk.kit.line(replica.address()).await);
 
     let mut known = desk.created(named("name 1")).await;
     for round in 2..20 {

@@ -179,14 +179,14 @@ async fn a_good_token_is_the_caller_and_nothing_else_is() {
             ("x-cqm-roles", "coordinator"),
             ("x-cqm-anything", "forged"),
             ("x-cqm-pass", "forged"),
-            ("x-cqm-purpose", "complaint handling"),
+            ("x-cqm-purpose", "complaint_handling cases/7"),
             ("cookie", "session=1"),
             ("x-request-id", "kept"),
         ];
         let answer = wire.call(GET, &forged, b"").await;
         assert_eq!(answer.status().code(), Code::Ok, "{claims}");
         let seen = desk.all().pop().unwrap();
-        assert_eq!(seen.header("x-cqm-purpose"), Some("complaint handling"));
+        assert_eq!(seen.header("x-cqm-purpose"), Some("complaint_handling cases/7"));
         assert_eq!(seen.header("x-request-id"), Some("kept"));
         for name in ["x-cqm-anything", "x-cqm-caller", "x-cqm-roles", "authorization", "cookie"] {
             assert_eq!(seen.header(name), None, "{name}");

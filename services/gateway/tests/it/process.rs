@@ -98,7 +98,11 @@ async fn a_coordinator_answers_probes_and_is_ready_when_it_reads() {
     away.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let late = away.local_addr().unwrap();
     let own = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let mut variables = vec![("CQM__TELEMETRY__LISTEN".to_owned(), own.to_string())];
+    let signing = cqm_testkit::signing().key.to_str().unwrap().to_owned();
+    let mut variables = vec![
+        ("CQM__TELEMETRY__LISTEN".to_owned(), own.to_string()),
+        ("CQM__SERVICE__PASSES__KEY".to_owned(), signing),
+    ];
     for backend in Backend::ALL {
         let name = backend.name().replace('-', "_").to_uppercase();
         let address = match backend {

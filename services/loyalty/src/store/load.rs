@@ -85,8 +85,9 @@ pub async fn load(
         find_past(conn, &wants.transactions),
     );
     let ((members, lots, rewarded, holds, past), closed) = join!(rest, closed(conn, &customers));
-    let mut loaded = Loaded { closed: closed?, ..Loaded::default() };
+    // Whether the lock was to be had comes first: the statements behind one that failed only say that it did.
     let members = members?;
+    let mut loaded = Loaded { closed: closed?, ..Loaded::default() };
     loaded.ladder = tiers.knowing(conn, members.iter().map(|member| member.standing.tier)).await?;
     loaded.take_members(members);
     if loaded.accounts.len() < customers.len() {

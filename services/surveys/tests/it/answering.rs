@@ -201,7 +201,7 @@ async fn staff_write_down_what_customers_say() {
     let outcome = panel.responses.record_response(manager(unknown)).await;
     assert_eq!(violations(outcome), ["mode ENUM_UNKNOWN"]);
     let outcome = panel.responses.record_response(customer(message)).await;
-    refused(outcome, Code::Unauthenticated, "CREDENTIALS_MISSING");
+    refused(outcome, Code::PermissionDenied, "ROLE_MISSING");
 }
 
 #[tokio::test]

@@ -229,11 +229,7 @@ async fn a_link_reaches_its_own_invitation_and_nothing_else() {
     let open = customer(OpenInvitationRequest { token: token.clone() });
     refused(panel.invitations.open_invitation(open).await, Code::FailedPrecondition, "INVITATION_ANSWERED");
     let get = GetResponseRequest { name: response };
-    refused(panel.responses.get_response(customer(get)).await, Code::Unauthenticated, "CREDENTIALS_MISSING");
+    refused(panel.responses.get_response(customer(get)).await, Code::PermissionDenied, "ROLE_MISSING");
     let get = GetInvitationRequest { name: mine.name };
-    refused(
-        panel.invitations.get_invitation(customer(get)).await,
-        Code::Unauthenticated,
-        "CREDENTIALS_MISSING",
-    );
+    refused(panel.invitations.get_invitation(customer(get)).await, Code::PermissionDenied, "ROLE_MISSING");
 }
