@@ -91,7 +91,7 @@ class Rig:
         address = free_address()
         database = name.replace("-", "_")
         configuration = (
-            f'[server]\nlisten = "{address}"\n'
+            f'[server]\nlisten = "{address}"\nplaintext = true\n'
             + (f'shape = "{shape}"\n' if shape else "")
             + '[server.drain]\nsettle = "0s"\n'
             f'[database]\nurl = "{self.pair.database_url(database)}"\n'
@@ -120,7 +120,7 @@ class Rig:
         address = free_address()
         backends = "".join(f'{database} = "http://{behind.address}"\n' for database in servers.DATABASES)
         configuration = (
-            f'[server]\nlisten = "{address}"\nshape = "{shape}"\n[server.drain]\nsettle = "0s"\n'
+            f'[server]\nlisten = "{address}"\nplaintext = true\nshape = "{shape}"\n[server.drain]\nsettle = "0s"\n'
             f"[service.backends]\n{backends}"
             '[service.identity.issuers.dev]\nissuer = "cqm-development"\naudience = "cqm"\n'
             f'jwks = "{jwks}"\n'

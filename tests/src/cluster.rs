@@ -51,7 +51,7 @@ impl Cluster {
             let listen = addresses.next();
             backends.push_str(&format!("{} = \"http://{listen}\"\n", service.replace('-', "_")));
             let configuration = format!(
-                "[server]\nlisten = \"{listen}\"\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
+                "[server]\nlisten = \"{listen}\"\nplaintext = true\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
                  [database]\nurl = \"{}\"\n\
                  [cache]\nredis_url = \"{}\"\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n\
                  {more}\n[service]\n{}",
@@ -67,7 +67,7 @@ impl Cluster {
         }
         let gateway = addresses.next();
         let configuration = format!(
-            "[server]\nlisten = \"{gateway}\"\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
+            "[server]\nlisten = \"{gateway}\"\nplaintext = true\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
              [service.backends]\n{backends}\
              [service.identity.issuers.dev]\nissuer = \"cqm-development\"\naudience = \"cqm\"\n\
              internal_service = true\njwks = \"{}\"\n{more}\n",

@@ -73,6 +73,7 @@ pub fn start(
 ) -> Result<Running, BoxError> {
     config.backends.validate()?;
     config.reading.validate()?;
+    config.backends.open()?;
     let name: Arc<str> = match &config.reading.reader {
         Some(name) => name.as_str().into(),
         None => format!("coordinator-{}", Uuid::new_v4().simple()).into(),

@@ -14,7 +14,7 @@ use cqm_proto::gateway::v1::{
     ListSourcesResponse, ParkedItem, RetryParkedAggregateRequest, SectionStatus, Source,
 };
 use cqm_rpc::{BoxError, Call, Error, Failure, PageRequest, Violations, reason};
-use cqm_runtime::channel::{self, Channel, ChannelConfig};
+use cqm_runtime::channel::{self, Channel};
 use futures::future::join_all;
 use tonic::{Request, Response, Status};
 
@@ -31,7 +31,7 @@ impl Feeds {
     pub fn new(backends: &Backends) -> Result<Self, BoxError> {
         let mut feeds = Vec::new();
         for backend in Backend::ALL {
-            let channel = channel::connect(backends.address(backend), &ChannelConfig::default())?;
+            let channel = channel::connect(backends.address(backend), &backends.channels())?;
             feeds.push(EventFeedClient::new(channel));
         }
         let feeds: [_; Backend::ALL.len()] = feeds.try_into().map_err(|_| "a feed for every service")?;

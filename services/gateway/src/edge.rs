@@ -71,6 +71,7 @@ pub async fn start(
     config.backends.validate()?;
     config.identity.validate()?;
     config.customer360.validate()?;
+    config.backends.open()?;
 
     let gate = EdgeGate::new(Identity::new(&config.identity, clock.clone())?);
     let earlier = Earlier::new(&config.customer360, clock);

@@ -144,7 +144,7 @@ impl Executor {
 
 /// A channel that does not repeat: the coordinator does so itself, and longer.
 pub(super) fn connect(backends: &Backends, backend: Backend) -> Result<Channel, BoxError> {
-    let config = ChannelConfig { tries: 1, ..ChannelConfig::default() };
+    let config = ChannelConfig { tries: 1, ..backends.channels() };
     Ok(channel::connect(backends.address(backend), &config)?)
 }
 

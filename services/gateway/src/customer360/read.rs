@@ -18,7 +18,7 @@ use cqm_proto::surveys::v1::invitation_service_client::InvitationServiceClient;
 use cqm_proto::surveys::v1::response_service_client::ResponseServiceClient;
 use cqm_proto::surveys::v1::{ListInvitationsRequest, ListResponsesRequest};
 use cqm_rpc::{BoxError, Call, Failure};
-use cqm_runtime::channel::{self, Channel, ChannelConfig, request};
+use cqm_runtime::channel::{self, Channel, request};
 use tonic::Status;
 
 use crate::backend::{Backend, Backends};
@@ -39,7 +39,7 @@ pub(super) struct Readers {
 
 impl Readers {
     pub fn new(backends: &Backends) -> Result<Self, BoxError> {
-        let connect = |backend| channel::connect(backends.address(backend), &ChannelConfig::default());
+        let connect = |backend| channel::connect(backends.address(backend), &backends.channels());
         Ok(Self {
             complaints: connect(Backend::Complaints)?,
             customer_data: connect(Backend::CustomerData)?,

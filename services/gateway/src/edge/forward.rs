@@ -29,7 +29,7 @@ impl Forwarder {
     pub fn new(backends: &Backends) -> Result<Self, BoxError> {
         let mut links = Vec::new();
         for backend in Backend::ALL {
-            links.push(Link::new(backend, backends.address(backend))?);
+            links.push(Link::new(backend, backends)?);
         }
         let links = links.try_into().map_err(|_| "a link for every service")?;
         Ok(Self { links })

@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cqm_rpc::{BoxError, Error, reason};
+use cqm_runtime::channel;
 use cqm_runtime::tasks::{Backoff, detached};
+use cqm_runtime::tls::ClientTls;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tonic::body::Body;
 
-use crate::backend::{Backend, authority};
+use crate::backend::{Backend, Backends, authority};
 
 /// Too high: calls hang on a host that is gone. Too low: a busy host is never reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,6 +37,7 @@ pub(super) struct Link(Arc<Inner>);
 struct Inner {
     backend: Backend,
     authority: Authority,
+    tls: Option<ClientTls>,
     sender: Mutex<Option<SendRequest<Body>>>,
     /// A call has been answered since the last try to connect.
     answered: AtomicBool,
@@ -44,11 +46,11 @@ struct Inner {
 }
 
 impl Link {
-    /// `address` as the configuration has it.
-    pub fn new(backend: Backend, address: &str) -> Result<Self, BoxError> {
-        let authority = authority(address).ok_or("a service's address must be http://host:port")?;
+    pub fn new(backend: Backend, backends: &Backends) -> Result<Self, BoxError> {
+        let authority = authority(backends.address(backend)).ok_or("a service's address must be a URL")?;
+        let tls = backends.tls(backend).cloned();
         let (sender, answered, dialling) = Default::default();
-        Ok(Self(Arc::new(Inner { backend, authority, sender, answered, dialling })))
+        Ok(Self(Arc::new(Inner { backend, authority, tls, sender, answered, dialling })))
     }
 
     /// Sends a request over; whatever the transport does to it is UNAVAILABLE.
@@ -77,7 +79,7 @@ impl Link {
     /// As the service would be called directly.
     fn address(&self, request: &mut Request<Body>) -> Result<(), Error> {
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(if self.0.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
         parts.authority = Some(self.0.authority.clone());
         *request.uri_mut() = Uri::from_parts(parts).map_err(Error::internal)?;
         *request.version_mut() = http::Version::HTTP_2;
@@ -105,13 +107,8 @@ impl Link {
     }
 
     async fn dial(&self) -> Result<SendRequest<Body>, BoxError> {
-        let authority = &self.0.authority;
-        let host = authority.host().trim_matches(['[', ']']);
-        let port = authority.port_u16().unwrap_or_default();
         let connect = async {
-            let stream = TcpStream::connect((host, port)).await?;
-            // A call is one small write each way; Nagle's pause would cost a third of the calls per second.
-            stream.set_nodelay(true)?;
+            let stream = channel::dial(&self.0.authority, self.0.tls.as_ref()).await?;
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
                 .timer(TokioTimer::new())

@@ -13,6 +13,7 @@ mod forwarding;
 mod identity;
 mod office;
 mod process;
+mod secured;
 mod tokens;
 mod wire;
 

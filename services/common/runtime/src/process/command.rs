@@ -8,6 +8,7 @@ use cqm_rpc::{BoxError, Clock};
 use super::{Admin, Findings, Service, readiness, run, serving, start};
 use crate::cache::Cache;
 use crate::config::{self, Settings};
+use crate::server;
 
 #[derive(Clone, Copy)]
 enum Command {
@@ -61,6 +62,7 @@ async fn migrate<S: Service>(database: DatabaseConfig) -> Result<(), BoxError> {
 
 async fn check<S: Service>(settings: Settings<S::Config>) -> Result<(), BoxError> {
     let mut findings = Findings::default();
+    findings.add("listener", server::check(&settings.server));
     let database = readiness::expected(&settings.database, S::MIGRATIONS).await;
     findings.add("database", database.map(|()| "reachable, no migration pending"));
     // The service runs without it, only slower; still, somebody meant it to be there.

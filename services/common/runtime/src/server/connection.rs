@@ -1,28 +1,39 @@
 //! One connection, from its first byte to its end.
 
 use std::convert::Infallible;
-use std::io::Cursor;
-use std::pin::pin;
+use std::error::Error as _;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rand::Rng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
 
 use super::ServerConfig;
+use super::crowd::{Inside, Lease, Order};
 use super::gate::Gate;
+use super::inbound::{Flooded, Inbound};
 use super::stack::{Served, Stack};
+use crate::tls::{Listener, Stream};
 
 /// RFC 9113, 3.4: how every client begins.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HTTP_1: &[u8] =
     b"HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-type: text/plain\r\n\
     content-length: 59\r\n\r\nThis address speaks gRPC: HTTP/2 without TLS from the start";
-/// After the drain's time is over, how long the last words may take.
+/// After the drain's time is over, or when a place is needed, how long the last words may take.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+/// What one stream may hold of an answer that its peer does not take, bytes. hyper's own is 400 KiB.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// What ends connections.
 #[derive(Clone)]
@@ -35,64 +46,96 @@ pub(super) struct Ends {
 
 /// Serves one connection to its end.
 pub(super) async fn serve<S: Served, G: Gate>(
-    mut socket: TcpStream,
+    socket: TcpStream,
     config: &ServerConfig,
+    listener: &Listener,
     stack: Stack<S, G>,
+    inside: Inside,
     ends: Ends,
 ) {
     // Small frames wait for an acknowledgement otherwise: a third of the throughput is lost.
     let _ = socket.set_nodelay(true);
 
-    // A peer that never speaks is not hyper's to notice (hyper#4170).
+    // A peer that shakes hands slowly or never speaks is not hyper's to notice (hyper#4170).
     let greeted = tokio::select! {
-        greeted = tokio::time::timeout(config.handshake_timeout, greet(&mut socket)) => greeted,
+        greeted = tokio::time::timeout(config.handshake_timeout, greet(socket, listener)) => greeted,
+        _ = inside.ordered() => return,
         () = ends.stop.cancelled() => return,
     };
-    if !matches!(greeted, Ok(Ok(true))) {
-        return;
-    }
+    let stream = match greeted {
+        Ok(Ok(Some(stream))) => stream,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => {
+            tracing::debug!(error = %error, "a connection did not get as far as HTTP/2");
+            return;
+        }
+        Err(_elapsed) => return inside.count("handshake"),
+    };
 
-    let (read, write) = socket.into_split();
-    let stream = tokio::io::join(Cursor::new(PREFACE).chain(read), write);
+    let visit = Arc::clone(inside.visit());
     let answer = hyper::service::service_fn(move |request| {
-        let stack = stack.clone();
-        async move { Ok::<_, Infallible>(stack.call(request).await) }
+        let (stack, mut lease) = (stack.clone(), visit.call());
+        async move {
+            let response = stack.call(request, &mut lease).await;
+            let ended = response.body().is_end_stream();
+            lease.answer(ended);
+            let _lease = (!ended).then_some(lease);
+            Ok::<_, Infallible>(response.map(|body| Leased { body, _lease }))
+        }
     });
+    let stream = Inbound::new(stream, config.max_control_frames);
     let connection = http2(config).serve_connection(TokioIo::new(stream), answer);
     let mut connection = pin!(connection);
 
     let age = config.connection_age.mul_f64(rand::rng().random_range(0.9..1.1));
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = tokio::time::sleep(age) => {}
-        () = ends.stop.cancelled() => {}
-    }
+    let order = tokio::select! {
+        ended = connection.as_mut() => {
+            if ended.is_err_and(|error| flooded(&error)) {
+                inside.count("flood");
+            }
+            return;
+        }
+        order = inside.ordered() => Some(order),
+        () = tokio::time::sleep(age) => None,
+        () = ends.stop.cancelled() => None,
+    };
+    let grace = match order {
+        // Whoever does not read or gives up its calls is owed nothing.
+        Some(Order::Stalled | Order::Resets) => return,
+        Some(Order::Room) => LAST_WORDS,
+        Some(Order::Idle) | None => config.connection_grace,
+    };
     // GOAWAY: the peer opens its next calls elsewhere, the ones at work go on.
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = tokio::time::sleep(config.connection_grace), if !ends.stop.is_cancelled() => {}
+        () = tokio::time::sleep(grace), if !ends.stop.is_cancelled() => {}
         () = ends.cut.cancelled() => {}
     }
-    let _ = tokio::time::timeout(LAST_WORDS, connection).await;
+    if order != Some(Order::Room) {
+        let _ = tokio::time::timeout(LAST_WORDS, connection).await;
+    }
 }
 
-/// Reads the preface. Whoever speaks HTTP/1 is told so instead of reading frames.
-async fn greet(socket: &mut TcpStream) -> std::io::Result<bool> {
+/// Secures the connection and reads the preface. Whoever speaks HTTP/1 is told so instead of reading frames.
+async fn greet(socket: TcpStream, listener: &Listener) -> std::io::Result<Option<Stream>> {
+    let mut stream = listener.accept(socket).await?;
     let mut read = [0; PREFACE.len()];
     let mut length = 0;
     while length < PREFACE.len() {
-        match socket.read(&mut read[length..]).await? {
-            0 => return Ok(false),
+        match stream.read(&mut read[length..]).await? {
+            0 => return Ok(None),
             more => length += more,
         }
         if !PREFACE.starts_with(&read[..length]) {
-            socket.write_all(HTTP_1).await?;
-            socket.shutdown().await?;
-            return Ok(false);
+            if matches!(stream, Stream::Plain(_)) {
+                stream.write_all(HTTP_1).await?;
+            }
+            stream.shutdown().await?;
+            return Ok(None);
         }
     }
-    Ok(true)
+    Ok(Some(stream))
 }
 
 /// hyper's limits, all of them stated: what tonic leaves open stays open.
@@ -105,6 +148,7 @@ fn http2(config: &ServerConfig) -> http2::Builder<TokioExecutor> {
         .max_local_error_reset_streams(1024)
         .max_pending_accept_reset_streams(20)
         .max_header_list_size(16 * 1024)
+        .max_send_buf_size(SEND_BUFFER)
         .adaptive_window(false)
         .initial_stream_window_size(config.stream_window)
         .initial_connection_window_size(config.connection_window)
@@ -113,4 +157,44 @@ fn http2(config: &ServerConfig) -> http2::Builder<TokioExecutor> {
         // No reader of gRPC looks at it.
         .auto_date_header(false);
     builder
+}
+
+fn flooded(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.is::<Flooded>() {
+            return true;
+        }
+        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            return inner.is::<Flooded>();
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// An answer's body, at whose end the call is over.
+struct Leased {
+    body: Body,
+    _lease: Option<Lease>,
+}
+
+impl http_body::Body for Leased {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -14,4 +14,5 @@ mod hangup;
 mod health;
 mod process;
 mod telemetry;
+mod tls;
 mod wire;
