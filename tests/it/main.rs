@@ -7,6 +7,7 @@ mod contract;
 mod database_tls;
 mod demo;
 mod faults;
+mod fuzz;
 mod journey;
 mod ledger_faults;
 mod observed;
