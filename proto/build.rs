@@ -1,5 +1,5 @@
-//! Compiles the contracts: checks them, generates the code, and writes the policy table, the request ids and the
-//! `Debug` that hides personal data.
+//! Compiles the contracts: checks them, generates the code, and writes the policy table, the request ids, the
+//! `Debug` that hides personal data and the masks that answers are given.
 
 // Cargo reads a build script's standard output.
 #![allow(clippy::print_stdout)]
@@ -8,6 +8,8 @@
 mod checks;
 #[path = "build/codegen.rs"]
 mod codegen;
+#[path = "build/masks.rs"]
+mod masks;
 #[path = "build/tables.rs"]
 mod tables;
 
@@ -43,6 +45,8 @@ fn main() -> Result<(), BoxError> {
     fs::write(out_dir.join("policies.rs"), tables::policies(&pool))?;
     fs::write(out_dir.join("mutations.rs"), tables::mutations(&pool))?;
     fs::write(out_dir.join("debugs.rs"), tables::debugs(&pool))?;
+    fs::write(out_dir.join("masks.rs"), masks::masks(&pool))?;
+    fs::write(out_dir.join("rights.rs"), masks::rights(&pool))?;
     // What reflection serves: with the options, without the comments.
     fs::write(
         out_dir.join("descriptors.bin"),

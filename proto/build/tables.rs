@@ -6,6 +6,7 @@ use heck::{ToSnakeCase as _, ToUpperCamelCase as _};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 
 use crate::checks::{Options, messages, methods, read_only, request_id};
+use crate::masks;
 
 /// The rows of the policy table, sorted by path.
 pub fn policies(pool: &DescriptorPool) -> String {
@@ -16,11 +17,15 @@ pub fn policies(pool: &DescriptorPool) -> String {
             let roles: Vec<_> =
                 policy.roles.iter().map(|role| format!("Role::{}", variant("ROLE_", role))).collect();
             format!(
-                "MethodPolicy {{ path: {:?}, roles: &[{}], retry_safe: {}, read_only: {} }},\n",
+                "MethodPolicy {{ path: {:?}, roles: &[{}], retry_safe: {}, read_only: {}, streams: {}, \
+                 request_id: {:?}, personal: {} }},\n",
                 path(&method),
                 roles.join(", "),
                 policy.retry_safe,
-                read_only(&method)
+                read_only(&method),
+                method.is_client_streaming() || method.is_server_streaming(),
+                request_id(&method.input()).map(|field| field.number()),
+                masks::set(&options.kinds(&method.output())),
             )
         })
         .collect();
@@ -135,12 +140,12 @@ fn path(method: &prost_reflect::MethodDescriptor) -> String {
     format!("/{}/{}", method.parent_service().full_name(), method.name())
 }
 
-fn type_path(message: &MessageDescriptor) -> String {
+pub fn type_path(message: &MessageDescriptor) -> String {
     format!("{}::{}", module_path(message), message.name().to_upper_camel_case())
 }
 
 /// The module that prost puts the message into.
-fn module_path(message: &MessageDescriptor) -> String {
+pub fn module_path(message: &MessageDescriptor) -> String {
     match message.parent_message() {
         None => module_of(message.package_name()),
         Some(parent) => format!("{}::{}", module_path(&parent), parent.name().to_snake_case()),
@@ -152,11 +157,11 @@ fn module_of(package: &str) -> String {
 }
 
 /// The Rust name of an enum's value, as prost makes it.
-fn variant(prefix: &str, value: &str) -> String {
+pub fn variant(prefix: &str, value: &str) -> String {
     value.strip_prefix(prefix).unwrap_or(value).to_upper_camel_case()
 }
 
 /// The Rust name of a field. Keywords are escaped as prost escapes them, as far as the contracts use any.
-fn ident(name: &str) -> String {
+pub fn ident(name: &str) -> String {
     if name == "type" { "r#type".to_owned() } else { name.to_owned() }
 }

@@ -2,8 +2,11 @@
 //!
 //! - [`customers`], [`complaints`], [`surveys`], [`notifications`], [`loyalty`], [`gateway`]: what each service answers;
 //! - [`events`]: what a service tells the others, and the feed it is read by;
+//! - [`audit`]: what was shown of personal data, and to whom;
+//! - [`subjects`]: how a service forgets a person;
 //! - [`options`]: roles, policies, and the reasons of errors that all services share;
 //! - [`policy`]: who may call a method, from the contracts;
+//! - [`PersonalData`]: what an answer tells about people, and its masks;
 //! - [`Mutation`]: the request id of every message that changes something.
 //!
 //! Personal data is marked in the contracts and never printed:
@@ -20,10 +23,14 @@
 
 pub mod codec;
 mod debug;
+mod masking;
 mod mutation;
 pub mod policy;
 
-pub use cqm::{complaints, customers, events, gateway, loyalty, notifications, options, surveys};
+pub use cqm::{
+    audit, complaints, customers, events, gateway, loyalty, notifications, options, subjects, surveys,
+};
+pub use masking::{Kinds, PersonalData, Subjects, is_masked, masked};
 pub use mutation::Mutation;
 
 /// All contracts with their options, encoded as a `google.protobuf.FileDescriptorSet`: what reflection serves.
@@ -85,6 +92,22 @@ mod cqm {
         /// Version 1.
         pub mod v1 {
             tonic::include_proto!("cqm.events.v1");
+        }
+    }
+
+    /// Releases of personal data.
+    pub mod audit {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("cqm.audit.v1");
+        }
+    }
+
+    /// How a service forgets a person.
+    pub mod subjects {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("cqm.subjects.v1");
         }
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
 CALLS = "rpc_server_call_duration_seconds_count"
@@ -42,6 +43,8 @@ REDIS = 'cqm_cache_redis_switched_off_total{job="cqm/complaints"}'
 POOL = 'db_client_connection_timeouts_total{job="cqm/loyalty", pod="a"}'
 MAIL = "cqm_notifications_oldest_due_seconds"
 WORKER = 'cqm_worker_failures_total{job="cqm/surveys", cqm_worker="expire invitations"}'
+CERTIFICATE = 'cqm_tls_certificate_expiry_seconds{job="cqm/gateway"}'
+DAY = 86400
 LEDGER = 'cqm_loyalty_ledger_faults_total{job="cqm/loyalty"}'
 
 CASES = (
@@ -73,6 +76,11 @@ CASES = (
     Case("CqmWorkerFails", "once", {WORKER: "0x10 1x50"}, "40m", fires=False),
     Case("CqmLedgerFaulty", "a check found one, and nobody has looked since", {LEDGER: "0x60 1x660"}, "10h"),
     Case("CqmLedgerFaulty", "checks find nothing", {LEDGER: "0x720"}, "10h", fires=False),
+    Case("CqmCertificateExpires", "in ten days", {CERTIFICATE: f"{10 * DAY}x90"}, "70m", {"job": "cqm/gateway"}),
+    Case("CqmCertificateExpires", "in a month", {CERTIFICATE: f"{30 * DAY}x90"}, "70m", fires=False),
+    Case("CqmCertificateExpires", "it was renewed", {CERTIFICATE: f"{10 * DAY}x30 {90 * DAY}x60"}, "70m", fires=False),
+    Case("CqmCertificateExpiresSoon", "tomorrow", {CERTIFICATE: f"{DAY}x5"}, "1m", {"job": "cqm/gateway"}),
+    Case("CqmCertificateExpiresSoon", "in ten days", {CERTIFICATE: f"{10 * DAY}x5"}, "1m", fires=False),
 )
 
 
@@ -92,6 +100,16 @@ def tests(groups: list[dict], cases: tuple = CASES) -> list[dict]:
             "alert_rule_test": [{"eval_time": case.at, "alertname": case.alert, "exp_alerts": expected}],
         })
     return made
+
+
+def as_rules(boards: dict) -> list[dict]:
+    """The dashboards' queries as rules, which promtool reads; Grafana's variables stand for what it would put there."""
+    groups = []
+    for name, text in boards.items():
+        queries = [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
+        told = [query.replace("$__rate_interval", "5m").replace("$service", "gateway") for query in queries]
+        groups.append({"name": name, "rules": [{"record": f"{name}:{number}", "expr": query} for number, query in enumerate(told)]})
+    return groups
 
 
 def untested(groups: list[dict], cases: tuple = CASES) -> list[str]:

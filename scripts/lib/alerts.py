@@ -1,4 +1,4 @@
-"""The alerts' own tests, by promtool. Runs with the modules of tools.chart_modules."""
+"""The alerts' own tests, and whether Prometheus understands the dashboards, by promtool. Runs with the modules of tools.chart_modules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lib import alert_cases, places, tools, ui
+from lib import alert_cases, dashboards, places, tools, ui
 
 RULES = places.ROOT / "charts" / "cqm" / "files" / "alerts.yaml"
 
@@ -27,11 +27,14 @@ def main() -> int:
         Path(folder, "rules.json").write_text(json.dumps({"groups": groups}))
         tests = {"rule_files": ["rules.json"], "evaluation_interval": "1m", "tests": alert_cases.tests(groups)}
         Path(folder, "tests.json").write_text(json.dumps(tests))
-        for arguments in (["check", "rules", "rules.json"], ["test", "rules", "tests.json"]):
+        queries = alert_cases.as_rules(dashboards.all_texts())
+        Path(folder, "queries.json").write_text(json.dumps({"groups": queries}))
+        for arguments in (["check", "rules", "rules.json", "queries.json"], ["test", "rules", "tests.json"]):
             answer = subprocess.run([promtool, *arguments], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
             if answer.returncode:
                 raise ui.Failure(f"promtool {' '.join(arguments)}:\n{answer.stdout.strip()}\n{answer.stderr.strip()}")
-    print(f"    {len(alert_cases.CASES)} cases of {sum(len(group['rules']) for group in groups)} alerts", flush=True)
+    cases, alerts, shown = len(alert_cases.CASES), *(sum(len(group["rules"]) for group in one) for one in (groups, queries))
+    print(f"    {cases} cases of {alerts} alerts; {shown} queries of dashboards", flush=True)
     return 0
 
 

@@ -108,6 +108,16 @@ def table(rows: list[Row]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+def failures(rows: list[Row]) -> list[str]:
+    """Calls that failed are not counted as calls, and never passed over."""
+    lines = []
+    for row in rows:
+        if row.failed():
+            codes = ", ".join(f"{count:,} {code}" for code, count in sorted(row.failed().items()))
+            lines.append(f"FAILED, {row.title}: {codes}.")
+    return lines
+
+
 def _cells(row: Row, limit: float) -> tuple:
     speeds = [sample.per_second for sample in row.samples]
     failed = sum(row.failed().values())

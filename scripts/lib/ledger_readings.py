@@ -8,7 +8,6 @@ from lib import figures, places, ui
 from lib.figures import Row, Sample
 from lib.picture import Line, chart
 from lib.processes import Keeper
-from lib.readings import failures
 from lib.rig import IN_FLIGHT, Rig, binary, free_address
 
 CALLERS = (1, 16, IN_FLIGHT, 256)
@@ -146,4 +145,4 @@ class Ledger:
             "positions in the log, which pgbench's never get.",
             f"The picture is {Path(PICTURE).relative_to(places.ROOT)}.",
         ]
-        return "\n\n".join(["## The ledger", figures.table(self.rows), *self._ratios(), *failures(self.rows), *notes])
+        return "\n\n".join(["## The ledger", figures.table(self.rows), *self._ratios(), *figures.failures(self.rows), *notes])

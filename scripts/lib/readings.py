@@ -55,7 +55,10 @@ class Reads:
             [binary("cqm"), "token", "--role", "service_manager", "--minutes", 120, "--key", keys / "signing.pem"]
         ))
         services = {shape: rig.service("customer-data", shape) for shape in SHAPES}
-        gateways = {shape: rig.gateway(shape, services[shape], keys / "jwks.json") for shape in SHAPES}
+        gateways = {
+            shape: rig.gateway(shape, services[shape].address, keys / "jwks.json", f'shape = "{shape}"\n')
+            for shape in SHAPES
+        }
         self._names = rig.seed("customers", services["per_core"], CUSTOMERS)
         rig.catch_up("customer_data")
         self._direct = {shape: Row(f"GetCustomer, {shape}", lambda service=service: self._directly(service))
@@ -109,7 +112,7 @@ class Reads:
             notes.append(f"The read from the cache to {self._redis.title}, {CACHED_BYTES} bytes on the unix socket: {ratios}.")
         else:
             notes.append("redis-benchmark is not on this machine: the cached read stands beside the echo alone.")
-        return "\n\n".join([*lines, *failures(self.rows), *notes])
+        return "\n\n".join([*lines, *figures.failures(self.rows), *notes])
 
     @staticmethod
     def _faster(rows: dict) -> str:
@@ -166,14 +169,4 @@ class Writes:
             notes.append(f"{database}: {waiting:,.0f} events waited for their position when the load ended (median), {until}.")
         if not self._pgbench:
             notes.append("pgbench is not beside this Postgres: there is no limit to compare with.")
-        return "\n\n".join(["## Durable writes", figures.table(self.rows), *failures(self.rows), *notes])
-
-
-def failures(rows: list[Row]) -> list[str]:
-    """Calls that failed are not counted as calls, and never passed over."""
-    lines = []
-    for row in rows:
-        if row.failed():
-            codes = ", ".join(f"{count:,} {code}" for code, count in sorted(row.failed().items()))
-            lines.append(f"FAILED, {row.title}: {codes}.")
-    return lines
+        return "\n\n".join(["## Durable writes", figures.table(self.rows), *figures.failures(self.rows), *notes])

@@ -23,6 +23,8 @@ WARMUP = 1.0
 # Seconds that the events of one measurement may take to get their positions before the next one begins.
 CATCH_UP = 20.0
 ENDINGS = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
+# What the tests sign passes with: the load generator calls services as the gateway does.
+PASSES = places.ROOT / "services/common/testkit/passes"
 # Any 32 bytes: the data is thrown away.
 CACHE_KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
@@ -94,6 +96,7 @@ class Rig:
             f'[server]\nlisten = "{address}"\nplaintext = true\n'
             + (f'shape = "{shape}"\n' if shape else "")
             + '[server.drain]\nsettle = "0s"\n'
+            f'[passes]\nkeys = "{PASSES / "keys.pem"}"\n'
             f'[database]\nurl = "{self.pair.database_url(database)}"\n'
             f'[cache]\nredis_url = "{self.pair.redis_url}"\nkey = "{CACHE_KEY}"\n'
             + more
@@ -115,17 +118,23 @@ class Rig:
             )
         self.tool([binary(f"cqm-{name}"), "migrate"], CQM_CONFIG=str(file))
 
-    def gateway(self, shape: str, behind: "Service", jwks: Path) -> "Service":
-        """The edge in front of one service. The others' addresses lead there too: they are never called."""
+    def gateway(self, title: str, behind: str, jwks: Path, server: str) -> "Service":
+        """The edge before one address, its quotas on and out of reach; not started yet. `server`: more TOML of that section.
+
+        The other services' addresses lead there too: they are never called.
+        """
         address = free_address()
-        backends = "".join(f'{database} = "http://{behind.address}"\n' for database in servers.DATABASES)
+        backends = "".join(f'{database} = "http://{behind}"\n' for database in servers.DATABASES)
+        rate = "{ per_second = 1000000, burst = 1000000 }"
         configuration = (
-            f'[server]\nlisten = "{address}"\nplaintext = true\nshape = "{shape}"\n[server.drain]\nsettle = "0s"\n'
+            f'[server]\nlisten = "{address}"\nplaintext = true\n{server}[server.drain]\nsettle = "0s"\n'
             f"[service.backends]\n{backends}"
+            f'[service.quota]\nredis_url = "{self.pair.redis_url}"\nread = {rate}\nwrite = {rate}\nbulk = {rate}\n'
             '[service.identity.issuers.dev]\nissuer = "cqm-development"\naudience = "cqm"\n'
             f'jwks = "{jwks}"\n'
+            f'[service.passes]\nkey = "{PASSES / "signing.pem"}"\n'
         )
-        return Service(self, f"gateway-{shape}", address, [binary("cqm-gateway"), "serve"], configuration)
+        return Service(self, f"gateway-{title}", address, [binary("cqm-gateway"), "serve"], configuration)
 
     def tool(self, command: list, patience: float = 60.0, **environment: str) -> str:
         """Runs a program to its end and returns what it printed."""
@@ -158,12 +167,13 @@ class Rig:
     def load(
         self, call: str, address: str, names: Path, *watched: Keeper, token: Optional[Path] = None,
         callers: int = IN_FLIGHT, spread: str = "even", seconds: Optional[float] = None,
+        connections: int = CONNECTIONS, more: tuple = (),
     ) -> Sample:
         """One measurement by the load generator."""
         seconds = seconds or self.seconds
         command = [
             binary("load"), "measure", call, "--address", address, "--names", names, "--seconds", seconds,
-            "--warmup", WARMUP, "--in-flight", callers, "--connections", min(CONNECTIONS, callers), "--spread", spread,
+            "--warmup", WARMUP, "--in-flight", callers, "--connections", min(connections, callers), "--spread", spread, *more,
         ]
         command += ["--token", token] if token else []
         for keeper in watched:

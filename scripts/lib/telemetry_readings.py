@@ -5,7 +5,7 @@ from __future__ import annotations
 from lib import figures
 from lib.figures import Row
 from lib.processes import Keeper
-from lib.readings import CUSTOMERS, failures
+from lib.readings import CUSTOMERS
 from lib.rig import Rig, binary, free_address
 
 # The share of throughput that tracing at the default of 1 % may cost.
@@ -41,7 +41,7 @@ class Telemetry:
         return Row(title, lambda: rig.load("get-customer", service.address, self._names, service.keeper), limit=first)
 
     def text(self) -> str:
-        lines = ["## Telemetry", figures.table(self.rows), *failures(self.rows)]
+        lines = ["## Telemetry", figures.table(self.rows), *figures.failures(self.rows)]
         if self._off.per_second and self._default.per_second:
             cost = 1 - self._default.per_second / self._off.per_second
             verdict = "within" if cost <= ALLOWED else "MORE THAN"

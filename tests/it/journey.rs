@@ -34,7 +34,7 @@ impl Stage {
             listen: "127.0.0.1:0".parse().unwrap(),
             database: Box::new(move |service| databases[service].clone()),
             redis_url: Some(environment("CQM_TEST_REDIS_URL")),
-            jwks: keys.path().join("jwks.json"),
+            keys: keys.path().to_owned(),
             mail: Mail::Smtp { host: "127.0.0.1".to_owned(), port: mail.port },
             secrets: Secrets::generate(),
             clock: Clock::system(),

@@ -7,7 +7,7 @@ use cqm_tests::customer::{Callers, Person, live};
 use cqm_tests::{Bearer, Cluster, Collector, SERVICES, channel, settled};
 
 /// Everything that Redis holds, as raw bytes seen as text.
-async fn redis_content(url: &str) -> String {
+pub(crate) async fn redis_content(url: &str) -> String {
     let client = redis::Client::open(url).unwrap();
     let mut line = client.get_multiplexed_async_connection().await.unwrap();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut line).await.unwrap();
@@ -91,8 +91,12 @@ async fn a_planted_person_is_found_nowhere_in_clear() {
     let spans =
         ["CreateCustomer", "GetCustomer", "RegisterComplaint", "SendMessage", "PutContact", "SubmitResponse"];
     let told = |collector: &Collector| {
-        let traces = collector.traces();
-        spans.iter().all(|span| traces.contains(span)) && collector.metrics().contains("rpc.server")
+        let (traces, metrics) = (collector.traces(), collector.metrics());
+        // How far the coordinator is behind, of every source.
+        let lag =
+            SERVICES.iter().all(|(service, _)| metrics.contains(&format!("StringValue(\"{service}\")")))
+                && metrics.contains("cqm.coordinator.lag");
+        lag && metrics.contains("rpc.server") && spans.iter().all(|span| traces.contains(span))
     };
     while !told(&collector) {
         assert!(started.elapsed() < std::time::Duration::from_secs(30), "not every call is traced");

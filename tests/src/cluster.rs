@@ -52,9 +52,11 @@ impl Cluster {
             backends.push_str(&format!("{} = \"http://{listen}\"\n", service.replace('-', "_")));
             let configuration = format!(
                 "[server]\nlisten = \"{listen}\"\nplaintext = true\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
+                 [passes]\nkeys = \"{}\"\n\
                  [database]\nurl = \"{}\"\n\
                  [cache]\nredis_url = \"{}\"\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n\
                  {more}\n[service]\n{}",
+                keys.join("pass-keys.pem").display(),
                 postgres.url(database),
                 redis.url(),
                 own_section(service, folder.path()),
@@ -70,14 +72,18 @@ impl Cluster {
             "[server]\nlisten = \"{gateway}\"\nplaintext = true\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
              [service.backends]\n{backends}\
              [service.identity.issuers.dev]\nissuer = \"cqm-development\"\naudience = \"cqm\"\n\
-             internal_service = true\njwks = \"{}\"\n{more}\n",
+             internal_service = true\njwks = \"{}\"\n\
+             [service.passes]\nkey = \"{}\"\n{more}\n",
             keys.join("jwks.json").display(),
+            keys.join("pass-signing.pem").display(),
         );
         let admin = addresses.next();
         let serve = Process::new(folder.path(), "gateway", "cqm-gateway", "serve", &configuration, admin);
         processes.insert("gateway".to_owned(), serve);
         for name in ["coordinator-1", "coordinator-2"] {
             let configuration = configuration.replace(&gateway, &addresses.next());
+            // Its reader is called what the process is called.
+            let configuration = format!("{configuration}[service.coordinator]\nreader = \"{name}\"\n");
             let admin = addresses.next();
             let process =
                 Process::new(folder.path(), name, "cqm-gateway", "coordinate", &configuration, admin);
@@ -125,6 +131,21 @@ impl Cluster {
         for name in &names {
             self.processes.get_mut(name).expect("a process of the cluster").start();
         }
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self, name: &str) {
+        self.processes.get_mut(name).expect("a process of the cluster").kill();
+    }
+
+    /// Asks to stop, as an orchestrator does, and returns when the process has ended.
+    pub fn terminate(&mut self, name: &str) {
+        self.processes.get_mut(name).expect("a process of the cluster").terminate();
+    }
+
+    /// Starts what was stopped.
+    pub fn restart(&mut self, name: &str) {
+        self.processes.get_mut(name).expect("a process of the cluster").start();
     }
 
     /// kill -9, and a new start at once.
@@ -226,6 +247,14 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    fn terminate(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let told = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
+            assert!(told.success());
+            child.wait().expect("the process ends");
+        }
+    }
+
     pub(crate) fn tail(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -239,6 +268,7 @@ fn own_section(service: &str, folder: &Path) -> String {
         "surveys" => "public_url = \"https://answers.example.com/\"\n\
                       token_keys = [\"a-key-of-the-tests-and-of-nobody-else\"]\n"
             .to_owned(),
+        "customer-data" => "report_keys = [\"a-key-of-the-tests-and-of-nobody-else\"]\n".to_owned(),
         "loyalty" => "voucher_keys = [\"a-key-of-the-tests-and-of-nobody-else\"]\n".to_owned(),
         "notifications" => {
             let mail = folder.join("mail");

@@ -77,7 +77,12 @@ impl Person {
 
 /// Lives one loop: purchases, a complaint, its resolution, the survey; every call until it is acknowledged.
 pub async fn live(callers: &Callers, person: &Person, dissatisfied: bool) -> Life {
-    let customer = create(callers, person).await;
+    let customer = created(callers, person).await;
+    live_on(callers, customer, dissatisfied).await
+}
+
+/// As [`live`], of a customer who is there already.
+pub async fn live_on(callers: &Callers, customer: String, dissatisfied: bool) -> Life {
     let purchases = buy(callers, &customer).await;
     let compensation = 25;
     let complaint = complain(callers, &customer, compensation).await;
@@ -86,7 +91,8 @@ pub async fn live(callers: &Callers, person: &Person, dissatisfied: bool) -> Lif
     Life { customer, complaint, purchases, compensation, reopened: dissatisfied }
 }
 
-async fn create(callers: &Callers, person: &Person) -> String {
+/// Makes a customer, and returns the name.
+pub async fn created(callers: &Callers, person: &Person) -> String {
     let request = CreateCustomerRequest {
         customer: Some(Customer {
             display_name: person.name.clone(),
@@ -230,6 +236,7 @@ async fn answer(callers: &Callers, invitation: &str, dissatisfied: bool) {
             let value = match question.kind.as_ref()? {
                 Kind::Rating(rating) => Value::Rating(if dissatisfied { 1 } else { rating.scale_max }),
                 Kind::Nps(_) => Value::Nps(if dissatisfied { 0 } else { 10 }),
+                Kind::FreeText(_) => Value::Text("It went as I said".to_owned()),
                 _ => return None,
             };
             Some(Answer { question_id: question.id.clone(), value: Some(value) })

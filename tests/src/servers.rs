@@ -97,6 +97,14 @@ impl Postgres {
         String::from_utf8(ran.stdout).expect("psql prints text")
     }
 
+    /// Everything that a database holds, bytes in hexadecimal.
+    pub fn dump(&self, database: &str) -> String {
+        let dumped = self.command("pg_dump").args(["--data-only", "--dbname", &self.url(database)]).output();
+        let dumped = dumped.expect("pg_dump runs");
+        assert!(dumped.status.success(), "pg_dump: {}", String::from_utf8_lossy(&dumped.stderr));
+        String::from_utf8(dumped.stdout).expect("pg_dump prints text")
+    }
+
     /// Stops without a checkpoint, as a crash would, and starts again.
     pub fn crash_and_restart(&mut self) {
         self.crash();

@@ -98,16 +98,19 @@ addresses of those it calls, the drain) lies under what the user sets.
 {{- range $other, $callee := $services }}
 {{- if has $name $callee.callers }}
 {{- $variable := printf "CQM__SERVICE__BACKENDS__%s" ($other | upper | replace "-" "_") }}
-{{- /* Not the headless name: a client takes the first address it resolves, and resolvers sort them. */}}
-{{- $address := printf "http://%s-%s:50051" (include "cqm.fullname" $root) $other }}
+{{- /* The gateway balances over pods itself and needs their addresses. The coordinator does not: a client takes the first
+       address it resolves, and resolvers sort them. */}}
+{{- $suffix := ternary "-headless" "" (eq $name "gateway") }}
+{{- $scheme := "http" }}
 {{- if $callee.tls.existingSecret }}
-{{- $address = printf "https://%s-%s:50051" (include "cqm.fullname" $root) $other }}
+{{- $scheme = "https" }}
 {{- $env = merge $env (dict "CQM__SERVICE__BACKENDS__TLS__CA" "/etc/cqm/tls/ca.crt") }}
 {{- if $callee.tls.mutual }}
 {{- $env = merge $env (dict "CQM__SERVICE__BACKENDS__TLS__CERTIFICATE" "/etc/cqm/tls/tls.crt"
       "CQM__SERVICE__BACKENDS__TLS__KEY" "/etc/cqm/tls/tls.key") }}
 {{- end }}
 {{- end }}
+{{- $address := printf "%s://%s-%s%s:50051" $scheme (include "cqm.fullname" $root) $other $suffix }}
 {{- $env = merge $env (dict $variable $address) }}
 {{- end }}
 {{- end }}

@@ -18,7 +18,9 @@ const SERVICE: &str = r#"
     message KeyedRequest { string request_id = 1; }
     message NumberedRequest { int64 request_id = 1; }
     message TokenRequest { string token = 1; }
-    message SecretRequest { string token = 1 [(cqm.options.v1.personal) = true]; }
+    message SecretRequest {
+        string token = 1 [(cqm.options.v1.personal) = true, (cqm.options.v1.personal_kind) = PERSONAL_KIND_SECRET];
+    }
     message Done {}
     service BadService { METHOD }
 "#;
@@ -123,7 +125,10 @@ fn an_event_holds_no_personal_data() {
         syntax = "proto3";
         package cqm.events.v1;
         import "cqm/options/v1/personal.proto";
-        message Inner { string email = 1 [(cqm.options.v1.personal) = true]; repeated Inner inner = 2; }
+        message Inner {
+            string email = 1 [(cqm.options.v1.personal) = true, (cqm.options.v1.personal_kind) = PERSONAL_KIND_EMAIL];
+            repeated Inner inner = 2;
+        }
         message Happened { string customer = 1; map<string, Inner> inners = 2; }
     "#;
     let sentence = |field| {
@@ -135,4 +140,60 @@ fn an_event_holds_no_personal_data() {
         faults("cqm/events/v1/bad_events.proto", file.to_owned()),
         [sentence("Inner.email"), sentence("Inner.inner"), sentence("Happened.inners")]
     );
+}
+
+#[test]
+fn personal_data_is_of_a_kind_and_nothing_else_is() {
+    let file = r#"
+        syntax = "proto3";
+        package cqm.bad.v1;
+        import "cqm/options/v1/personal.proto";
+        message Person {
+            string name = 1 [(cqm.options.v1.personal) = true];
+            string code = 2 [(cqm.options.v1.personal_kind) = PERSONAL_KIND_TEXT];
+        }
+    "#;
+    assert_eq!(
+        faults("cqm/bad/v1/person.proto", file.to_owned()),
+        [
+            "cqm.bad.v1.Person.name is personal, but of no kind: say with (cqm.options.v1.personal_kind) what it tells \
+             about somebody.",
+            "cqm.bad.v1.Person.code is a PERSONAL_KIND_TEXT, but not marked (cqm.options.v1.personal)."
+        ]
+    );
+}
+
+#[test]
+fn an_answer_names_whose_data_it_tells() {
+    let answer = |fields: &str, around: &str| {
+        let file = r#"
+            syntax = "proto3";
+            package cqm.bad.v1;
+            import "cqm/options/v1/personal.proto";
+            import "cqm/options/v1/policy.proto";
+            import "google/api/field_behavior.proto";
+            message GetRequest {}
+            message Note { FIELDS }
+            message Answer { AROUND repeated Note notes = 2; }
+            service BadService {
+                rpc Get(GetRequest) returns (Answer) {
+                    option idempotency_level = NO_SIDE_EFFECTS;
+                    option (cqm.options.v1.policy) = {roles: ROLE_SUPERVISOR};
+                }
+            }
+        "#;
+        faults("cqm/bad/v1/note.proto", file.replace("FIELDS", fields).replace("AROUND", around))
+    };
+    let text = "string text = 1 [(cqm.options.v1.personal) = true, (cqm.options.v1.personal_kind) = PERSONAL_KIND_TEXT];";
+    let name = "string name = 3 [(google.api.field_behavior) = IDENTIFIER];";
+    assert_eq!(
+        answer(text, ""),
+        [
+            "cqm.bad.v1.BadService.Get tells personal data in cqm.bad.v1.Note without a name that a release could be \
+          written down by: give it, or what holds it, a field with the behaviour IDENTIFIER."
+        ]
+    );
+    assert!(answer(&format!("{text} {name}"), "").is_empty());
+    assert!(answer(text, name).is_empty());
+    assert!(answer(&text.replace("TEXT", "SECRET"), "").is_empty(), "a secret is not written down");
 }

@@ -5,4 +5,5 @@
 mod checks;
 mod codec;
 mod debug;
+mod masks;
 mod policy;

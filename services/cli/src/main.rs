@@ -1,4 +1,5 @@
-//! `cqm`: the suite from the command line. Tokens and keys for development, imports, and the demo.
+//! `cqm`: the suite from the command line. Tokens and keys for development, the policy table, imports, erasures' reports,
+//! what the coordinator could not do, and the demo.
 //!
 //! It talks to the gateway as any other client does, over gRPC with a bearer token.
 
@@ -6,8 +7,11 @@
 
 mod connect;
 mod demo;
+mod erasure;
 mod import;
 mod keys;
+mod policy;
+mod reactions;
 mod token;
 
 use std::path::PathBuf;
@@ -28,13 +32,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make development's signing key and the key set that the gateway checks tokens against
+    /// Make the keys of a suite for development: for its tokens, and for what its processes show each other
     DevKeys {
-        /// The folder that gets signing.pem and jwks.json
+        /// The folder that gets signing.pem and jwks.json, pass-signing.pem and pass-keys.pem
         folder: PathBuf,
     },
     /// Print a bearer token that is signed with development's key
     Token(token::Options),
+    /// Print who may call which method, and who sees which personal data
+    Policy,
     /// Bring a file in, row by row, through the gateway
     Import {
         #[arg(value_enum)]
@@ -47,6 +53,20 @@ enum Command {
         /// Where rejected rows go, with their reasons [default: FILE.rejected.csv]
         #[arg(long)]
         rejected: Option<PathBuf>,
+        #[command(flatten)]
+        target: TargetOptions,
+    },
+    /// Erasures of customers: how far they have got, and their signed reports
+    Erasure {
+        #[command(subcommand)]
+        action: erasure::Action,
+        #[command(flatten)]
+        target: TargetOptions,
+    },
+    /// What the coordinator could not do: look at it, have it tried again, leave it out
+    Reactions {
+        #[command(subcommand)]
+        action: reactions::Action,
         #[command(flatten)]
         target: TargetOptions,
     },
@@ -73,22 +93,22 @@ enum What {
 #[derive(Args)]
 struct TargetOptions {
     /// The gateway's address: host:port, or https://host:port for TLS
-    #[arg(long, env = "CQM_ADDRESS", default_value = "127.0.0.1:50050")]
+    #[arg(long, env = "CQM_ADDRESS", default_value = "127.0.0.1:50050", global = true)]
     address: String,
     /// The authority that the gateway's certificate is believed by, PEM [default: those that the machine trusts]
-    #[arg(long, env = "CQM_CA")]
+    #[arg(long, env = "CQM_CA", global = true)]
     ca: Option<PathBuf>,
     /// The certificate to show to a gateway that asks for one, PEM
-    #[arg(long, env = "CQM_CERT", requires = "cert_key")]
+    #[arg(long, env = "CQM_CERT", requires = "cert_key", global = true)]
     cert: Option<PathBuf>,
     /// Its private key, PEM
-    #[arg(long, env = "CQM_CERT_KEY", requires = "cert")]
+    #[arg(long, env = "CQM_CERT_KEY", requires = "cert", global = true)]
     cert_key: Option<PathBuf>,
     /// The key that signs this command's own tokens
-    #[arg(long, env = "CQM_KEY", default_value = ".dev/keys/signing.pem")]
+    #[arg(long, env = "CQM_KEY", default_value = ".dev/keys/signing.pem", global = true)]
     key: PathBuf,
     /// The role in those tokens
-    #[arg(long, default_value = "service_manager", value_parser = token::role)]
+    #[arg(long, default_value = "service_manager", value_parser = token::role, global = true)]
     role: cqm_rpc::Role,
 }
 
@@ -119,6 +139,10 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::DevKeys { folder } => keys::make(&folder),
         Command::Token(options) => token::print(&options),
+        Command::Policy => {
+            print!("{}", policy::tables());
+            Ok(())
+        }
         Command::Import { what, file, format, rejected, target } => {
             let rejected = rejected.unwrap_or_else(|| {
                 let mut name = file.clone().into_os_string();
@@ -134,6 +158,8 @@ async fn run(command: Command) -> Result<()> {
             anyhow::ensure!(summary.rejected == 0, "{} rows were rejected", summary.rejected);
             Ok(())
         }
+        Command::Erasure { action, target } => erasure::run(|| target.target(), action).await,
+        Command::Reactions { action, target } => reactions::run(&target.target()?, action).await,
         Command::Demo { data, mail, target } => demo::run(&target.target()?, &data, &mail).await,
     }
 }

@@ -6,9 +6,9 @@ mod convert;
 use cqm_proto::complaints::v1::complaint_service_server::ComplaintService;
 use cqm_proto::complaints::v1::{
     AcknowledgeComplaintRequest, AssignComplaintRequest, CloseComplaintRequest, Complaint,
-    GetComplaintRequest, ListComplaintsRequest, ListComplaintsResponse, ListTimelineRequest,
-    ListTimelineResponse, RecordRootCauseRequest, RegisterComplaintRequest, ReopenComplaintRequest,
-    ResolveComplaintRequest, StartInvestigationRequest,
+    GetComplaintRequest, ListComplaintsRequest, ListComplaintsResponse, ListCustomerTimelineRequest,
+    ListCustomerTimelineResponse, ListTimelineRequest, ListTimelineResponse, RecordRootCauseRequest,
+    RegisterComplaintRequest, ReopenComplaintRequest, ResolveComplaintRequest, StartInvestigationRequest,
 };
 use cqm_rpc::serve;
 use tonic::{Request, Response, Status, async_trait};
@@ -67,5 +67,13 @@ impl ComplaintService for App {
 
     async fn list_timeline(&self, request: Request<ListTimelineRequest>) -> Answer<ListTimelineResponse> {
         serve(request, async |call, message| complaint::list_timeline(self, call, message).await).await
+    }
+
+    async fn list_customer_timeline(
+        &self,
+        request: Request<ListCustomerTimelineRequest>,
+    ) -> Answer<ListCustomerTimelineResponse> {
+        serve(request, async |call, message| complaint::list_customer_timeline(self, call, message).await)
+            .await
     }
 }

@@ -10,17 +10,21 @@ mod grpc;
 mod schema;
 mod store;
 
-use cqm_db::{Db, Migrations};
+use cqm_db::{Conn, Db, Migrations};
 use cqm_proto::complaints::v1::complaint_service_server::{ComplaintServiceServer, SERVICE_NAME};
-use cqm_rpc::{BoxError, Clock};
+use cqm_rpc::{BoxError, Call, Clock, Error};
 use cqm_runtime::figures::Figure;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
 use cqm_runtime::tasks::Supervisor;
 use diesel_migrations::embed_migrations;
 use tonic::service::Routes;
+use uuid::Uuid;
 
 pub use config::Config;
+
+/// Why an erasure must wait: the customer is still to be heard and told.
+const OPEN_COMPLAINT: &str = "OPEN_COMPLAINT";
 
 /// The tables of this service.
 pub const MIGRATIONS: Migrations = embed_migrations!("migrations");
@@ -52,5 +56,19 @@ impl Service for App {
 
     fn figures() -> Vec<Figure> {
         store::figures::all()
+    }
+
+    async fn blockers(&self, tx: &mut Conn, customer: Uuid, _: bool) -> Result<Vec<&'static str>, Error> {
+        let open = store::subject::has_open(tx, customer).await?;
+        Ok(open.then_some(OPEN_COMPLAINT).into_iter().collect())
+    }
+
+    async fn erase(
+        &self,
+        tx: &mut Conn,
+        _: &Call,
+        customer: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        store::subject::erase(tx, customer).await
     }
 }

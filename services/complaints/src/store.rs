@@ -3,4 +3,5 @@
 pub mod complaint;
 pub mod figures;
 pub mod list;
+pub mod subject;
 pub mod timeline;

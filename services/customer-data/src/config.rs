@@ -1,15 +1,43 @@
 //! The `[service]` section.
 
 use cqm_runtime::config::{ConfigError, Validate};
-use serde::Deserialize;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
 
 /// What operators may choose about this service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The most rows of a stream that one transaction takes. Too high: a batch holds its locks and its memory long,
     /// and its first row waits for its last. Too low: every few rows cost a commit.
     pub batch_rows: usize,
+    /// The keys that reports of erasures are signed with: the first signs, all are told to who checks. In the environment
+    /// separated by commas. Without one, customers are erased all the same and no report is signed.
+    #[serde(default, deserialize_with = "keys")]
+    pub report_keys: Vec<SecretString>,
+}
+
+/// As many characters as 192 random bits take in base64: a shorter key could be guessed.
+const MIN_KEY: usize = 32;
+
+/// A list, or one text with commas: the environment has no lists.
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretString>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Keys {
+        Text(SecretString),
+        List(Vec<SecretString>),
+    }
+    Ok(match Keys::deserialize(deserializer)? {
+        Keys::List(keys) => keys,
+        Keys::Text(text) => text
+            .expose_secret()
+            .split(',')
+            .map(str::trim)
+            .filter(|key| !key.is_empty())
+            .map(SecretString::from)
+            .collect(),
+    })
 }
 
 /// TOML over the suite's defaults.
@@ -17,6 +45,9 @@ pub const DEFAULTS: &str = "[service]\nbatch_rows = 200\n";
 
 impl Validate for Config {
     fn validate(&self) -> Result<(), ConfigError> {
+        if self.report_keys.iter().any(|key| key.expose_secret().chars().count() < MIN_KEY) {
+            return Err(ConfigError::refused("service.report_keys", "must be of 32 characters or more each"));
+        }
         // A customer has 17 columns; a statement may have 65,535 parameters.
         if (1..=2000).contains(&self.batch_rows) {
             return Ok(());
@@ -30,9 +61,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_that_could_be_guessed_is_refused() {
+        let with = |key: &str| Config { batch_rows: 1, report_keys: vec![key.to_owned().into()] };
+        assert!(with("0123456789abcdef0123456789abcdef").validate().is_ok());
+        assert!(with("0123456789abcdef").validate().is_err());
+    }
+
+    #[test]
     fn batches_are_bounded() {
         for (batch_rows, good) in [(0, false), (1, true), (200, true), (2000, true), (2001, false)] {
-            assert_eq!(Config { batch_rows }.validate().is_ok(), good, "{batch_rows}");
+            assert_eq!(
+                Config { batch_rows, report_keys: Vec::new() }.validate().is_ok(),
+                good,
+                "{batch_rows}"
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod birthday;
 pub mod contact;
 pub mod customer;
+pub mod erasure;
 pub mod interaction;
 pub mod profile;
 pub mod purchase;

@@ -1,8 +1,9 @@
 //! The contract's services, one line per RPC.
 
 mod bulk;
-mod convert;
+pub(crate) mod convert;
 mod customer;
+mod erasure;
 mod import;
 mod interaction;
 mod purchase;
@@ -10,21 +11,27 @@ mod purchase;
 use std::pin::Pin;
 
 use cqm_proto::customers::v1::customer_service_server::{CustomerService, CustomerServiceServer};
+use cqm_proto::customers::v1::erasure_service_server::{ErasureService, ErasureServiceServer};
 use cqm_proto::customers::v1::interaction_service_server::{InteractionService, InteractionServiceServer};
 use cqm_proto::customers::v1::purchase_service_server::{PurchaseService, PurchaseServiceServer};
 use cqm_proto::customers::v1::{
-    CreateCustomerRequest, Customer, DeleteCustomerRequest, GetCustomerRequest, ImportCustomersRequest,
-    ImportCustomersResponse, Interaction, ListCustomersRequest, ListCustomersResponse,
+    CancelErasureRequest, CreateCustomerRequest, Customer, DeleteCustomerRequest, EraseCustomerRequest,
+    Erasure, GetCustomerRequest, GetErasureReportRequest, GetErasureReportResponse, GetErasureRequest,
+    GetReportKeysRequest, GetReportKeysResponse, ImportCustomersRequest, ImportCustomersResponse,
+    Interaction, LegalHold, LiftLegalHoldRequest, ListCustomersRequest, ListCustomersResponse,
     ListInteractionsRequest, ListInteractionsResponse, ListPurchasesRequest, ListPurchasesResponse,
-    RecordInteractionRequest, RecordPurchasesRequest, RecordPurchasesResponse, UpdateCustomerRequest,
+    PlaceLegalHoldRequest, RecordErasureStepRequest, RecordInteractionRequest, RecordPurchasesRequest,
+    RecordPurchasesResponse, UpdateCustomerRequest,
 };
-use cqm_rpc::serve;
+use cqm_rpc::{serve, serve_stream};
 use cqm_runtime::server::{BULK_LIMIT, UNARY_LIMIT};
 use futures::Stream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::App;
+
+pub use customer::forget_cached;
 
 /// The answers of a stream.
 type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
@@ -36,6 +43,7 @@ pub fn routes(app: &App) -> Routes {
         .add_service(CustomerServiceServer::new(app.clone()).max_decoding_message_size(UNARY_LIMIT))
         .add_service(PurchaseServiceServer::new(app.clone()).max_decoding_message_size(BULK_LIMIT))
         .add_service(InteractionServiceServer::new(app.clone()).max_decoding_message_size(UNARY_LIMIT))
+        .add_service(ErasureServiceServer::new(app.clone()).max_decoding_message_size(UNARY_LIMIT))
 }
 
 #[tonic::async_trait]
@@ -78,7 +86,8 @@ impl CustomerService for App {
         &self,
         request: Request<Streaming<ImportCustomersRequest>>,
     ) -> Result<Response<Self::ImportCustomersStream>, Status> {
-        serve(request, async |call, rows| Ok(bulk::answer(self, call, rows, import::import_customers))).await
+        serve_stream(request, async |call, rows| Ok(bulk::answer(self, call, rows, import::import_customers)))
+            .await
     }
 }
 
@@ -90,7 +99,7 @@ impl PurchaseService for App {
         &self,
         request: Request<Streaming<RecordPurchasesRequest>>,
     ) -> Result<Response<Self::RecordPurchasesStream>, Status> {
-        serve(request, async |call, rows| Ok(bulk::answer(self, call, rows, purchase::record))).await
+        serve_stream(request, async |call, rows| Ok(bulk::answer(self, call, rows, purchase::record))).await
     }
 
     async fn list_purchases(
@@ -115,5 +124,61 @@ impl InteractionService for App {
         request: Request<ListInteractionsRequest>,
     ) -> Result<Response<ListInteractionsResponse>, Status> {
         serve(request, async |call, message| interaction::list(self, &call, message).await).await
+    }
+}
+
+#[tonic::async_trait]
+impl ErasureService for App {
+    async fn erase_customer(
+        &self,
+        request: Request<EraseCustomerRequest>,
+    ) -> Result<Response<Erasure>, Status> {
+        serve(request, async |call, message| erasure::erase_customer(self, &call, message).await).await
+    }
+
+    async fn cancel_erasure(
+        &self,
+        request: Request<CancelErasureRequest>,
+    ) -> Result<Response<Erasure>, Status> {
+        serve(request, async |call, message| erasure::cancel(self, &call, message).await).await
+    }
+
+    async fn get_erasure(&self, request: Request<GetErasureRequest>) -> Result<Response<Erasure>, Status> {
+        serve(request, async |call, message| erasure::get(self, &call, message).await).await
+    }
+
+    async fn get_erasure_report(
+        &self,
+        request: Request<GetErasureReportRequest>,
+    ) -> Result<Response<GetErasureReportResponse>, Status> {
+        serve(request, async |call, message| erasure::report(self, &call, message).await).await
+    }
+
+    async fn get_report_keys(
+        &self,
+        request: Request<GetReportKeysRequest>,
+    ) -> Result<Response<GetReportKeysResponse>, Status> {
+        serve(request, async |_, _| Ok(erasure::keys(self))).await
+    }
+
+    async fn record_erasure_step(
+        &self,
+        request: Request<RecordErasureStepRequest>,
+    ) -> Result<Response<Erasure>, Status> {
+        serve(request, async |call, message| erasure::record_step(self, &call, message).await).await
+    }
+
+    async fn place_legal_hold(
+        &self,
+        request: Request<PlaceLegalHoldRequest>,
+    ) -> Result<Response<LegalHold>, Status> {
+        serve(request, async |call, message| erasure::place_hold(self, &call, message).await).await
+    }
+
+    async fn lift_legal_hold(
+        &self,
+        request: Request<LiftLegalHoldRequest>,
+    ) -> Result<Response<LegalHold>, Status> {
+        serve(request, async |call, message| erasure::lift_hold(self, &call, message).await).await
     }
 }

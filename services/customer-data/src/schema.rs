@@ -30,6 +30,32 @@ diesel::table! {
 }
 
 diesel::table! {
+    erasure_steps (customer_id, service) {
+        customer_id -> Uuid,
+        service -> Text,
+        version -> Int8,
+        erased -> Bool,
+        blockers -> Array<Text>,
+        receipt -> Jsonb,
+        step_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    erasures (customer_id) {
+        customer_id -> Uuid,
+        state -> Text,
+        ground -> Text,
+        forfeit_points -> Bool,
+        requester -> Text,
+        version -> Int8,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+        finish_time -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     interactions (customer_id, id) {
         customer_id -> Uuid,
         id -> Uuid,
@@ -38,6 +64,15 @@ diesel::table! {
         occur_time -> Timestamptz,
         summary -> Text,
         subject -> Text,
+        create_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    legal_holds (customer_id) {
+        customer_id -> Uuid,
+        reference -> Text,
+        actor -> Text,
         create_time -> Timestamptz,
     }
 }

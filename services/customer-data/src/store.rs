@@ -4,5 +4,6 @@
 pub mod bulk;
 mod columns;
 pub mod customer;
+pub mod erasure;
 pub mod interaction;
 pub mod purchase;

@@ -3,8 +3,9 @@
 use std::str::FromStr;
 
 use cqm_rpc::BoxError;
-use cqm_runtime::channel::ChannelConfig;
+use cqm_runtime::channel::{self, Channel, ChannelConfig};
 use cqm_runtime::config::{ConfigError, Validate};
+use cqm_runtime::pass::Mint;
 use cqm_runtime::tls::ClientTls;
 use http::Uri;
 use http::uri::{Authority, Scheme};
@@ -83,6 +84,16 @@ impl Backends {
         }
     }
 
+    /// A channel that shows the service its passes. It connects at the first call, on the current runtime.
+    pub(crate) fn connect(
+        &self,
+        backend: Backend,
+        config: &ChannelConfig,
+        mint: &Mint,
+    ) -> Result<Channel, ConfigError> {
+        Ok(channel::connect(self.address(backend), config)?.with_passes(mint.for_service(backend.name())))
+    }
+
     pub fn address(&self, backend: Backend) -> &str {
         match backend {
             Backend::Complaints => &self.complaints,
@@ -107,6 +118,20 @@ impl Backends {
     pub fn open(&self) -> Result<(), BoxError> {
         let secured = Backend::ALL.into_iter().find_map(|backend| self.tls(backend));
         secured.map_or(Ok(()), ClientTls::open)
+    }
+}
+
+/// A channel to each service.
+#[derive(Clone, Debug)]
+pub struct Channels([Channel; Backend::ALL.len()]);
+
+impl Channels {
+    pub fn new(to: impl FnMut(Backend) -> Channel) -> Self {
+        Self(Backend::ALL.map(to))
+    }
+
+    pub fn to(&self, backend: Backend) -> Channel {
+        self.0[backend as usize].clone()
     }
 }
 
@@ -151,7 +176,7 @@ mod tests {
         let ours: BTreeSet<&str> = Backend::ALL
             .into_iter()
             .map(Backend::package)
-            .chain(["cqm.gateway.v1", "cqm.events.v1"])
+            .chain(["cqm.gateway.v1", "cqm.events.v1", "cqm.audit.v1", "cqm.subjects.v1"])
             .collect();
         assert_eq!(packages, ours);
     }

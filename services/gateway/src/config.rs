@@ -1,15 +1,22 @@
 //! The gateway's configuration. What each value does when it is too high or too low stands in `config/gateway.toml`.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod identity;
+mod reflection;
+mod traffic;
+
 use std::time::Duration;
 
 use cqm_runtime::config::{ConfigError, Nothing, Validate, positive};
+use cqm_runtime::pass::SigningConfig;
 use cqm_runtime::server::ServerConfig;
 use cqm_runtime::telemetry::TelemetryConfig;
 use serde::Deserialize;
 
 use crate::backend::Backends;
+
+pub use identity::{IdentityConfig, IssuerConfig, Names, Words};
+pub use reflection::ReflectionConfig;
+pub use traffic::{CallerQuota, QuotaConfig, Rate, TrafficConfig};
 
 /// TOML over the suite's defaults.
 pub const DEFAULTS: &str = include_str!("config/gateway.toml");
@@ -23,7 +30,10 @@ pub(crate) const RESERVED_SUBJECTS: [&str; 3] = ["coordinator", "internal", "cus
 pub struct Settings {
     pub server: ServerConfig,
     pub telemetry: TelemetryConfig,
-    /// The suite's defaults have these sections; a gateway has no database, no log and no cache of its own.
+    /// The suite's defaults have these sections; a gateway has no database, no log and no cache of its own, and it shows
+    /// passes where services take them.
+    #[serde(default)]
+    pub passes: Nothing,
     #[serde(default)]
     pub database: Nothing,
     #[serde(default)]
@@ -39,37 +49,12 @@ pub struct Settings {
 pub struct ServiceConfig {
     pub backends: Backends,
     pub identity: IdentityConfig,
+    pub passes: SigningConfig,
     pub customer360: Customer360Config,
+    pub traffic: TrafficConfig,
+    pub quota: QuotaConfig,
+    pub reflection: ReflectionConfig,
     pub coordinator: ReadingConfig,
-}
-
-/// Whose tokens are taken.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IdentityConfig {
-    #[serde(with = "humantime_serde")]
-    pub reload: Duration,
-    /// By a name of the operator's choice.
-    #[serde(default)]
-    pub issuers: BTreeMap<String, IssuerConfig>,
-}
-
-/// One issuer of tokens.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IssuerConfig {
-    /// What `iss` must be.
-    pub issuer: String,
-    /// What `aud` must contain.
-    pub audience: String,
-    /// The file with its keys, a JSON Web Key Set. A token is checked by its own issuer's keys and no others.
-    pub jwks: PathBuf,
-    /// Stands before its subjects: two issuers may know somebody by the same name.
-    #[serde(default)]
-    pub prefix: String,
-    /// Whether its tokens may carry `internal_service`. None may ever carry `coordinator` or `customer`.
-    #[serde(default)]
-    pub internal_service: bool,
 }
 
 /// How a customer is put together from all services.
@@ -114,13 +99,6 @@ pub struct ReadingConfig {
     pub drain: Duration,
 }
 
-impl Default for IdentityConfig {
-    /// What `config/gateway.toml` says: nobody is trusted.
-    fn default() -> Self {
-        Self { reload: Duration::from_secs(30), issuers: BTreeMap::new() }
-    }
-}
-
 impl Default for Customer360Config {
     /// What `config/gateway.toml` says.
     fn default() -> Self {
@@ -147,7 +125,7 @@ impl Default for ReadingConfig {
             refusal_pause_cap: Duration::from_secs(1),
             outage_pause: Duration::from_millis(50),
             outage_pause_cap: Duration::from_secs(5),
-            claimed_pause: Duration::from_secs(1),
+            claimed_pause: Duration::from_millis(500),
             renew: Duration::from_secs(1),
             drain: Duration::from_secs(5),
         }
@@ -160,34 +138,12 @@ impl Validate for Settings {
         self.telemetry.validate()?;
         self.service.backends.validate()?;
         self.service.identity.validate()?;
+        self.service.passes.validate()?;
         self.service.customer360.validate()?;
+        self.service.traffic.validate()?;
+        self.service.quota.validate()?;
+        self.service.reflection.validate()?;
         self.service.coordinator.validate()
-    }
-}
-
-impl Validate for IdentityConfig {
-    fn validate(&self) -> Result<(), ConfigError> {
-        positive("service.identity.reload", self.reload)?;
-        const KEY: &str = "service.identity.issuers";
-        let issuers: Vec<_> = self.issuers.values().collect();
-        for (index, issuer) in issuers.iter().enumerate() {
-            if issuer.issuer.is_empty() || issuer.audience.is_empty() {
-                return Err(ConfigError::refused(KEY, "must have an issuer and an audience"));
-            }
-            for other in &issuers[..index] {
-                if other.issuer == issuer.issuer {
-                    return Err(ConfigError::refused(KEY, "must not name an issuer twice"));
-                }
-                // A subject is unique within its issuer only, and request ids belong to subjects.
-                if other.prefix.starts_with(&issuer.prefix) || issuer.prefix.starts_with(&other.prefix) {
-                    return Err(ConfigError::refused(
-                        KEY,
-                        "must have prefixes of which none begins with another",
-                    ));
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -230,22 +186,6 @@ impl Validate for ReadingConfig {
 mod tests {
     use super::*;
 
-    fn issuer(issuer: &str, prefix: &str) -> IssuerConfig {
-        IssuerConfig {
-            issuer: issuer.to_owned(),
-            audience: "cqm".to_owned(),
-            jwks: PathBuf::from("/none"),
-            prefix: prefix.to_owned(),
-            internal_service: false,
-        }
-    }
-
-    fn identity<const N: usize>(issuers: [IssuerConfig; N]) -> IdentityConfig {
-        let issuers =
-            issuers.into_iter().enumerate().map(|(index, issuer)| (index.to_string(), issuer)).collect();
-        IdentityConfig { issuers, ..IdentityConfig::default() }
-    }
-
     /// One test for all of it: the environment belongs to the whole process.
     #[test]
     fn the_embedded_defaults_are_the_defaults_of_the_code() {
@@ -254,15 +194,10 @@ mod tests {
         assert_eq!(format!("{:?}", service.customer360), format!("{:?}", Customer360Config::default()));
         assert_eq!(format!("{:?}", service.coordinator), format!("{:?}", ReadingConfig::default()));
         assert_eq!(format!("{:?}", service.identity), format!("{:?}", IdentityConfig::default()));
-    }
-
-    #[test]
-    fn two_issuers_cannot_speak_for_the_same_caller() {
-        assert!(identity([issuer("a", "")]).validate().is_ok());
-        assert!(identity([issuer("a", "a:"), issuer("b", "b:")]).validate().is_ok());
-        assert!(identity([issuer("a", ""), issuer("b", "b:")]).validate().is_err());
-        assert!(identity([issuer("a", "a:"), issuer("b", "a:b:")]).validate().is_err());
-        assert!(identity([issuer("a", "a:"), issuer("a", "b:")]).validate().is_err());
+        assert_eq!(format!("{:?}", service.passes), format!("{:?}", SigningConfig::default()));
+        assert_eq!(format!("{:?}", service.traffic), format!("{:?}", TrafficConfig::default()));
+        assert_eq!(format!("{:?}", service.quota), format!("{:?}", QuotaConfig::default()));
+        assert_eq!(format!("{:?}", service.reflection), format!("{:?}", ReflectionConfig::default()));
     }
 
     #[test]

@@ -3,39 +3,38 @@
 
 use std::sync::Arc;
 
+use cqm_proto::PersonalData;
 use cqm_proto::events::v1::event_feed_client::EventFeedClient;
 use cqm_proto::events::v1::{
-    Cursor, DiscardRequest, GetCursorRequest, ListParkedRequest, ParkedAggregate, RequestRetryRequest,
+    Cursor, DiscardRequest, GetCursorRequest, GetParkedRequest, ListParkedRequest, ParkedAggregate,
+    ReadAggregateRequest, RequestRetryRequest,
 };
 use cqm_proto::gateway::v1::coordinator_service_server::CoordinatorService;
 use cqm_proto::gateway::v1::section_status::State;
 use cqm_proto::gateway::v1::{
-    DiscardParkedEventRequest, ListParkedAggregatesRequest, ListParkedAggregatesResponse, ListSourcesRequest,
-    ListSourcesResponse, ParkedItem, RetryParkedAggregateRequest, SectionStatus, Source,
+    DiscardParkedEventRequest, GetParkedAggregateRequest, GetParkedAggregateResponse,
+    ListParkedAggregatesRequest, ListParkedAggregatesResponse, ListSourcesRequest, ListSourcesResponse,
+    ParkedItem, RetryParkedAggregateRequest, SectionStatus, Source,
 };
-use cqm_rpc::{BoxError, Call, Error, Failure, PageRequest, Violations, reason};
+use cqm_rpc::{Call, Error, Failure, PageRequest, Violations, reason};
 use cqm_runtime::channel::{self, Channel};
 use futures::future::join_all;
 use tonic::{Request, Response, Status};
 
-use crate::backend::{Backend, Backends};
-use crate::coordinator::CONSUMER;
+use crate::backend::{Backend, Channels};
+use crate::coordinator::{CONSUMER, reactions_to};
 use crate::error::{SOURCE_UNAVAILABLE, SOURCE_UNKNOWN, word};
+
+/// The waiting events that one answer shows.
+const WAITING_SHOWN: i32 = 100;
 
 /// The feeds of all services, as one shard reads them.
 #[derive(Clone)]
 pub struct Feeds(Arc<[EventFeedClient<Channel>; Backend::ALL.len()]>);
 
 impl Feeds {
-    /// Makes channels that connect when they are first used, on the current runtime.
-    pub fn new(backends: &Backends) -> Result<Self, BoxError> {
-        let mut feeds = Vec::new();
-        for backend in Backend::ALL {
-            let channel = channel::connect(backends.address(backend), &backends.channels())?;
-            feeds.push(EventFeedClient::new(channel));
-        }
-        let feeds: [_; Backend::ALL.len()] = feeds.try_into().map_err(|_| "a feed for every service")?;
-        Ok(Self(Arc::new(feeds)))
+    pub fn new(channels: &Channels) -> Self {
+        Self(Arc::new(Backend::ALL.map(|backend| EventFeedClient::new(channels.to(backend)))))
     }
 
     fn feed(&self, backend: Backend) -> EventFeedClient<Channel> {
@@ -110,6 +109,31 @@ impl Feeds {
         Ok(ListParkedAggregatesResponse { parked_items: page.items, next_page_token: page.next_page_token })
     }
 
+    async fn one_parked(
+        &self,
+        call: &Call,
+        message: GetParkedAggregateRequest,
+    ) -> Result<GetParkedAggregateResponse, Status> {
+        let backend = backend(&message.source)?;
+        let ask = GetParkedRequest { consumer: CONSUMER.to_owned(), aggregate: message.aggregate };
+        let answer = self.feed(backend).get_parked(channel::request(call, ask)).await;
+        let parked = answer.map_err(|status| relayed(backend, status))?.into_inner();
+        let ask = ReadAggregateRequest {
+            consumer: CONSUMER.to_owned(),
+            aggregate: parked.aggregate.clone(),
+            after_position: parked.position - 1,
+            max_events: WAITING_SHOWN,
+        };
+        let answer = self.feed(backend).read_aggregate(channel::request(call, ask)).await;
+        let waiting = answer.map_err(|status| relayed(backend, status))?.into_inner();
+        Ok(GetParkedAggregateResponse {
+            source: backend.name().to_owned(),
+            reactions: reactions_to(&parked.r#type),
+            parked_aggregate: Some(parked),
+            events: waiting.events,
+        })
+    }
+
     async fn retry(
         &self,
         call: &Call,
@@ -157,6 +181,13 @@ impl CoordinatorService for Feeds {
         relay(request, async |call, message| self.parked(&call, message).await).await
     }
 
+    async fn get_parked_aggregate(
+        &self,
+        request: Request<GetParkedAggregateRequest>,
+    ) -> Result<Response<GetParkedAggregateResponse>, Status> {
+        relay(request, async |call, message| self.one_parked(&call, message).await).await
+    }
+
     async fn retry_parked_aggregate(
         &self,
         request: Request<RetryParkedAggregateRequest>,
@@ -173,7 +204,7 @@ impl CoordinatorService for Feeds {
 }
 
 /// As [`cqm_rpc::serve`], for handlers whose refusals are often another service's own, passed on as they are.
-async fn relay<Q, A>(
+async fn relay<Q, A: PersonalData + Send>(
     request: Request<Q>,
     handler: impl AsyncFnOnce(Call, Q) -> Result<A, Status>,
 ) -> Result<Response<A>, Status> {

@@ -4,23 +4,30 @@
 //! not the answer: the section is what it was when it was last read (STALE), or empty (UNAVAILABLE).
 
 mod earlier;
+mod history;
 mod read;
+mod scores;
 mod section;
+mod selection;
 mod timeline;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cqm_proto::gateway::v1::customer360_service_server::Customer360Service;
-use cqm_proto::gateway::v1::{GetCustomer360Request, GetCustomer360Response, ProfileSection};
-use cqm_rpc::{BoxError, Call, Deadline, Error, Failure, ResourceName, Violations, serve};
+use cqm_proto::gateway::v1::{
+    GetCustomer360Request, GetCustomer360Response, ListCustomerTimelineRequest, ListCustomerTimelineResponse,
+    ProfileSection,
+};
+use cqm_rpc::{Call, Deadline, Error, Failure, ResourceName, Violations, serve};
 use tonic::{Code, Request, Response, Status};
 
-use crate::backend::Backends;
+use crate::backend::Channels;
 use crate::config::Customer360Config;
 use crate::error::{CUSTOMER_NOT_FOUND, word};
 use read::Readers;
 use section::Section;
+use selection::{COMPLAINTS, INTERACTIONS, MESSAGES, POINTS, PROFILE, PURCHASES, SURVEYS, TIER, Wanted};
 
 pub use earlier::Earlier;
 
@@ -35,9 +42,8 @@ struct Inner {
 }
 
 impl Customer360 {
-    /// Makes channels that connect when they are first used, on the current runtime.
-    pub fn new(backends: &Backends, config: Customer360Config, earlier: Earlier) -> Result<Self, BoxError> {
-        Ok(Self(Arc::new(Inner { readers: Readers::new(backends)?, config, earlier })))
+    pub fn new(channels: &Channels, config: Customer360Config, earlier: Earlier) -> Self {
+        Self(Arc::new(Inner { readers: Readers::new(channels), config, earlier }))
     }
 }
 
@@ -49,42 +55,66 @@ impl Customer360Service for Customer360 {
     ) -> Result<Response<GetCustomer360Response>, Status> {
         serve(request, async |call, message| self.0.get(call, message).await).await
     }
+
+    async fn list_customer_timeline(
+        &self,
+        request: Request<ListCustomerTimelineRequest>,
+    ) -> Result<Response<ListCustomerTimelineResponse>, Status> {
+        serve(request, async |call, message| self.0.list(call, message).await).await
+    }
 }
 
 impl Inner {
     async fn get(&self, call: Call, message: GetCustomer360Request) -> Result<GetCustomer360Response, Error> {
         let mut violations = Violations::default();
         let customer = ResourceName::parse("customers", "customer", &message.customer, &mut violations);
+        let wanted = Wanted::parse(message.fields.as_ref(), &mut violations);
         violations.finish()?;
         let customer = customer.ok_or_else(|| Error::internal("a name without a violation is a name"))?;
 
-        let budget = budget(call.deadline.remaining(), &self.config);
-        let call = Call { deadline: Deadline::after(budget), ..call };
+        let call = self.bounded(call);
         let (call, name, read) = (&call, &message.customer, &self.readers);
 
         // The profile ends the call when there is no such customer; the others never do.
-        let (profile, purchases, interactions, complaints, surveys, messages, points) = tokio::try_join!(
-            self.profile(customer, read.profile(call, name)),
-            self.section(customer, read.purchases(call, name)),
-            self.section(customer, read.interactions(call, name)),
-            self.section(customer, read.complaints(call, name)),
-            self.section(customer, read.surveys(call, name)),
-            self.section(customer, read.messages(call, name)),
-            self.section(customer, read.points(call, name)),
+        let (profile, purchases, interactions, complaints, surveys, messages, points, tier) = tokio::try_join!(
+            wanted.read(PROFILE, self.profile(customer, read.profile(call, name))),
+            wanted.read(PURCHASES, self.section(customer, read.purchases(call, name))),
+            wanted.read(INTERACTIONS, self.section(customer, read.interactions(call, name))),
+            wanted.read(COMPLAINTS, self.section(customer, read.complaints(call, name))),
+            wanted.read(SURVEYS, self.section(customer, read.surveys(call, name))),
+            wanted.read(MESSAGES, self.section(customer, read.messages(call, name))),
+            wanted.read(POINTS, self.section(customer, read.points(call, name))),
+            wanted.read(TIER, self.section(customer, read.tier(call, customer))),
         )?;
         let mut answer = GetCustomer360Response {
             customer: message.customer,
-            profile: Some(profile),
-            purchases: Some(purchases),
-            interactions: Some(interactions),
-            complaints: Some(complaints),
-            surveys: Some(surveys),
-            messages: Some(messages),
-            points: Some(points),
+            profile,
+            purchases,
+            interactions,
+            complaints,
+            surveys,
+            messages,
+            points,
             timeline: Vec::new(),
+            tier,
         };
         answer.timeline = timeline::of(&answer);
+        wanted.trim(&mut answer);
         Ok(answer)
+    }
+
+    async fn list(
+        &self,
+        call: Call,
+        message: ListCustomerTimelineRequest,
+    ) -> Result<ListCustomerTimelineResponse, Error> {
+        let query = history::Query::parse(&message)?;
+        history::page(&self.readers, &self.bounded(call), &query).await
+    }
+
+    /// The call as the services get it: they leave time to put their answers together.
+    fn bounded(&self, call: Call) -> Call {
+        Call { deadline: Deadline::after(budget(call.deadline.remaining(), &self.config)), ..call }
     }
 
     async fn profile(

@@ -5,10 +5,11 @@
 //! [`coordinator`] reads the event feed of every service and carries out what `coordinator/reactions.rs` says.
 //!
 //! ```text
-//!          +------------------- edge -------------------+
-//! caller --| gate (identity) -> stack (access, deadline) |-- link --> service
-//!          |                    -> forward | 360 | feeds |
-//!          +---------------------------------------------+
+//!          +-------------------- edge --------------------+
+//! caller --| gate (identity, quota) -> stack (access,     |-- link --> pod
+//!          |   deadline, places) -> forward | 360 | feeds |
+//!          |   -> repeat -> pods (discover, breaker)      |-- link --> pod
+//!          +----------------------------------------------+
 //!
 //! service's event feed --> coordinator::source -> reactions -> executor --> another service
 //! ```

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cqm_rpc::{BoxError, Clock};
 use cqm_runtime::channel;
 use cqm_runtime::config;
+use cqm_runtime::pass::Mint;
 use cqm_runtime::process::{Admin, Findings, run, serving};
 use cqm_runtime::server::{self, Health};
 
@@ -53,11 +54,14 @@ async fn serve(settings: &Settings) -> Result<(), BoxError> {
 
 async fn coordinate(settings: &Settings) -> Result<(), BoxError> {
     serving(&settings.telemetry, "coordinator", async |shutdown| {
-        let running = coordinator::start(CoordinatorConfig::from(settings), Clock::system(), shutdown)?;
-        // Nobody calls it: ready when it has started. What keeps it from its work is told by its lag.
+        let config = CoordinatorConfig::from(settings);
+        let mut running = coordinator::start(config, Clock::system(), shutdown.clone())?;
+        // Nobody calls it: ready when it reads, or stands by for who does.
         let health = Health::new(&[]);
-        health.ready().await;
         let _admin = Admin::open(&settings.telemetry, &health).await?;
+        if shutdown.run_until_cancelled(running.ready()).await.is_some() {
+            health.ready().await;
+        }
         running.join().await;
         Ok(())
     })
@@ -67,9 +71,16 @@ async fn coordinate(settings: &Settings) -> Result<(), BoxError> {
 async fn check(settings: &Settings) -> Result<(), BoxError> {
     let mut findings = Findings::default();
     findings.add("listener", server::check(&settings.server));
-    let issuers = settings.service.identity.issuers.len();
-    let identity = Identity::new(&settings.service.identity, Clock::system());
-    findings.add("identity", identity.map(|_| format!("{issuers} issuers, their keys can be read")));
+    let mint = Mint::new(&settings.service.passes, Clock::system());
+    findings.add("passes", mint.map(|_| "their key can be read"));
+    match Identity::new(&settings.service.identity, Clock::system()) {
+        Ok(identity) => {
+            for (issuer, keys) in identity.fetch().await {
+                findings.add(issuer, keys.map(|count| format!("{count} keys")));
+            }
+        }
+        Err(problem) => findings.add("identity", Err::<&str, _>(problem)),
+    }
     for backend in Backend::ALL {
         findings.add(backend.name(), reach(&settings.service.backends, backend).await);
     }

@@ -24,7 +24,7 @@ use cqm_proto::loyalty::v1::member_service_server::MemberService;
 use cqm_proto::loyalty::v1::programme_service_server::ProgrammeService;
 use cqm_proto::loyalty::v1::report_service_server::ReportService;
 use cqm_proto::loyalty::v1::tier_service_server::TierService;
-use cqm_rpc::{Call, Error, serve};
+use cqm_rpc::{Call, Error, serve, serve_stream};
 use futures::Stream;
 use tonic::{Request, Response, Status};
 
@@ -202,7 +202,7 @@ impl LedgerService for App {
         &self,
         request: Request<proto::VerifyLedgerRequest>,
     ) -> Result<Response<Self::VerifyLedgerStream>, Status> {
-        serve(request, async |call, message| {
+        serve_stream(request, async |call, message| {
             Ok(Box::pin(verify::verify_ledger(self, &call, &message).await?) as Answers<_>)
         })
         .await
@@ -314,7 +314,7 @@ impl ReportService for App {
         &self,
         request: Request<proto::GetStatementRequest>,
     ) -> Result<Response<Self::GetStatementStream>, Status> {
-        serve(request, async |call, message| {
+        serve_stream(request, async |call, message| {
             Ok(Box::pin(report::get_statement(self, &call, &message).await?) as Answers<_>)
         })
         .await

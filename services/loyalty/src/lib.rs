@@ -51,7 +51,7 @@ pub mod worker;
 
 pub use config::Config;
 
-use cqm_db::{Coalescer, Db};
+use cqm_db::{Coalescer, Conn, Db};
 use cqm_proto::loyalty::v1::earning_rule_service_server::{self, EarningRuleServiceServer};
 use cqm_proto::loyalty::v1::ledger_service_server::{self, LedgerServiceServer};
 use cqm_proto::loyalty::v1::member_service_server::{self, MemberServiceServer};
@@ -60,13 +60,14 @@ use cqm_proto::loyalty::v1::report_service_server::{self, ReportServiceServer};
 use cqm_proto::loyalty::v1::reward_service_server::{self, RewardServiceServer};
 use cqm_proto::loyalty::v1::tier_service_server::{self, TierServiceServer};
 use cqm_proto::loyalty::v1::voucher_service_server::{self, VoucherServiceServer};
-use cqm_rpc::BoxError;
+use cqm_rpc::{BoxError, Call, Error};
 use cqm_runtime::figures::Figure;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
 use cqm_runtime::tasks::Supervisor;
 use diesel_migrations::embed_migrations;
 use tonic::service::Routes;
+use uuid::Uuid;
 
 use posting::{Command, Posting};
 use store::Tiers;
@@ -100,6 +101,8 @@ impl Service for App {
     const DEFAULTS: &'static str = config::DEFAULTS;
     type Config = Config;
     const MIGRATIONS: cqm_db::Migrations = MIGRATIONS;
+    /// Names, points and times.
+    const ANSWERS_TELL_OF_PERSONS: bool = false;
 
     fn new(base: Base, config: Config) -> Result<Self, BoxError> {
         let posting = Posting {
@@ -129,5 +132,23 @@ impl Service for App {
 
     fn figures() -> Vec<Figure> {
         store::figures::all()
+    }
+
+    async fn blockers(
+        &self,
+        tx: &mut Conn,
+        customer: Uuid,
+        forfeit_points: bool,
+    ) -> Result<Vec<&'static str>, Error> {
+        if forfeit_points { Ok(Vec::new()) } else { store::blockers(tx, customer).await }
+    }
+
+    async fn erase(
+        &self,
+        tx: &mut Conn,
+        _: &Call,
+        customer: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        store::kept(tx, customer).await
     }
 }

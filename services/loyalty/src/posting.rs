@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use cqm_db::log::{self, NewEvent};
-use cqm_db::{Batch, Conn, Patience, Request, Verdict};
+use cqm_db::{Batch, Conn, Patience, Request, Verdict, subjects};
 use cqm_proto::loyalty::v1::EarnPointsResponse;
 use cqm_rpc::{Call, Clock, Error, Etag, TraceContext, reason};
 use prost::Message;
@@ -148,7 +148,9 @@ impl Batch for Posting {
             let source = "more has come due of the member than one transaction writes down";
             return Verdict::Refused(Error::unavailable(reason::OVERLOADED, source));
         }
-        match self.answer(state, &request.call, &request.command) {
+        let answer = check_subject(state.loaded.closed.get(&customer).copied(), &request.command)
+            .and_then(|()| self.answer(state, &request.call, &request.command));
+        match answer {
             Ok(answer) => Verdict::Done(answer),
             Err(error) => Verdict::Refused(error),
         }
@@ -347,6 +349,17 @@ impl State {
 
     fn tell(&mut self, call: &Call, events: &[Event]) {
         self.events.extend(events.iter().map(|event| (call.trace, event::logged(event))));
+    }
+}
+
+/// Who is to be forgotten uses up what they have and gets nothing more; of who is forgotten nothing changes any more.
+fn check_subject(state: Option<subjects::State>, command: &Command) -> Result<(), Error> {
+    match (state, command) {
+        (Some(subjects::State::Erased), _) => Err(Error::refused(reason::CUSTOMER_ERASED)),
+        (Some(subjects::State::Restricted), Command::Earn(_)) => {
+            Err(Error::refused(reason::CUSTOMER_RESTRICTED))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -22,6 +22,7 @@ mod rule;
 mod save;
 mod source;
 mod statement;
+mod subject;
 mod tier;
 mod usage;
 mod voucher;
@@ -55,6 +56,7 @@ pub use rule::{count_rules, find_rule, insert_rule, list_rules, lock_rule, rules
 pub use save::save;
 pub use source::{Rewarded, count_sources, find_buyers, find_sourced};
 pub use statement::{Expiring, History, expiring_next, sum_history};
+pub use subject::{blockers, kept};
 pub use tier::{
     delete_tier, find_tier, insert_tier, insert_turns, list_tiers, list_turns, lock_tiers, update_tier,
 };

@@ -14,6 +14,8 @@ use cqm_proto::notifications::v1::template_service_server::TemplateService;
 use cqm_rpc::serve;
 use tonic::{Request, Response, Status, async_trait};
 
+pub(crate) use contact::forget;
+
 use crate::App;
 
 type Answer<T> = Result<Response<T>, Status>;

@@ -17,7 +17,7 @@ mod schema;
 mod store;
 mod worker;
 
-use cqm_db::Db;
+use cqm_db::{Conn, Db};
 use cqm_proto::notifications::v1::contact_service_server::{
     ContactServiceServer, SERVICE_NAME as CONTACT_SERVICE,
 };
@@ -28,12 +28,13 @@ use cqm_proto::notifications::v1::message_service_server::{
 use cqm_proto::notifications::v1::template_service_server::{
     SERVICE_NAME as TEMPLATE_SERVICE, TemplateServiceServer,
 };
-use cqm_rpc::{BoxError, Clock};
+use cqm_rpc::{BoxError, Call, Clock, Error};
 use cqm_runtime::figures::Figure;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::{BULK_LIMIT, UNARY_LIMIT};
 use cqm_runtime::tasks::Supervisor;
 use tonic::service::Routes;
+use uuid::Uuid;
 
 use crate::mailer::Trust;
 
@@ -85,5 +86,19 @@ impl Service for App {
 
     fn figures() -> Vec<Figure> {
         store::figures::all()
+    }
+
+    /// A message that waits is not worth keeping somebody's address for.
+    async fn blockers(&self, _: &mut Conn, _: Uuid, _: bool) -> Result<Vec<&'static str>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn erase(
+        &self,
+        tx: &mut Conn,
+        call: &Call,
+        customer: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        grpc::forget(self, tx, call, customer).await
     }
 }

@@ -37,8 +37,9 @@ pub struct Options {
     /// A Postgres connection string by service name.
     pub database: Box<dyn Fn(&str) -> String + Send + Sync>,
     pub redis_url: Option<String>,
-    /// The keys that bearer tokens are checked by.
-    pub jwks: PathBuf,
+    /// The folder that `cqm dev-keys` has made: what bearer tokens are checked by, and what the suite's passes are signed
+    /// and checked by.
+    pub keys: PathBuf,
     pub mail: Mail,
     pub secrets: Secrets,
     pub clock: Clock,
@@ -91,7 +92,7 @@ impl Suite {
                 base.ends.push(Box::pin(running.join()));
             };
         }
-        start!(cqm_customer_data::App, "");
+        start!(cqm_customer_data::App, customer_data(&options));
         start!(cqm_complaints::App, "");
         start!(cqm_surveys::App, surveys(&options));
         start!(cqm_notifications::App, notifications(&options));
@@ -150,6 +151,7 @@ async fn start<S: Service>(
     );
     let mut settings: Settings<S::Config> = config::layered(S::NAME, &[S::DEFAULTS, &layer])?;
     settings.telemetry = options.telemetry.clone();
+    settings.passes.keys = options.keys.join("pass-keys.pem");
     for name in cqm_db::run(&settings.database, S::MIGRATIONS).await? {
         tracing::info!(service = S::NAME, migration = name, "migrated");
     }
@@ -164,6 +166,10 @@ async fn start<S: Service>(
 const PLAINTEXT: &str = "plaintext = true\n";
 /// No balancer stands in front of a suite on one machine: nobody has to notice before the door closes.
 const DRAIN: &str = "[server.drain]\nsettle = \"0s\"\ntimeout = \"10s\"\n";
+
+fn customer_data(options: &Options) -> String {
+    format!("report_keys = [{}]\n", quoted(&options.secrets.report_key))
+}
 
 fn surveys(options: &Options) -> String {
     // Nobody serves this page; the demo and the journeys take the token out of the link.
@@ -188,17 +194,18 @@ fn notifications(options: &Options) -> String {
 }
 
 fn gateway(options: &Options, backends: Backends) -> Result<cqm_gateway::config::Settings, BoxError> {
-    let layer = format!("[server]\nlisten = \"{}\"\n{PLAINTEXT}{DRAIN}", options.listen);
+    let redis =
+        options.redis_url.as_ref().map_or_else(String::new, |url| format!("redis_url = {}\n", quoted(url)));
+    let layer =
+        format!("[server]\nlisten = \"{}\"\n{PLAINTEXT}{DRAIN}[service.quota]\n{redis}", options.listen);
     let mut settings: cqm_gateway::config::Settings =
         config::layered("gateway", &[cqm_gateway::config::DEFAULTS, &layer])?;
     settings.telemetry = options.telemetry.clone();
     settings.service.backends = backends;
+    settings.service.passes.key = options.keys.join("pass-signing.pem");
     let issuer = IssuerConfig {
-        issuer: ISSUER.to_owned(),
-        audience: AUDIENCE.to_owned(),
-        jwks: options.jwks.clone(),
         internal_service: true,
-        prefix: String::new(),
+        ..IssuerConfig::of_file(ISSUER, AUDIENCE, options.keys.join("jwks.json"))
     };
     settings.service.identity.issuers.insert("development".to_owned(), issuer);
     Ok(settings)

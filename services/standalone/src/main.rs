@@ -59,7 +59,7 @@ async fn serve(
         listen: arguments.listen,
         database: Box::new(move |service| format!("{postgres} dbname={}", service.replace('-', "_"))),
         redis_url: arguments.redis,
-        jwks: arguments.data.join("keys/jwks.json"),
+        keys: arguments.data.join("keys"),
         mail: Mail::Mailbox(mail.clone()),
         secrets: Secrets::keep(&arguments.data)?,
         clock: Clock::system(),

@@ -21,23 +21,32 @@ pub struct Secrets {
     /// Makes the codes of vouchers. Empty in a file from before there were any.
     #[serde(default)]
     pub voucher_key: String,
+    /// Signs the reports of erasures. Empty in a file from before there were any.
+    #[serde(default)]
+    pub report_key: String,
 }
 
 impl Secrets {
     pub fn generate() -> Self {
-        Self { cache_key: fresh(), token_key: fresh(), voucher_key: fresh() }
+        Self { cache_key: fresh(), token_key: fresh(), voucher_key: fresh(), report_key: fresh() }
     }
 
     /// Reads `secrets.json` of the folder, or makes it, readable by its owner alone.
     pub fn keep(folder: &Path) -> Result<Self, BoxError> {
         let path = folder.join("secrets.json");
         let mut secrets = Self::generate();
+        let kept_or = |kept: String, fresh: String| if kept.is_empty() { fresh } else { kept };
         if path.exists() {
             let kept: Self = serde_json::from_slice(&fs::read(&path)?)?;
-            if !kept.voucher_key.is_empty() {
+            if !kept.voucher_key.is_empty() && !kept.report_key.is_empty() {
                 return Ok(kept);
             }
-            secrets = Self { voucher_key: secrets.voucher_key, ..kept };
+            secrets = Self {
+                voucher_key: kept_or(kept.voucher_key, secrets.voucher_key),
+                report_key: kept_or(kept.report_key, secrets.report_key),
+                cache_key: kept.cache_key,
+                token_key: kept.token_key,
+            };
         }
         // Renamed into place: a crash in between leaves no half of it.
         let unfinished = folder.join("secrets.json.new");

@@ -14,7 +14,7 @@ mod schema;
 mod store;
 mod worker;
 
-use cqm_db::Db;
+use cqm_db::{Conn, Db};
 use cqm_proto::surveys::v1::invitation_service_server::{
     InvitationServiceServer, SERVICE_NAME as INVITATION_SERVICE,
 };
@@ -24,7 +24,7 @@ use cqm_proto::surveys::v1::questionnaire_service_server::{
 use cqm_proto::surveys::v1::response_service_server::{
     ResponseServiceServer, SERVICE_NAME as RESPONSE_SERVICE,
 };
-use cqm_rpc::{BoxError, Clock};
+use cqm_rpc::{BoxError, Call, Clock, Error};
 use cqm_runtime::figures::Figure;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
@@ -32,6 +32,7 @@ use cqm_runtime::tasks::Supervisor;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::service::Routes;
+use uuid::Uuid;
 
 pub use config::Config;
 use domain::token::TokenKeys;
@@ -84,5 +85,19 @@ impl Service for App {
 
     fn figures() -> Vec<Figure> {
         store::figures::all()
+    }
+
+    /// Nobody waits for an answer.
+    async fn blockers(&self, _: &mut Conn, _: Uuid, _: bool) -> Result<Vec<&'static str>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn erase(
+        &self,
+        tx: &mut Conn,
+        _: &Call,
+        customer: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        store::subjects::erase(tx, customer, self.clock.now()).await
     }
 }

@@ -4,4 +4,5 @@ pub mod figures;
 pub mod invitations;
 pub mod questionnaires;
 pub mod responses;
+pub mod subjects;
 pub mod summary;

@@ -1,7 +1,9 @@
 //! Nobody, and those who may not.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
+use cqm_gateway::backend::Backend;
 use cqm_proto::customers::v1::DeleteCustomerRequest;
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::loyalty::v1::RedeemPointsRequest;
@@ -29,6 +31,7 @@ async fn who_calls_decides_before_what_is_called_for() {
     nobody_gets_one_answer(&wire).await;
     bad_tokens_get_one_answer(&desk, &wire).await;
     a_role_that_lacks_the_method_is_told_so(&desk).await;
+    past_the_gateway_nobody_gets_anything(&desk).await;
     desk.close().await;
 }
 
@@ -89,6 +92,33 @@ async fn bad_tokens_get_one_answer(desk: &Desk, wire: &Wire) {
     // What is missing and what is wrong read the same but for their reason.
     let nothing = wire.call(METHODS[0], &[], frame(b"")).await.status();
     assert_eq!(nothing.message(), first.unwrap().failure.message);
+}
+
+/// Not with a good token either: services take passes, and those are signed for each other by the suite's processes.
+async fn past_the_gateway_nobody_gets_anything(desk: &Desk) {
+    let good = format!("Bearer {}", desk.stage.token("service_manager"));
+    let services = desk.stage.suite.services();
+    let paths = METHODS.into_iter().chain([
+        "/cqm.loyalty.v1.LedgerService/GetAccount",
+        "/cqm.notifications.v1.MessageService/SendMessage",
+    ]);
+    let mut called = BTreeSet::new();
+    for path in paths {
+        let package = path.trim_start_matches('/').split('/').next().unwrap().rsplit_once('.').unwrap().0;
+        let service = Backend::from_package(package).unwrap().name();
+        let wire = Wire::to(&services[service].to_string()).await;
+        for (headers, reason) in [
+            (&[][..], "CREDENTIALS_MISSING"),
+            (&[("x-cqm-caller", "coordinator"), ("x-cqm-roles", "coordinator")][..], "CREDENTIALS_MISSING"),
+            (&[("authorization", good.as_str())][..], "CREDENTIALS_MISSING"),
+            (&[("x-cqm-pass", &good["Bearer ".len()..])][..], "TOKEN_INVALID"),
+        ] {
+            let status = wire.call(path, headers, frame(b"")).await.status();
+            told(&status, Code::Unauthenticated, reason);
+        }
+        called.insert(service);
+    }
+    assert_eq!(called.len(), Backend::ALL.len(), "every service was called");
 }
 
 /// A good token of somebody whom the suite does not know.

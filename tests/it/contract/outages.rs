@@ -165,16 +165,22 @@ async fn a_commit_that_breaks_off(cluster: &Cluster, staff: &Caller) {
     other.batch_execute(slow).await.unwrap();
     let message = register(about("It does not work"));
     let mut complaints = ComplaintServiceClient::new(staff.clone());
+    // Every time: the edge repeats the call, because its request id makes that safe.
     let cut = async {
-        until("a commit under way", async || {
-            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                       WHERE datname = 'complaints' AND query LIKE '%COMMIT%' AND wait_event = 'PgSleep'";
-            let cut = block_in_place(|| cluster.postgres.sql("complaints", sql));
-            (cut.trim() == "t").then_some(())
-        })
-        .await;
+        loop {
+            until("a commit under way", async || {
+                let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                           WHERE datname = 'complaints' AND query LIKE '%COMMIT%' AND wait_event = 'PgSleep'";
+                let cut = block_in_place(|| cluster.postgres.sql("complaints", sql));
+                (cut.trim() == "t").then_some(())
+            })
+            .await;
+        }
     };
-    let (outcome, ()) = tokio::join!(complaints.register_complaint(message.clone()), cut);
+    let outcome = tokio::select! {
+        outcome = complaints.register_complaint(message.clone()) => outcome,
+        () = cut => unreachable!("it goes on cutting"),
+    };
     let told = refused(outcome, Code::Unavailable, "OUTCOME_UNKNOWN");
     assert!(told.failure.is_transient());
     other.batch_execute("DROP TRIGGER slow ON complaints; DROP FUNCTION slow()").await.unwrap();

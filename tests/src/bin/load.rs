@@ -12,6 +12,8 @@ mod calls;
 mod echo;
 #[path = "load/figures.rs"]
 mod figures;
+#[path = "load/idle.rs"]
+mod idle;
 #[path = "load/line.rs"]
 mod line;
 #[path = "load/measure.rs"]
@@ -59,6 +61,16 @@ enum Command {
         #[command(flatten)]
         load: measure::Load,
     },
+    /// Open connections that are used once and then idle, and print what a process's memory grows by
+    Idle {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long)]
+        connections: usize,
+        /// The process
+        #[arg(long)]
+        watch: u32,
+    },
 }
 
 #[derive(Subcommand)]
@@ -81,6 +93,7 @@ struct SeedOptions {
 enum Call {
     Echo,
     GetCustomer,
+    ImportCustomers,
     EarnPoints,
     RegisterComplaint,
 }
@@ -107,9 +120,12 @@ struct Target {
     /// How calls are spread over the names
     #[arg(long, value_enum, default_value = "even")]
     spread: Spread,
-    /// A file with a bearer token, for the gateway; without one the identity goes in the suite's own metadata
+    /// A file with a bearer token, for the gateway; without one it goes to a service itself, with a pass
     #[arg(long)]
     token: Option<PathBuf>,
+    /// How large an answer the echo is asked for
+    #[arg(long)]
+    answer_bytes: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -139,15 +155,25 @@ fn run(command: Command) -> Result<(), BoxError> {
             Ok(())
         }
         Command::Measure { call, target, load } => {
-            let names = std::fs::read_to_string(&target.names)?;
-            let token = target.token.map(std::fs::read_to_string).transpose()?;
-            let job = Job {
-                address: target.address,
-                head: Head::new(target.address, call.path(), token.as_deref())?.into(),
-                work: Work::new(call, target.spread, names.lines().map(str::to_owned).collect())?.into(),
-            };
-            println!("{}", measure::measure(&job, &load)?);
+            println!("{}", measure::measure(&target.job(call)?, &load)?);
             Ok(())
         }
+        Command::Idle { target, connections, watch } => {
+            println!("{}", idle::grow(&target.job(Call::GetCustomer)?, connections, watch)?);
+            Ok(())
+        }
+    }
+}
+
+impl Target {
+    fn job(self, call: Call) -> Result<Job, BoxError> {
+        let names = std::fs::read_to_string(&self.names)?;
+        let token = self.token.map(std::fs::read_to_string).transpose()?;
+        Ok(Job {
+            address: self.address,
+            head: Head::new(self.address, call.path(), token.as_deref(), call.service(), self.answer_bytes)?
+                .into(),
+            work: Work::new(call, self.spread, names.lines().map(str::to_owned).collect())?.into(),
+        })
     }
 }

@@ -14,7 +14,7 @@ use crate::connect::Target;
 
 /// Profile, points and the timeline across the services.
 pub async fn customer360(target: &Target, told: &Told) -> Result<()> {
-    let request = GetCustomer360Request { customer: told.customer.clone() };
+    let request = GetCustomer360Request { customer: told.customer.clone(), ..Default::default() };
     let service = Customer360ServiceClient::new(target.client()?);
     let view = again(|| {
         let (mut service, request) = (service.clone(), request.clone());

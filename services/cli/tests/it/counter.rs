@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use cqm_customer_data::{App, Config};
 use cqm_gateway::backend::{Backend, Backends};
-use cqm_gateway::config::{Customer360Config, IdentityConfig, IssuerConfig};
+use cqm_gateway::config::{IdentityConfig, IssuerConfig};
 use cqm_gateway::edge::{self, EdgeConfig};
 use cqm_rpc::Clock;
 use cqm_runtime::server::{DrainConfig, Running, ServerConfig, Shape};
-use cqm_runtime::telemetry::Sampling;
 use cqm_runtime::tls::ServerTlsConfig;
 use cqm_testkit::{Authority, Kit};
 use tempfile::TempDir;
@@ -53,36 +52,29 @@ impl Counter {
         let made = Command::new(env!("CARGO_BIN_EXE_cqm")).arg("dev-keys").arg(folder.path()).status().await;
         assert!(made.unwrap().success());
 
-        let kit = Kit::start::<App>(Config { batch_rows: 50 }).await;
-        let issuer = IssuerConfig {
-            issuer: "cqm-development".to_owned(),
-            audience: "cqm".to_owned(),
-            jwks: folder.path().join("jwks.json"),
-            prefix: String::new(),
-            internal_service: false,
-        };
+        let kit =
+            Kit::start_at::<App>(Config { batch_rows: 50, report_keys: Vec::new() }, Clock::system()).await;
+        let issuer = IssuerConfig::of_file("cqm-development", "cqm", folder.path().join("jwks.json"));
         let address = kit.address;
         let tls = tls(folder.path());
-        let config = EdgeConfig {
-            server: ServerConfig {
-                shape: Shape::MultiThread,
-                plaintext: tls.certificate.is_none(),
-                tls,
-                drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_secs(5) },
-                ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
-            },
-            sampling: Sampling::never(),
-            // An import calls no other service.
-            backends: Backends::at(|backend| match backend {
-                Backend::CustomerData => format!("http://{address}"),
-                _ => "http://127.0.0.1:1".to_owned(),
-            }),
-            identity: IdentityConfig {
-                issuers: [("development".to_owned(), issuer)].into(),
-                ..IdentityConfig::default()
-            },
-            customer360: Customer360Config::default(),
+        let server = ServerConfig {
+            shape: Shape::MultiThread,
+            plaintext: tls.certificate.is_none(),
+            tls,
+            drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_secs(5) },
+            ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
         };
+        // An import calls no other service.
+        let backends = Backends::at(|backend| match backend {
+            Backend::CustomerData => format!("http://{address}"),
+            _ => "http://127.0.0.1:1".to_owned(),
+        });
+        let identity = IdentityConfig {
+            issuers: [("development".to_owned(), issuer)].into(),
+            ..IdentityConfig::default()
+        };
+        let config =
+            EdgeConfig { passes: cqm_testkit::signing(), ..EdgeConfig::new(server, backends, identity) };
         let shutdown = CancellationToken::new();
         let edge = edge::start(config, Clock::system(), shutdown.clone()).await.unwrap();
         Self { kit, folder, edge, _shutdown: shutdown.drop_guard() }
@@ -113,9 +105,14 @@ impl Counter {
 
     /// The same with more options.
     pub async fn import_with(&self, what: &str, name: &str, more: &[&str]) -> Output {
+        let path = self.path(name);
+        self.run(&[&["import", what, &path.to_string_lossy()], more].concat()).await
+    }
+
+    /// Runs `cqm` with these arguments, against the gateway.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_cqm"))
-            .args(["import", what])
-            .arg(self.path(name))
+            .args(arguments)
             .arg("--address")
             .arg(self.edge.address().to_string())
             .arg("--key")

@@ -4,3 +4,4 @@
 
 mod counter;
 mod imports;
+mod reactions;

@@ -16,7 +16,6 @@
 //!   nothing doubled, because the batch that failed has been rolled back as a whole;
 //! - a row that somebody else has locked holds up its own requests only: they wait in a lane of their own.
 
-mod lane;
 mod turn;
 
 use std::sync::Arc;
@@ -30,14 +29,9 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::idempotency::RequestKey;
+use crate::lane::{Lane, Leading, Waits};
 use crate::pool::Conn;
 use crate::tx::Db;
-use lane::{Lane, Leading, Waiting};
-
-/// The most requests of one transaction: it holds its rows for some 20 ms then, and more would gain nothing.
-const MOST: usize = 512;
-/// The most requests that wait. More is told to come back later; without a bound a slow disk would fill the memory.
-const MOST_WAITING: usize = 8 * MOST;
 
 /// What the requests of one kind have in common: how their rows are read, decided over and written.
 pub trait Batch: Clone + Send + Sync + 'static {
@@ -89,6 +83,26 @@ pub struct Request<C> {
     key: RequestKey,
 }
 
+/// A request with the caller who waits for its answer.
+#[derive(Debug)]
+struct Waiting<C> {
+    request: Request<C>,
+    answer: oneshot::Sender<Result<Vec<u8>, Error>>,
+}
+
+impl<C> Waiting<C> {
+    fn tell(self, answer: Result<Vec<u8>, Error>) {
+        // A caller who has hung up does not hear it; what is done is done.
+        let _ = self.answer.send(answer);
+    }
+}
+
+impl<C> Waits for Waiting<C> {
+    fn refuse(self, error: Error) {
+        self.tell(Err(error));
+    }
+}
+
 /// What became of a request.
 #[derive(Debug)]
 pub enum Verdict {
@@ -109,9 +123,9 @@ pub struct Coalescer<C> {
 #[derive(Debug)]
 struct Inner<C> {
     /// Where everything goes.
-    swift: Arc<Lane<C>>,
+    swift: Arc<Lane<Waiting<C>>>,
     /// Where requests go whose rows are locked by others.
-    patient: Arc<Lane<C>>,
+    patient: Arc<Lane<Waiting<C>>>,
     sizes: Histogram<u64>,
 }
 
@@ -196,12 +210,12 @@ impl<C: Send + Sync + 'static> Coalescer<C> {
         db: &Db,
         batch: &B,
         patience: Patience,
-        mut leading: Leading<C>,
+        mut leading: Leading<Waiting<C>>,
     ) {
-        let together = |first: &Request<C>, next: &Request<C>| match patience {
+        let together = |first: &Waiting<C>, next: &Waiting<C>| match patience {
             Patience::Skip => true,
             // One row at a time: who waits for it in vain takes nobody else along.
-            Patience::Wait => B::about(&first.command) == B::about(&next.command),
+            Patience::Wait => B::about(&first.request.command) == B::about(&next.request.command),
         };
         while let Some(requests) = leading.take(together) {
             self.inner.sizes.record(requests.len() as u64, &[KeyValue::new("cqm.coalescer", B::NAME)]);

@@ -3,18 +3,21 @@
 //! A domain transaction [`append`]s its events to `event_pending`. The [`Sequencer`] moves committed rows to
 //! `event_log` and gives them contiguous positions, each row's hash chained over its predecessor's. Positions
 //! are given after the commit of the event itself, so a reader that goes by position never skips one whose
-//! transaction committed late. [`feed`] reads by position, [`parked`] keeps what a consumer could not digest.
+//! transaction committed late. [`feed`] reads by position, [`parked`] keeps what a consumer could not digest,
+//! [`reactions`] from where in the log each of its reactions applies.
 
 mod append;
 mod backlog;
 pub mod feed;
 pub mod parked;
+pub mod reactions;
 mod sequencer;
 
 pub use append::{NewEvent, append, append_all};
 pub use backlog::{backlog, lags, parked_counts};
 pub use feed::{Batch, Cursor, LoggedEvent};
 pub use parked::{Park, Parked, ParkedState};
+pub use reactions::Reaction;
 pub use sequencer::{Look, Sequencer, verify};
 
 use cqm_rpc::Reason;

@@ -13,6 +13,7 @@ use deadpool::managed::{
 use diesel_async::AsyncPgConnection;
 use rand::Rng;
 use std::sync::Mutex;
+use tokio::task::AbortHandle;
 
 use crate::connect::Target;
 use crate::{DatabaseConfig, messages};
@@ -25,6 +26,10 @@ pub type Conn = AsyncPgConnection;
 const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
 /// A transaction that does nothing holds its locks for nothing.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+/// How often Postgres looks, while a statement runs, whether anybody still waits for it: the read of a caller who hung up
+/// ends with its connection, not with its deadline. Too high: dead callers' statements hold locks and processors. Too low:
+/// every long statement pays for looking.
+const STILL_THERE: Duration = Duration::from_millis(250);
 /// How long an unanswered packet is waited for: a failed-over host is noticed after this, not after hours.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Plans that read what they need by an index, row by row. A prepared statement's plan is kept, and one that was made
@@ -41,6 +46,8 @@ pub(crate) struct Opened {
     closed: Arc<AtomicBool>,
     retire: Instant,
     _counted: Held,
+    /// What drives the connection.
+    driver: AbortHandle,
 }
 
 pub(crate) struct Opener {
@@ -61,10 +68,12 @@ struct Backoff {
 impl Opener {
     fn new(config: &DatabaseConfig, mut target: Target, usage: Usage) -> Self {
         let ours = format!(
-            "-c lock_timeout={} -c idle_in_transaction_session_timeout={} -c statement_timeout={} {BY_INDEX}",
+            "-c lock_timeout={} -c idle_in_transaction_session_timeout={} -c statement_timeout={} \
+             -c client_connection_check_interval={} {BY_INDEX}",
             config.lock_timeout.as_millis(),
             IDLE_IN_TRANSACTION.as_millis(),
             STATEMENT_LIMIT.as_millis(),
+            STILL_THERE.as_millis(),
         );
         let merged = match target.options.get_options() {
             Some(theirs) => format!("{ours} {theirs}"),
@@ -87,16 +96,17 @@ impl Opener {
             clippy::disallowed_methods,
             reason = "ends with its connection; there is nothing to supervise"
         )]
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error = %error, "postgres connection ended");
             }
             flag.store(true, Ordering::Release);
-        });
+        })
+        .abort_handle();
         let mut conn = AsyncPgConnection::try_from(client).await?;
         messages::in_english(&mut conn).await?;
         let retire = Instant::now() + self.lifetime.mul_f64(rand::rng().random_range(0.8..1.2));
-        Ok(Opened { conn, closed, retire, _counted: self.usage.open() })
+        Ok(Opened { conn, closed, retire, _counted: self.usage.open(), driver })
     }
 
     fn may_try(&self) -> bool {
@@ -220,7 +230,9 @@ impl Drop for Lease {
         if let Some(object) = self.object.take()
             && !self.clean
         {
-            drop(Object::take(object));
+            let opened = Object::take(object);
+            // Dropped alone, the connection would stay until its last statement has been answered.
+            opened.driver.abort();
         }
     }
 }

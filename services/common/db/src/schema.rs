@@ -77,6 +77,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    event_reaction (consumer, reaction) {
+        consumer -> Text,
+        reaction -> Text,
+        replaces -> Text,
+        start_position -> Int8,
+    }
+}
+
+diesel::table! {
     event_discarded (consumer, event_id) {
         consumer -> Text,
         event_id -> Uuid,
@@ -88,4 +97,41 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    audit_release (sequence) {
+        sequence -> Int8,
+        time -> Timestamptz,
+        caller -> Text,
+        roles -> Array<Int4>,
+        purpose -> Int4,
+        reference -> Text,
+        method -> Text,
+        kinds -> Array<Int4>,
+        customers -> Array<Uuid>,
+        resources -> Array<Text>,
+        trace_id -> Text,
+        hash -> Bytea,
+    }
+}
+
+diesel::table! {
+    audit_head (singleton) {
+        singleton -> Bool,
+        sequence -> Int8,
+        hash -> Bytea,
+    }
+}
+
+diesel::table! {
+    subject (customer_id) {
+        customer_id -> Uuid,
+        state -> Text,
+        forfeit_points -> Bool,
+        blockers -> Array<Text>,
+        version -> Int8,
+        update_time -> Timestamptz,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(event_ack, event_head, event_log, event_parked, event_pending,);
+diesel::allow_tables_to_appear_in_same_query!(audit_head, audit_release);

@@ -6,6 +6,7 @@
 
 mod call;
 mod clock;
+mod disclosure;
 mod error;
 mod etag;
 mod failure;
@@ -14,6 +15,7 @@ pub mod metadata;
 mod name;
 mod page;
 mod personal;
+mod purpose;
 pub mod reason;
 mod role;
 mod status;
@@ -23,8 +25,9 @@ mod trace;
 mod violations;
 mod words;
 
-pub use call::{Call, Caller, Deadline, serve};
+pub use call::{Call, Caller, Deadline, serve, serve_stream};
 pub use clock::Clock;
+pub use disclosure::{Release, ReleaseLog, Releases};
 pub use error::{BoxError, Error, Reason, Refusal};
 pub use etag::Etag;
 pub use failure::Failure;
@@ -32,6 +35,7 @@ pub use mask::Mask;
 pub use name::ResourceName;
 pub use page::{Page, PageKey, PageRequest};
 pub use personal::Personal;
+pub use purpose::Purpose;
 pub use role::{Role, role_from_name, role_name};
 pub use trace::TraceContext;
 pub use violations::{Violation, Violations};

@@ -15,17 +15,28 @@ impl Mask {
         populated: impl Fn(&str) -> bool,
         violations: &mut Violations,
     ) -> Self {
+        Self::parse_field("update_mask", paths, mutable, populated, violations)
+    }
+
+    /// [`Mask::parse`] for a mask in another field, such as one that says what to read.
+    pub fn parse_field(
+        field: &str,
+        paths: Option<&[String]>,
+        known: &[&'static str],
+        absent: impl Fn(&str) -> bool,
+        violations: &mut Violations,
+    ) -> Self {
         match paths {
-            None | Some([]) => Self(mutable.iter().copied().filter(|path| populated(path)).collect()),
-            Some([star]) if star == "*" => Self(mutable.to_vec()),
+            None | Some([]) => Self(known.iter().copied().filter(|path| absent(path)).collect()),
+            Some([star]) if star == "*" => Self(known.to_vec()),
             Some(paths) => {
                 let mut fields = Vec::new();
                 for path in paths {
-                    match mutable.iter().find(|known| *known == path) {
-                        Some(known) => fields.push(*known),
+                    match known.iter().find(|known| *known == path) {
+                        Some(path) => fields.push(*path),
                         None => violations.format(
-                            &format!("update_mask.{}", crate::text::printable(path, 64)),
-                            "a path of a field that can be updated",
+                            &format!("{field}.{}", crate::text::printable(path, 64)),
+                            "a path of a field that the method knows",
                         ),
                     }
                 }

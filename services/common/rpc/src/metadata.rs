@@ -1,9 +1,8 @@
 //! The names of the metadata that travel with a call.
 
-/// Who calls, as the edge established it. Set inside the suite only; the edge strips it from outside calls.
-pub const CALLER: &str = "x-cqm-caller";
-/// The caller's roles, comma-separated, lower case without a prefix. Same trust as [`CALLER`].
-pub const ROLES: &str = "x-cqm-roles";
+/// Who calls, signed for this one method of this one service. Set inside the suite only; the edge strips it from
+/// outside calls.
+pub const PASS: &str = "x-cqm-pass";
 /// Why a caller needs personal fields in clear.
 pub const PURPOSE: &str = "x-cqm-purpose";
 /// Which service's event feed an outside consumer reads through the gateway.

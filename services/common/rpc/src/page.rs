@@ -135,6 +135,11 @@ impl<K: PageKey> PageRequest<K> {
         Page { items: rows, next_page_token }
     }
 
+    /// The token of the page behind a key: for lists that are put together from others.
+    pub fn token(&self, key: &K) -> String {
+        seal(self.digest, &key.to_bytes())
+    }
+
     /// Shortens the page to what fits into one message, one item at least; the rest comes with the next page. For
     /// lists whose items may be large.
     pub fn shorten<M: Message>(&mut self, items: &[M]) {

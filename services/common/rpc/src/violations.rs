@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use cqm_proto::is_masked;
+use cqm_proto::options::v1::PersonalKind;
 use uuid::Uuid;
 
 use crate::{Error, Reason, reason};
@@ -44,6 +46,15 @@ impl Violations {
 
     pub fn order(&mut self, field: &str, expected: &str) {
         self.add(field, reason::FIELD_ORDER, format!("must be {expected}"));
+    }
+
+    /// Refuses the mask of personal data that the caller was shown: it must not become the value. `false` when it is one.
+    pub fn unmasked(&mut self, field: &str, kind: PersonalKind, text: &str) -> bool {
+        let masked = is_masked(kind, text);
+        if masked {
+            self.add(field, reason::FIELD_MASKED, "is masked: leave it out, or give the real value");
+        }
+        !masked
     }
 
     /// Reads an enum that must be one of the known values, zero (unspecified) not among them.

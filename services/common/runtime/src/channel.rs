@@ -1,7 +1,8 @@
 //! Calling another service of the suite.
 //!
 //! ```ignore
-//! let channel = channel::connect("http://customer-data:50051", &ChannelConfig::default())?;
+//! let channel = channel::connect("http://customer-data:50051", &ChannelConfig::default())?
+//!     .with_passes(mint.for_service("customer-data"));
 //! let mut customers = CustomerServiceClient::new(channel.clone());
 //! let answer = customers.get_customer(channel::request(&call, message)).await?;
 //! ```
@@ -24,19 +25,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cqm_proto::policy;
-use cqm_rpc::{Call, Error, metadata, reason};
+use cqm_rpc::{BoxError, Call, Error, metadata, reason};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
 use tonic::{Status, TimeoutExpired};
+use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
 use crate::config::{ConfigError, Validate, positive};
+use crate::pass::Passes;
 use crate::tls::ClientTls;
 use connector::Connector;
-pub use dial::dial;
+pub use dial::{dial, dial_at};
 use measure::Measure;
 use retry::RetryBudget;
 
@@ -111,12 +114,8 @@ pub fn connect(target: &str, config: &ChannelConfig) -> Result<Channel, ConfigEr
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(2 * 1024 * 1024);
     let connector = Connector::new(config.connect_timeout, tls);
-    Ok(Channel {
-        inner: endpoint.connect_with_connector_lazy(connector),
-        budget: Arc::new(RetryBudget::default()),
-        tries: config.tries,
-        measure: Measure::default(),
-    })
+    let inner = endpoint.connect_with_connector_lazy(connector);
+    Ok(Channel::over(inner.map_err(BoxError::from), config.tries))
 }
 
 /// A request that carries `call`'s caller, trace and remaining time. One message to one message: it may be
@@ -146,10 +145,11 @@ struct Outgoing {
 /// A connection to one service. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Channel {
-    inner: tonic::transport::Channel,
+    inner: BoxCloneSyncService<Request, Response, BoxError>,
     budget: Arc<RetryBudget>,
     tries: u32,
     measure: Measure,
+    passes: Option<Passes>,
 }
 
 impl Service<Request> for Channel {
@@ -169,6 +169,26 @@ impl Service<Request> for Channel {
 }
 
 impl Channel {
+    /// Shows passes with its calls; without, it calls in nobody's name.
+    #[must_use]
+    pub fn with_passes(self, passes: Passes) -> Self {
+        Self { passes: Some(passes), ..self }
+    }
+
+    /// Over connections of somebody else's making: the edge's, to all pods of a service.
+    pub fn over<S>(inner: S, tries: u32) -> Self
+    where
+        S: Service<Request, Response = Response, Error = BoxError, Future: Send + 'static>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let inner = BoxCloneSyncService::new(inner);
+        let budget = Arc::new(RetryBudget::default());
+        Self { inner, budget, tries, measure: Measure::default(), passes: None }
+    }
+
     async fn send(&self, mut request: Request) -> Result<Response, Status> {
         let outgoing = request.extensions_mut().remove::<Outgoing>();
         let Some(Outgoing { call, unary }) = outgoing else {
@@ -187,6 +207,10 @@ impl Channel {
     async fn attempt(&self, mut request: Request, call: Option<&Call>) -> Result<Response, Status> {
         if let Some(call) = call {
             stamp(request.headers_mut(), call)?;
+            if let Some(passes) = &self.passes {
+                let path = request.uri().path().to_owned();
+                passes.stamp(request.headers_mut(), &path, &call.caller).await?;
+            }
         }
         let attempt = self.measure.begin(request.uri().path());
         let mut inner = self.inner.clone();
@@ -197,7 +221,11 @@ impl Channel {
                 .map_err(|_| Status::from(Error::DeadlinePassed)),
             None => Ok(answer.await),
         };
-        let answer = answer.and_then(|answer| answer.map_err(|error| broken(error.into())));
+        let answer = answer.and_then(|answer| answer.map_err(broken));
+        let answer = answer.and_then(|response| match &self.passes {
+            Some(passes) => passes.taken(response.headers()).map(|()| response).map_err(Status::from),
+            None => Ok(response),
+        });
         let response = match answer {
             Ok(response) => response,
             Err(status) => {
@@ -211,7 +239,7 @@ impl Channel {
     }
 }
 
-/// Writes who calls, in which trace and how long they wait. The trace is passed on as it is: the call's
+/// Writes in which trace a call is and how long it waits. The trace is passed on as it is: the call's
 /// span is the parent of the callee's.
 fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
     let mut set = |name: &'static str, value: &str| {
@@ -219,9 +247,10 @@ fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
         headers.insert(HeaderName::from_static(name), value);
         Ok::<_, Error>(())
     };
-    set(metadata::CALLER, &call.caller.subject)?;
-    set(metadata::ROLES, &call.caller.role_names())?;
     set(metadata::TRACEPARENT, &call.trace.to_string())?;
+    if let Some(purpose) = &call.purpose {
+        set(metadata::PURPOSE, &purpose.to_string())?;
+    }
     set(metadata::TIMEOUT, &timeout_value(call.deadline.remaining().saturating_sub(HOP))?)
 }
 
@@ -236,7 +265,7 @@ fn timeout_value(left: Duration) -> Result<String, Error> {
 
 /// What the transport made of a lost connection, a GOAWAY or a reset is UNAVAILABLE; only tonic's own timer,
 /// which fires on the header that we have set, is the deadline.
-fn broken(error: cqm_rpc::BoxError) -> Status {
+fn broken(error: BoxError) -> Status {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
     while let Some(error) = source {
         if error.is::<TimeoutExpired>() {
@@ -249,7 +278,8 @@ fn broken(error: cqm_rpc::BoxError) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use cqm_rpc::{Caller, Deadline, Role, TraceContext};
+    use cqm_proto::options::v1::Purpose as Code;
+    use cqm_rpc::{Caller, Deadline, Purpose, Role, TraceContext};
 
     use super::*;
 
@@ -287,13 +317,13 @@ mod tests {
             deadline: Deadline::after(Duration::from_secs(2)),
             trace,
             path: "/x".into(),
+            purpose: Some(Purpose { code: Code::CustomerCare, reference: "visits/7".into() }),
         };
         let mut headers = HeaderMap::new();
-        headers.insert(metadata::CALLER, HeaderValue::from_static("forged"));
+        headers.insert(metadata::TRACEPARENT, HeaderValue::from_static("forged"));
         stamp(&mut headers, &call).unwrap();
-        assert_eq!(headers[metadata::CALLER], "importer");
-        assert_eq!(headers[metadata::ROLES], "internal_service,supervisor");
         assert_eq!(headers[metadata::TRACEPARENT], trace.to_string());
+        assert_eq!(headers[metadata::PURPOSE], "customer_care visits/7");
         let millis: u64 = headers[metadata::TIMEOUT].to_str().unwrap().trim_end_matches('m').parse().unwrap();
         assert!((1_000..=1_990).contains(&millis), "{millis}");
     }

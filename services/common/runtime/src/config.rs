@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::cache::CacheConfig;
+use crate::pass::PassesConfig;
 use crate::server::ServerConfig;
 use crate::telemetry::TelemetryConfig;
 
@@ -46,6 +47,7 @@ pub trait Validate {
 pub struct Settings<C> {
     pub server: ServerConfig,
     pub telemetry: TelemetryConfig,
+    pub passes: PassesConfig,
     pub database: DatabaseConfig,
     pub events: EventsConfig,
     pub cache: CacheConfig,
@@ -56,6 +58,7 @@ impl<C: Validate> Validate for Settings<C> {
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
         self.telemetry.validate()?;
+        self.passes.validate()?;
         self.database.validate()?;
         self.events.validate()?;
         self.cache.validate()?;
@@ -256,6 +259,7 @@ mod tests {
             ("CQM__SERVER__TLS__CLIENT_CA", "/a", "server.tls.client_ca"),
             ("CQM__SERVER__TLS__RELOAD", "0s", "server.tls.reload"),
             ("CQM__TELEMETRY__SAMPLE", "1.5", "telemetry.sample"),
+            ("CQM__PASSES__RELOAD", "0s", "passes.reload"),
             ("CQM__DATABASE__MAX_CONNECTIONS", "0", "database.max_connections"),
             ("CQM__SERVICE__EVERY", "0s", "service.every"),
         ] {

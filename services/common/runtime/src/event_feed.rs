@@ -59,6 +59,27 @@ impl EventFeed for Feed {
         serve(request, async |call, message| self.cursor(&call, message).await).await
     }
 
+    async fn register_reactions(
+        &self,
+        request: Request<proto::RegisterReactionsRequest>,
+    ) -> Result<Response<proto::RegisterReactionsResponse>, Status> {
+        serve(request, async |call, message| self.register(&call, message).await).await
+    }
+
+    async fn release(
+        &self,
+        request: Request<proto::ReleaseRequest>,
+    ) -> Result<Response<proto::ReleaseResponse>, Status> {
+        serve(request, async |call, message| self.give_back(&call, message).await).await
+    }
+
+    async fn get_parked(
+        &self,
+        request: Request<proto::GetParkedRequest>,
+    ) -> Result<Response<proto::ParkedAggregate>, Status> {
+        serve(request, async |call, message| self.one_parked(&call, message).await).await
+    }
+
     async fn park(
         &self,
         request: Request<proto::ParkRequest>,
@@ -177,6 +198,47 @@ impl Feed {
         let cursor =
             self.db.read(call, "get_cursor", async |conn| feed::cursor(conn, &consumer).await).await?;
         Ok(answer::cursor(consumer, cursor))
+    }
+
+    async fn register(
+        &self,
+        call: &Call,
+        message: proto::RegisterReactionsRequest,
+    ) -> Result<proto::RegisterReactionsResponse, Error> {
+        let register = request::Register::parse(message)?;
+        let lease = self.db.events().lease;
+        let reactions = self
+            .db
+            .tx(call, "register_reactions", async |tx| {
+                feed::claim(tx, &register.consumer, &register.reader, lease).await?;
+                log::reactions::register(tx, &register.consumer, &register.reactions).await
+            })
+            .await?;
+        Ok(answer::reactions(reactions))
+    }
+
+    async fn give_back(
+        &self,
+        call: &Call,
+        message: proto::ReleaseRequest,
+    ) -> Result<proto::ReleaseResponse, Error> {
+        let (consumer, reader) = request::claim_key(message.consumer, message.reader)?;
+        let released =
+            self.db.tx(call, "release_feed", async |tx| feed::release(tx, &consumer, &reader).await).await?;
+        Ok(proto::ReleaseResponse { released })
+    }
+
+    async fn one_parked(
+        &self,
+        call: &Call,
+        message: proto::GetParkedRequest,
+    ) -> Result<proto::ParkedAggregate, Error> {
+        let (consumer, aggregate) = request::parked_key(message.consumer, message.aggregate)?;
+        let found = self
+            .db
+            .read(call, "get_parked", async |conn| parked::find(conn, &consumer, &aggregate).await)
+            .await?;
+        found.map(answer::parked).ok_or_else(|| Error::not_found(log::PARKED_NOT_FOUND, aggregate))
     }
 
     async fn set_aside(

@@ -14,22 +14,30 @@ mod readiness;
 mod shared;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cqm_db::{DatabaseConfig, Db};
+use cqm_db::audit::{Auditor, ReleaseLane};
+use cqm_db::{Conn, DatabaseConfig, Db};
+use cqm_proto::audit::v1::audit_service_server;
 use cqm_proto::events::v1::event_feed_server;
-use cqm_rpc::{BoxError, Clock};
+use cqm_proto::subjects::v1::subject_service_server;
+use cqm_rpc::{BoxError, Call, Clock, Error, Releases};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use uuid::Uuid;
 
+use crate::audit::{self, Releasing};
 use crate::cache::Cache;
 use crate::config::{Settings, Validate};
 use crate::event_feed;
 use crate::figures::Figure;
+use crate::pass::PassGate;
 use crate::server::{self, Health, Options, Shard};
+use crate::subjects;
 use crate::tasks::{Supervisor, detached};
 use crate::telemetry::Sampling;
 
@@ -50,13 +58,16 @@ pub trait Service: Clone + Send + Sync + Sized + 'static {
     /// `complaints`: in logs, traces and cache keys.
     const NAME: &'static str;
     /// The gRPC services it answers for, as in the contract: `cqm.complaints.v1.ComplaintService`. The event
-    /// feed is added to every service and not named here.
+    /// feed, the audit service and the forgetting of persons are added to every service and not named here.
     const SERVICES: &'static [&'static str];
     /// TOML over the suite's defaults.
     const DEFAULTS: &'static str;
     /// The `[service]` section.
     type Config: DeserializeOwned + Validate + Clone + Send + Sync + 'static;
     const MIGRATIONS: cqm_db::Migrations;
+    /// Whether remembered answers may tell of a person. Looking for one in all of a day's answers is nothing to do where
+    /// none can be there and there are very many.
+    const ANSWERS_TELL_OF_PERSONS: bool = true;
 
     /// Puts the service together on one runtime. Called once per shard, and once for the workers.
     fn new(base: Base, config: Self::Config) -> Result<Self, BoxError>;
@@ -66,6 +77,28 @@ pub trait Service: Clone + Send + Sync + Sized + 'static {
     /// How its business goes, looked up now and then.
     fn figures() -> Vec<Figure> {
         Vec::new()
+    }
+
+    /// Why a customer's erasure must wait here, as words such as `OPEN_COMPLAINT`; empty = nothing stands in its way.
+    fn blockers(
+        &self,
+        tx: &mut Conn,
+        customer: Uuid,
+        forfeit_points: bool,
+    ) -> impl Future<Output = Result<Vec<&'static str>, Error>> + Send;
+
+    /// Erases or pseudonymises everything that the service has of the person, in the caller's transaction, and returns how
+    /// many records that were, by what they are. Remembered answers are not its business.
+    fn erase(
+        &self,
+        tx: &mut Conn,
+        call: &Call,
+        customer: Uuid,
+    ) -> impl Future<Output = Result<Vec<(&'static str, i64)>, Error>> + Send;
+
+    /// After the erasure was committed: what was kept outside the database goes too.
+    fn erased(&self, _customer: Uuid) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
     }
 }
 
@@ -146,18 +179,23 @@ impl Running {
 }
 
 /// Starts a service on the current runtime: binds, checks the database, serves. Returns at once when the
-/// database is not as it should be, and becomes ready when it is. Cancel `shutdown` to end it.
+/// database is not as it should be, and becomes ready when it is; fails when it could not tell who calls. Cancel `shutdown` to end it.
 pub async fn start<S: Service>(
     settings: Settings<S::Config>,
     clock: Clock,
     shutdown: CancellationToken,
 ) -> Result<Running, BoxError> {
     settings.validate()?;
+    let gate = PassGate::new(&settings.passes, S::NAME, clock.clone())?;
     let background = Base::background(&settings, S::NAME, clock)?;
     let bound = server::bind(&settings.server)?;
 
     let mut names = S::SERVICES.to_vec();
-    names.push(event_feed_server::SERVICE_NAME);
+    names.extend([
+        event_feed_server::SERVICE_NAME,
+        audit_service_server::SERVICE_NAME,
+        subject_service_server::SERVICE_NAME,
+    ]);
     let health = Health::new(&names);
     let options = Options {
         health: health.clone(),
@@ -171,9 +209,14 @@ pub async fn start<S: Service>(
         let (_, connections) = shares(total, shard.count);
         let base = base.for_shard(connections)?;
         let feed = event_feed::server(base.db.clone(), shard.closing.clone());
-        Ok(S::new(base, config.clone())?.routes().add_service(feed).prepare())
+        let audit = audit::server(base.db.clone());
+        let auditor = Auditor::new(base.db.clone(), base.shared.of::<ReleaseLane>());
+        let service = S::new(base.clone(), config.clone())?;
+        let forgetting = subjects::server(service.clone(), base);
+        let routes = service.routes().add_service(feed).add_service(audit).add_service(forgetting).prepare();
+        Ok(Releasing::new(routes, Releases::Written(Arc::new(auditor))))
     };
-    let server = bound.serve(options, make).await?;
+    let server = bound.serve(options, gate, make).await?;
     let address = server.address();
 
     let supervisor = Supervisor::default();

@@ -5,8 +5,12 @@
 //! shutdown waits for ever. tonic's generated routes are what stands at the end of the stack.
 //!
 //! ```no_run
-//! # async fn example(config: cqm_runtime::server::ServerConfig, routes: tonic::service::Routes)
-//! # -> Result<(), cqm_rpc::BoxError> {
+//! # async fn example(
+//! #     config: cqm_runtime::server::ServerConfig,
+//! #     passes: cqm_runtime::pass::PassesConfig,
+//! #     routes: tonic::service::Routes,
+//! # ) -> Result<(), cqm_rpc::BoxError> {
+//! use cqm_runtime::pass::PassGate;
 //! use cqm_runtime::server::{Health, Options, bind};
 //!
 //! let health = Health::new(&["cqm.complaints.v1.ComplaintService"]);
@@ -14,7 +18,8 @@
 //! println!("{}", bound.address());
 //! let options = Options::new(health.clone());
 //! let stop = options.shutdown.clone();
-//! let running = bound.serve(options, move |_shard| Ok(routes.clone())).await?;
+//! let gate = PassGate::new(&passes, "complaints", cqm_rpc::Clock::system())?;
+//! let running = bound.serve(options, gate, move |_shard| Ok(routes.clone())).await?;
 //! health.ready().await;
 //! stop.cancel();
 //! running.join().await;
@@ -36,10 +41,11 @@ mod method;
 mod observe;
 mod remap;
 mod stack;
+mod web;
 
 pub use accept::{Bound, Options, Running, Shard, bind};
-pub use config::{DeadlineConfig, DrainConfig, ServerConfig, Shape};
-pub use gate::{Gate, SuiteMetadata};
+pub use config::{DeadlineConfig, DrainConfig, ServerConfig, Shape, WebConfig};
+pub use gate::Gate;
 pub use health::{Health, LIVENESS, READINESS};
 pub use method::all_services;
 pub use observe::report;

@@ -7,17 +7,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use cqm_db::{Db, EventsConfig};
-use cqm_rpc::{Clock, Role, metadata, role_name};
+use cqm_rpc::{Caller, Clock, Role, role_name};
 use cqm_runtime::cache::CacheConfig;
 use cqm_runtime::config::Settings;
 use cqm_runtime::process::{self, Running, Service};
 use cqm_runtime::server::{DrainConfig, ServerConfig, Shape};
 use cqm_runtime::telemetry::TelemetryConfig;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
-use crate::{Events, TestDatabase, environment};
+use crate::{Events, Line, TestDatabase, environment, passes};
 
 /// When tests happen, unless they say otherwise: a Thursday morning in Shanghai.
 pub const NOW: &str = "2026-01-15T01:30:00Z";
@@ -30,8 +29,9 @@ pub struct Kit {
     pub db: Db,
     /// What happened; the test fails if it ends without having looked at all of it.
     pub events: Events,
-    pub channel: Channel,
+    pub channel: Line,
     pub address: SocketAddr,
+    service: &'static str,
     database: TestDatabase,
     running: Option<Running>,
     shutdown: DropGuard,
@@ -52,11 +52,7 @@ impl Kit {
             process::start::<S>(settings, clock.clone(), shutdown.clone()).await.expect("the service starts");
         tokio::time::timeout(Duration::from_secs(30), running.ready()).await.expect("the service gets ready");
         let address = running.address();
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .expect("an address is a URI")
-            .connect()
-            .await
-            .expect("the service answers");
+        let channel = Line::to(address, S::NAME, clock.clone()).await;
         let db =
             Db::new(database.config(), EventsConfig::default(), clock.clone()).expect("the database opens");
         let events = Events::of(&db);
@@ -66,6 +62,7 @@ impl Kit {
             events,
             channel,
             address,
+            service: S::NAME,
             database,
             running: Some(running),
             shutdown: shutdown.drop_guard(),
@@ -74,6 +71,11 @@ impl Kit {
 
     pub fn database(&self) -> &TestDatabase {
         &self.database
+    }
+
+    /// A connection to another replica of the service, which goes by the same clock.
+    pub async fn line(&self, address: SocketAddr) -> Line {
+        Line::to(address, self.service, self.clock.clone()).await
     }
 
     /// A request as the gateway passes it on for a caller with this role.
@@ -93,12 +95,19 @@ impl Kit {
 
 /// A request as the gateway passes it on for a caller with this role, who is named after it.
 pub fn request<M>(role: Role, message: M) -> tonic::Request<M> {
+    named(caller(role), message)
+}
+
+/// A request as the gateway passes it on for this caller. It has to go over a [`Line`].
+pub fn named<M>(caller: Caller, message: M) -> tonic::Request<M> {
     let mut request = tonic::Request::new(message);
-    let name = role_name(role);
-    for (key, value) in [(metadata::CALLER, name), (metadata::ROLES, name)] {
-        request.metadata_mut().insert(key, value.parse().expect("a role's name is a header value"));
-    }
+    request.extensions_mut().insert(caller);
     request
+}
+
+/// Somebody with this role, who is named after it.
+pub fn caller(role: Role) -> Caller {
+    Caller { subject: role_name(role).into(), roles: vec![role] }
 }
 
 /// The id of a request that nobody made before. Of version 4, which does not tell its time: tests' clocks stand still.
@@ -116,6 +125,11 @@ pub fn representative<M>(message: M) -> tonic::Request<M> {
     request(Role::ServiceRepresentative, message)
 }
 
+/// A customer relationship specialist's request: who sees customers in clear.
+pub fn specialist<M>(message: M) -> tonic::Request<M> {
+    request(Role::CrmSpecialist, message)
+}
+
 /// The coordinator's command.
 pub fn coordinator<M>(message: M) -> tonic::Request<M> {
     request(Role::Coordinator, message)
@@ -130,6 +144,7 @@ pub fn settings<S: Service>(database: &TestDatabase, service: S::Config) -> Sett
             ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
         },
         telemetry: TelemetryConfig::default(),
+        passes: passes(),
         database: database.config(),
         events: EventsConfig::default(),
         cache: CacheConfig {

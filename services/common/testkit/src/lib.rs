@@ -5,18 +5,24 @@
 
 mod authority;
 mod database;
+mod door;
 mod events;
 mod http;
 mod kit;
+mod line;
 mod patience;
 mod refusal;
 mod smtp;
 
 pub use authority::{Authority, Identity};
 pub use database::TestDatabase;
+pub use door::Door;
 pub use events::Events;
 pub use http::get;
-pub use kit::{Kit, NOW, coordinator, manager, representative, request, request_id, settings};
+pub use kit::{
+    Kit, NOW, caller, coordinator, manager, named, representative, request, request_id, settings, specialist,
+};
+pub use line::{Line, mint, passes, signing};
 pub use patience::{eventually, persistent, until};
 pub use refusal::{failed, refused, violations};
 pub use smtp::{Answer, Heard, Mail, Session, SmtpSink, Tls};

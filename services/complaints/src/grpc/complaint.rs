@@ -1,7 +1,7 @@
 //! The handlers: parse, one transaction, convert, answer. The server stack has authorised the call by its policy.
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, log};
+use cqm_db::{Conn, log, subjects};
 use cqm_proto::Mutation;
 use cqm_proto::complaints::v1 as wire;
 use cqm_rpc::{Call, Error, Etag};
@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::convert::{self, Target};
 use crate::App;
 use crate::domain::{Complaint, Event, IllegalMove, reference};
-use crate::error::not_found;
 use crate::store;
+use crate::store::timeline::Step;
 
 pub async fn register(
     app: &App,
@@ -21,6 +21,7 @@ pub async fn register(
     let command = convert::Register::parse(&message)?;
     app.db
         .mutate(&call, "register_complaint", &message, async |tx| {
+            subjects::check_open(tx, command.matter.customer.id()).await?;
             let now = app.clock.now();
             let number = store::complaint::next_reference_number(tx).await?;
             let (complaint, event) =
@@ -154,27 +155,56 @@ pub async fn list_timeline(
     message: wire::ListTimelineRequest,
 ) -> Result<wire::ListTimelineResponse, Error> {
     let command = convert::ListTimeline::parse(&message)?;
-    let found = app
+    let (complaint, found) = app
         .db
         .read(&call, "list_timeline", async |conn| {
-            store::timeline::list(
-                conn,
-                command.complaint,
-                command.page.after.unwrap_or(0),
-                command.page.limit(),
-            )
-            .await
+            let complaint = store::complaint::get(conn, command.complaint).await?;
+            let after = command.page.after.unwrap_or(0);
+            let found = store::timeline::list(conn, command.complaint, after, command.page.limit()).await?;
+            Ok::<_, Error>((complaint, found))
         })
         .await?;
-    if found.is_empty() {
-        return Err(not_found(command.complaint));
-    }
     let page = command.page.page(found, |last| last.version);
     Ok(wire::ListTimelineResponse {
-        entries: page.items.iter().map(convert::timeline_entry).collect(),
+        entries: page
+            .items
+            .iter()
+            .map(|entry| convert::timeline_entry(complaint.name(), complaint.matter.customer, entry))
+            .collect(),
         next_page_token: page.next_page_token,
     })
 }
+
+pub async fn list_customer_timeline(
+    app: &App,
+    call: Call,
+    message: wire::ListCustomerTimelineRequest,
+) -> Result<wire::ListCustomerTimelineResponse, Error> {
+    let command = convert::ListCustomerTimeline::parse(&message)?;
+    let found = app
+        .db
+        .read(&call, "list_customer_timeline", async |conn| {
+            let (before, limit) = (command.page.after, command.page.limit());
+            store::timeline::list_of_customer(conn, command.customer, before, limit).await
+        })
+        .await?;
+    let page = command.page.page(found, |(complaint, last)| Step {
+        time: last.time,
+        complaint: complaint.id(),
+        version: last.version,
+    });
+    Ok(wire::ListCustomerTimelineResponse {
+        entries: page
+            .items
+            .iter()
+            .map(|(complaint, entry)| convert::timeline_entry(*complaint, command.customer, entry))
+            .collect(),
+        next_page_token: page.next_page_token,
+    })
+}
+
+/// What would begin again for somebody who is to be forgotten.
+const REOPEN: &str = <wire::ReopenComplaintRequest as Mutation>::PATH;
 
 /// One verb on one complaint. A decision of `None` changes nothing: the command was outdated.
 async fn handle<M: Mutation + Sync>(
@@ -188,6 +218,7 @@ async fn handle<M: Mutation + Sync>(
     app.db
         .mutate(call, name, message, async |tx| {
             let mut complaint = store::complaint::lock(tx, target.name).await?;
+            subjects::check_row(tx, complaint.matter.customer.id(), M::PATH == REOPEN).await?;
             Etag::check(target.etag, complaint.version, &target.name.to_string())?;
             // The clock is read under the row's lock, so that times grow with versions.
             let decision = decide(&mut complaint, app.clock.now())?;

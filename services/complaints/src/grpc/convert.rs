@@ -10,4 +10,4 @@ pub use command::{
     Acknowledge, Assign, Close, Get, RecordRootCause, Register, Reopen, Resolve, StartInvestigation, Target,
 };
 pub use event::event;
-pub use list::{List, ListTimeline};
+pub use list::{List, ListCustomerTimeline, ListTimeline};

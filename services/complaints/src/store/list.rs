@@ -30,6 +30,8 @@ pub struct Filter {
     pub category: Option<Category>,
     pub severity: Option<Severity>,
     pub assignee: Option<String>,
+    /// Not closed.
+    pub open_only: bool,
 }
 
 /// By the time of registration (ids are given in its order), or by severity first.
@@ -68,7 +70,7 @@ type Columns = diesel::helper_types::AsSelect<ComplaintRow, Pg>;
 pub(crate) fn statement(
     query: &Query,
 ) -> complaints::BoxedQuery<'_, Pg, diesel::helper_types::SqlTypeOf<Columns>> {
-    let Filter { customer, state, category, severity, assignee } = &query.filter;
+    let Filter { customer, state, category, severity, assignee, open_only } = &query.filter;
     let mut statement = complaints::table.select(ComplaintRow::as_select()).limit(query.limit).into_boxed();
     if let Some(customer) = customer {
         statement = statement.filter(complaints::customer_id.eq(customer));
@@ -84,6 +86,9 @@ pub(crate) fn statement(
     }
     if let Some(assignee) = assignee {
         statement = statement.filter(complaints::assignee.eq(assignee));
+    }
+    if *open_only {
+        statement = statement.filter(complaints::state.ne(State::Closed.code()));
     }
     match (query.order, query.after) {
         (Order::Newest, Some(after)) => statement = statement.filter(complaints::id.lt(after.id)),

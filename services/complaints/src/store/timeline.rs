@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use cqm_db::Conn;
-use cqm_rpc::{Error, Personal, ResourceName};
+use cqm_rpc::{Error, PageKey, Personal, ResourceName};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use crate::domain::{TimelineEntry, UnknownCode};
-use crate::schema::complaint_timeline;
+use crate::domain::{COLLECTION, TimelineEntry, UnknownCode};
+use crate::schema::{complaint_timeline, complaints};
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = complaint_timeline, check_for_backend(diesel::pg::Pg))]
@@ -59,8 +59,7 @@ pub async fn append(tx: &mut Conn, complaint: ResourceName, entry: &TimelineEntr
     Ok(())
 }
 
-/// The entries after a version, the oldest first. Empty from the start only when there is no such complaint: the
-/// first entry is written with the complaint.
+/// The entries after a version, the oldest first.
 pub async fn list(
     conn: &mut Conn,
     complaint: ResourceName,
@@ -76,6 +75,60 @@ pub async fn list(
         .load(conn)
         .await?;
     rows.into_iter().map(entry).collect()
+}
+
+/// Where an entry stands among those of all complaints of a customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub time: DateTime<Utc>,
+    pub complaint: Uuid,
+    pub version: i64,
+}
+
+impl PageKey for Step {
+    fn to_bytes(&self) -> Vec<u8> {
+        [(self.time, self.complaint).to_bytes(), self.version.to_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (place, version) = bytes.split_last_chunk::<8>()?;
+        let (time, complaint) = <(DateTime<Utc>, Uuid)>::from_bytes(place)?;
+        Some(Self { time, complaint, version: i64::from_be_bytes(*version) })
+    }
+}
+
+/// The entries of all complaints of a customer before a step, the latest first, each with its complaint. A customer has
+/// few complaints, and a complaint few entries: they are read whole and put into order.
+pub async fn list_of_customer(
+    conn: &mut Conn,
+    customer: ResourceName,
+    before: Option<Step>,
+    limit: i64,
+) -> Result<Vec<(ResourceName, TimelineEntry)>, Error> {
+    let mut entries = complaint_timeline::table
+        .inner_join(complaints::table)
+        .filter(complaints::customer_id.eq(customer.id()))
+        .select((complaint_timeline::complaint_id, TimelineRow::as_select()))
+        .into_boxed();
+    if let Some(before) = before {
+        let same_complaint = complaint_timeline::complaint_id
+            .eq(before.complaint)
+            .and(complaint_timeline::version.lt(before.version));
+        let same_time = complaint_timeline::time
+            .eq(before.time)
+            .and(complaint_timeline::complaint_id.lt(before.complaint).or(same_complaint));
+        entries = entries.filter(complaint_timeline::time.lt(before.time).or(same_time));
+    }
+    let rows: Vec<(Uuid, TimelineRow)> = entries
+        .order((
+            complaint_timeline::time.desc(),
+            complaint_timeline::complaint_id.desc(),
+            complaint_timeline::version.desc(),
+        ))
+        .limit(limit)
+        .load(conn)
+        .await?;
+    rows.into_iter().map(|(id, row)| Ok((ResourceName::new(COLLECTION, id), entry(row)?))).collect()
 }
 
 fn entry(row: TimelineRow) -> Result<TimelineEntry, Error> {

@@ -4,9 +4,8 @@ use cqm_complaints::{App, Config};
 use cqm_proto::complaints::v1::complaint_service_client::ComplaintServiceClient;
 use cqm_proto::complaints::v1::*;
 use cqm_proto::events::v1 as events;
-use cqm_testkit::Kit;
+use cqm_testkit::{Kit, Line};
 pub use cqm_testkit::{persistent, refused, representative, request_id, violations};
-use tonic::transport::Channel;
 
 pub const CUSTOMER: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8058";
 /// Well formed, and nobody's.
@@ -14,7 +13,7 @@ pub const NOBODYS: &str = "complaints/01890a5d-ac96-774b-bcce-b302099a8057";
 
 pub struct Desk {
     pub kit: Kit,
-    pub client: ComplaintServiceClient<Channel>,
+    pub client: ComplaintServiceClient<Line>,
 }
 
 impl Desk {

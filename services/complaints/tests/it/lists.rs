@@ -216,3 +216,114 @@ async fn lists_are_told_what_is_wrong_with_filters_and_tokens() {
     let message = ListTimelineRequest { complaint: complaint.name, page_token: token, ..Default::default() };
     assert_eq!(violations(desk.client.list_timeline(representative(message)).await), invalid);
 }
+
+#[tokio::test]
+async fn a_list_of_what_is_open_has_every_state_but_closed() {
+    let mut desk = Desk::open().await;
+    let mut open = Vec::new();
+    for state in [State::Registered, State::Acknowledged, State::Investigating, State::Resolved] {
+        open.push(desk.in_state(state).await.name);
+    }
+    desk.in_state(State::Closed).await;
+    open.reverse();
+    let query = ListComplaintsRequest { customer: CUSTOMER.into(), open_only: true, ..Default::default() };
+    let names =
+        |page: &Vec<Complaint>| page.iter().map(|complaint| complaint.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&pages(&desk, &query).await[0]), open);
+    let closed = ListComplaintsRequest { state: State::Closed.into(), ..query.clone() };
+    assert!(pages(&desk, &closed).await[0].is_empty(), "filters that are set must all hold");
+}
+
+#[tokio::test]
+async fn the_timelines_of_a_customer_are_one_the_latest_first_page_by_page() {
+    let mut desk = Desk::open().await;
+    let one = desk.registered().await.name;
+    desk.kit.clock.advance(Duration::from_secs(60));
+    let other = desk.registered().await.name;
+    desk.kit.clock.advance(Duration::from_secs(60));
+    // Two steps at one time, of two complaints and of one.
+    for name in [&one, &other] {
+        desk.client.acknowledge_complaint(representative(acknowledge(name))).await.unwrap();
+    }
+    desk.client.start_investigation(representative(start(&one))).await.unwrap();
+    desk.kit.events.next().await;
+    let told = Complaint { customer: CUSTOMERS[1].into(), ..matter() };
+    desk.client.register_complaint(representative(registration(told))).await.unwrap();
+    desk.kit.events.next().await;
+
+    let expected: Vec<String> = [
+        format!("{other}/timeline/2"),
+        format!("{one}/timeline/3"),
+        format!("{one}/timeline/2"),
+        format!("{other}/timeline/1"),
+        format!("{one}/timeline/1"),
+    ]
+    .into();
+    for page_size in [1, 2, 3, 5, 50] {
+        let mut query =
+            ListCustomerTimelineRequest { customer: CUSTOMER.into(), page_size, ..Default::default() };
+        let mut names = Vec::new();
+        loop {
+            let page =
+                desk.client.list_customer_timeline(representative(query.clone())).await.unwrap().into_inner();
+            assert!(page.entries.iter().all(|entry| entry.customer == CUSTOMER));
+            names.extend(page.entries.into_iter().map(|entry| entry.name));
+            query.page_token = page.next_page_token;
+            if query.page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(names, expected, "pages of {page_size}");
+    }
+
+    let nobody = ListCustomerTimelineRequest {
+        customer: NOBODYS.replace("complaints", "customers"),
+        ..Default::default()
+    };
+    assert!(
+        desk.client
+            .list_customer_timeline(representative(nobody))
+            .await
+            .unwrap()
+            .into_inner()
+            .entries
+            .is_empty()
+    );
+    let wrong = ListCustomerTimelineRequest { customer: one, page_size: -1, page_token: "x".into() };
+    assert_eq!(
+        violations(desk.client.list_customer_timeline(representative(wrong)).await),
+        ["customer FIELD_FORMAT", "page_size FIELD_RANGE", "page_token PAGE_TOKEN_INVALID"]
+    );
+}
+
+#[tokio::test]
+async fn what_a_complaint_says_in_words_is_released_with_its_customer() {
+    use cqm_proto::audit::v1::ListReleasesRequest;
+    use cqm_proto::audit::v1::audit_service_client::AuditServiceClient;
+    use cqm_rpc::Role;
+    use cqm_testkit::request;
+
+    let mut desk = Desk::open().await;
+    let name = desk.in_state(State::Resolved).await.name;
+    let get = GetComplaintRequest { name: name.clone() };
+    let masked =
+        desk.client.get_complaint(request(Role::Supervisor, get.clone())).await.unwrap().into_inner();
+    assert_eq!((masked.subject.as_str(), masked.resolution.unwrap().summary.as_str()), ("***", "***"));
+    let mut clear = request(Role::Supervisor, get);
+    clear.metadata_mut().insert("x-cqm-purpose", "quality_supervision".parse().unwrap());
+    let clear = desk.client.get_complaint(clear).await.unwrap().into_inner();
+    assert_eq!(clear.subject, matter().subject);
+    // A timeline's notes are the complaint's words as well.
+    let list = ListTimelineRequest { complaint: name.clone(), ..Default::default() };
+    let mut list = request(Role::Supervisor, list);
+    list.metadata_mut().insert("x-cqm-purpose", "quality_supervision".parse().unwrap());
+    desk.client.list_timeline(list).await.unwrap();
+
+    let mut audit = AuditServiceClient::new(desk.kit.channel.clone());
+    let filter = ListReleasesRequest { customer: CUSTOMER.into(), ..Default::default() };
+    let releases =
+        audit.list_releases(request(Role::Supervisor, filter)).await.unwrap().into_inner().releases;
+    let resources: Vec<Vec<String>> = releases.into_iter().map(|release| release.resources).collect();
+    let steps: Vec<String> = (1..=3).map(|step| format!("{name}/timeline/{step}")).collect();
+    assert_eq!(resources, [steps, vec![name]]);
+}

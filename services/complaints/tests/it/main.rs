@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the lint exempts test functions, and this is what they call")]
 
 mod desk;
+mod forgetting;
 mod lifecycle;
 mod lists;
 mod refusals;

@@ -2,6 +2,7 @@
 //! at once; what comes out cannot be invalid.
 
 pub mod customer;
+pub mod erasure;
 pub mod event;
 pub mod interaction;
 pub mod profile;

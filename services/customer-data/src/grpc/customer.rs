@@ -1,6 +1,6 @@
 //! Customers: create, get, update, list, delete.
 
-use cqm_db::log;
+use cqm_db::{log, subjects};
 use cqm_proto::customers::v1 as proto;
 use cqm_rpc::{Call, Error, Etag};
 use uuid::Uuid;
@@ -9,12 +9,17 @@ use super::convert::customer::{Delete, Get, List, Update, parse_create, version,
 use super::convert::event;
 use crate::App;
 use crate::domain::customer::{Customer, CustomerEvent};
-use crate::error::customer_not_found;
+use crate::error::{LEGAL_HOLD, customer_not_found};
 use crate::store;
 use crate::store::customer::Lock;
 
 /// The kind of the cache's entries.
 const CACHED: &str = "customer";
+
+/// Makes the caches read anew: whatever version they had is one that is gone.
+pub async fn forget_cached(app: &App, id: Uuid) {
+    app.cache.wrote(CACHED, &id.to_string(), i64::MAX).await;
+}
 
 pub async fn create(
     app: &App,
@@ -53,11 +58,12 @@ pub async fn update(
     call: &Call,
     message: proto::UpdateCustomerRequest,
 ) -> Result<proto::Customer, Error> {
-    let update = &Update::parse(&message, app.clock.now())?;
+    let update = &Update::parse(&message, call.sees(), app.clock.now())?;
     let answer = app
         .db
         .mutate(call, "update_customer", &message, async |tx| {
             let mut customer = store::customer::lock_customer(tx, update.id, Lock::Change).await?;
+            subjects::check_row(tx, customer.id, true).await?;
             Etag::check(update.etag, customer.version, &customer.name().to_string())?;
             let before = customer.profile.clone();
             // The clock is read behind the lock: times go the way that versions go.
@@ -101,6 +107,11 @@ pub async fn delete(
         .db
         .mutate(call, "delete_customer", &message, async |tx| {
             let mut customer = store::customer::lock_customer(tx, delete.id, Lock::Delete).await?;
+            // What an erasure waits for, a deletion does not pass by.
+            subjects::check_row(tx, customer.id, true).await?;
+            if store::erasure::is_held(tx, customer.id).await? {
+                return Err(Error::refused(LEGAL_HOLD));
+            }
             Etag::check(delete.etag, customer.version, &customer.name().to_string())?;
             let before = customer.profile.clone();
             let deleted = customer.delete(app.clock.now());

@@ -1,6 +1,6 @@
 //! Contacts with customers: recorded, listed.
 
-use cqm_db::log;
+use cqm_db::{log, subjects};
 use cqm_proto::customers::v1 as proto;
 use cqm_rpc::{Call, Error};
 use uuid::Uuid;
@@ -19,6 +19,7 @@ pub async fn record(
     app.db
         .mutate(call, "record_interaction", &message, async |tx| {
             store::customer::hold_customer(tx, record.customer_id).await?;
+            subjects::check_row(tx, record.customer_id, true).await?;
             let interaction = record.interaction(Uuid::now_v7(), app.clock.now());
             store::interaction::insert_interaction(tx, &interaction).await?;
             log::append(tx, &call.trace, &[event::of_interaction(&interaction)]).await?;

@@ -144,6 +144,21 @@ pub async fn lock_customer(tx: &mut Conn, id: Uuid, lock: Lock) -> Result<Custom
     row.ok_or_else(|| customer_not_found(id))?.into_customer()
 }
 
+/// Takes the lock against everything and returns the customer, unless it is a tombstone.
+pub async fn find_to_delete(tx: &mut Conn, id: Uuid) -> Result<Option<Customer>, Error> {
+    let alive =
+        customers::table.find(id).filter(customers::delete_time.is_null()).select(CustomerRow::as_select());
+    let row: Option<CustomerRow> = alive.for_update().first(tx).await.optional()?;
+    row.map(CustomerRow::into_customer).transpose()
+}
+
+/// Takes the row's lock, be it a tombstone; refuses when there never was such a customer.
+pub async fn lock_record(tx: &mut Conn, id: Uuid) -> Result<(), Error> {
+    let found: Option<Uuid> =
+        customers::table.find(id).select(customers::id).for_no_key_update().first(tx).await.optional()?;
+    found.map(drop).ok_or_else(|| customer_not_found(id))
+}
+
 /// Refuses when there is no such customer.
 pub async fn check_customer(conn: &mut Conn, id: Uuid) -> Result<(), Error> {
     let found: Option<Uuid> = customers::table

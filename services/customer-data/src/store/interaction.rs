@@ -56,15 +56,15 @@ pub async fn insert_interaction(tx: &mut Conn, interaction: &Interaction) -> Res
     Ok(())
 }
 
-/// Empties what was said in all contacts with a customer.
-pub async fn erase_summaries(tx: &mut Conn, customer_id: Uuid) -> Result<(), Error> {
-    diesel::update(interactions::table)
+/// Empties what was said in all contacts with a customer, and returns how many contacts that were.
+pub async fn erase_summaries(tx: &mut Conn, customer_id: Uuid) -> Result<i64, Error> {
+    let emptied = diesel::update(interactions::table)
         .filter(interactions::customer_id.eq(customer_id))
         .filter(interactions::summary.ne(""))
         .set(interactions::summary.eq(""))
         .execute(tx)
         .await?;
-    Ok(())
+    Ok(emptied as i64)
 }
 
 /// Contacts with a customer, the latest first, at most `limit`, from behind the one at `after`.

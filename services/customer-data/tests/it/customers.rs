@@ -13,7 +13,7 @@ use crate::desk::*;
 #[tokio::test]
 async fn a_customer_is_kept_in_one_form_and_read_back() {
     let mut desk = Desk::open().await;
-    let created = answer(desk.customers.create_customer(manager(create(typed()))).await).unwrap();
+    let created = answer(desk.customers.create_customer(specialist(create(typed()))).await).unwrap();
     assert_eq!(
         created,
         Customer {
@@ -75,7 +75,7 @@ async fn a_name_is_enough_and_the_rest_has_defaults() {
     message.customer.as_mut().unwrap().name = NOBODY.into();
     message.customer.as_mut().unwrap().etag = "v9".into();
     message.customer.as_mut().unwrap().state = customer::State::Deleted.into();
-    let created = answer(desk.customers.create_customer(manager(message)).await).unwrap();
+    let created = answer(desk.customers.create_customer(specialist(message)).await).unwrap();
     assert_ne!(created.name, NOBODY);
     assert_eq!((created.locale.as_str(), created.etag.as_str()), ("zh-CN", "v1"));
     assert_eq!(created.state(), customer::State::Active);
@@ -92,7 +92,7 @@ async fn an_update_changes_what_its_mask_names_and_nothing_else() {
 
     // Absent: what is populated.
     let message = UpdateCustomerRequest { customer: Some(only_name.clone()), ..Default::default() };
-    let renamed = answer(desk.customers.update_customer(manager(message)).await).unwrap();
+    let renamed = answer(desk.customers.update_customer(specialist(message)).await).unwrap();
     let expected = Customer {
         display_name: "Han Meimei".into(),
         update_time: seconds(NOW_SECONDS + 60),
@@ -112,7 +112,7 @@ async fn an_update_changes_what_its_mask_names_and_nothing_else() {
         ..Default::default()
     };
     let message = update(tagged, &["tags", "birthday"]);
-    let tagged = answer(desk.customers.update_customer(manager(message)).await).unwrap();
+    let tagged = answer(desk.customers.update_customer(specialist(message)).await).unwrap();
     let expected =
         Customer { tags: vec!["new".into(), "vip".into()], birthday: None, etag: "v3".into(), ..expected };
     assert_eq!(tagged, expected);
@@ -121,7 +121,7 @@ async fn an_update_changes_what_its_mask_names_and_nothing_else() {
 
     // Star: everything.
     let message = update(only_name, &["*"]);
-    let bare = answer(desk.customers.update_customer(manager(message)).await).unwrap();
+    let bare = answer(desk.customers.update_customer(specialist(message)).await).unwrap();
     let expected = Customer {
         name: created.name.clone(),
         locale: "zh-CN".into(),
@@ -143,7 +143,7 @@ async fn an_update_that_changes_nothing_makes_no_version_and_no_event() {
     let created = desk.created(typed()).await;
     desk.kit.clock.advance(Duration::from_secs(60));
     let same = Customer { name: created.name.clone(), ..typed() };
-    let updated = answer(desk.customers.update_customer(manager(update(same, &["*"]))).await).unwrap();
+    let updated = answer(desk.customers.update_customer(specialist(update(same, &["*"]))).await).unwrap();
     assert_eq!(updated, created);
     assert!(desk.events().await.is_empty());
 }
@@ -156,13 +156,13 @@ async fn an_etag_of_another_version_is_refused() {
         etag: etag.to_owned(),
         ..update(Customer { name: created.name.clone(), ..named(name) }, &["display_name"])
     };
-    let second = answer(desk.customers.update_customer(manager(renamed("A", "v1"))).await).unwrap();
+    let second = answer(desk.customers.update_customer(specialist(renamed("A", "v1"))).await).unwrap();
     assert_eq!(second.etag, "v2");
-    let stale = answer(desk.customers.update_customer(manager(renamed("B", "v1"))).await).unwrap_err();
+    let stale = answer(desk.customers.update_customer(specialist(renamed("B", "v1"))).await).unwrap_err();
     assert_eq!((stale.code, stale.reason.as_str()), (Code::Aborted, "ETAG_MISMATCH"));
     assert_eq!(stale.facts["name"], created.name);
     let stale = DeleteCustomerRequest { etag: "v1".into(), ..delete(&created.name) };
-    let stale = answer(desk.customers.delete_customer(manager(stale)).await).unwrap_err();
+    let stale = answer(desk.customers.delete_customer(specialist(stale)).await).unwrap_err();
     assert_eq!((stale.code, stale.reason.as_str()), (Code::Aborted, "ETAG_MISMATCH"));
     assert_eq!(desk.get(&created.name).await.unwrap(), second);
     desk.kit.events.only::<events::CustomerUpdated>().await;
@@ -173,9 +173,9 @@ async fn a_birthday_may_be_today_and_not_later() {
     let mut desk = Desk::open().await;
     let born =
         |day| create(Customer { birthday: Some(Date { year: 2026, month: 1, day }), ..named("Li Lei") });
-    let today = answer(desk.customers.create_customer(manager(born(15))).await).unwrap();
+    let today = answer(desk.customers.create_customer(specialist(born(15))).await).unwrap();
     assert_eq!(today.birthday, Some(Date { year: 2026, month: 1, day: 15 }));
-    let later = answer(desk.customers.create_customer(manager(born(16))).await).unwrap_err();
+    let later = answer(desk.customers.create_customer(specialist(born(16))).await).unwrap_err();
     assert_eq!(later.violations, [("customer.birthday".to_owned(), "FIELD_RANGE".to_owned())]);
     desk.kit.events.only::<events::CustomerCreated>().await;
 }

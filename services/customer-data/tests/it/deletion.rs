@@ -12,10 +12,10 @@ async fn a_deleted_customer_leaves_an_empty_tombstone() {
     let name = created.name.clone();
     let recorded = desk.record(vec![purchase(1, &name, "p1")]).await;
     assert_eq!(recorded[0].outcome(), record_purchases_response::Outcome::Recorded);
-    answer(desk.interactions.record_interaction(manager(contact(&name, "Li Lei asked"))).await).unwrap();
+    answer(desk.interactions.record_interaction(specialist(contact(&name, "Li Lei asked"))).await).unwrap();
     assert_eq!(desk.kit.events.next_types().await, ["PurchaseRecorded", "InteractionRecorded"]);
 
-    let tombstone = answer(desk.customers.delete_customer(manager(delete(&name))).await).unwrap();
+    let tombstone = answer(desk.customers.delete_customer(specialist(delete(&name))).await).unwrap();
     let expected = Customer {
         name: name.clone(),
         locale: "en".into(),
@@ -51,7 +51,7 @@ async fn a_deleted_customer_is_as_absent_as_one_who_never_was() {
     let created = desk.created(referenced("crm/1")).await;
     let name = created.name.clone();
     assert_eq!(desk.get(&name).await.unwrap(), created, "now the caches know it");
-    answer(desk.customers.delete_customer(manager(delete(&name))).await).unwrap();
+    answer(desk.customers.delete_customer(specialist(delete(&name))).await).unwrap();
     desk.kit.events.only::<events::CustomerDeleted>().await;
 
     for customer in [name.as_str(), NOBODY] {
@@ -63,17 +63,17 @@ async fn a_deleted_customer_is_as_absent_as_one_who_never_was() {
         let purchases = ListPurchasesRequest { customer: customer.to_owned(), ..Default::default() };
         let interactions = ListInteractionsRequest { customer: customer.to_owned(), ..Default::default() };
         let statuses = [
-            desk.customers.get_customer(manager(get(""))).await.unwrap_err(),
-            desk.customers.get_customer(manager(get("v1"))).await.unwrap_err(),
-            desk.customers.get_customer(manager(get("v2"))).await.unwrap_err(),
-            desk.customers.update_customer(manager(update(named("A"), &["*"]))).await.unwrap_err(),
-            desk.customers.delete_customer(manager(delete(customer))).await.unwrap_err(),
-            desk.purchases.list_purchases(manager(purchases)).await.unwrap_err(),
-            desk.interactions.list_interactions(manager(interactions)).await.unwrap_err(),
-            desk.interactions.record_interaction(manager(contact(customer, "A"))).await.unwrap_err(),
+            desk.customers.get_customer(specialist(get(""))).await.unwrap_err(),
+            desk.customers.get_customer(specialist(get("v1"))).await.unwrap_err(),
+            desk.customers.get_customer(specialist(get("v2"))).await.unwrap_err(),
+            desk.customers.update_customer(specialist(update(named("A"), &["*"]))).await.unwrap_err(),
+            desk.customers.delete_customer(specialist(delete(customer))).await.unwrap_err(),
+            desk.purchases.list_purchases(specialist(purchases)).await.unwrap_err(),
+            desk.interactions.list_interactions(specialist(interactions)).await.unwrap_err(),
+            desk.interactions.record_interaction(specialist(contact(customer, "A"))).await.unwrap_err(),
         ];
         let absent =
-            desk.customers.get_customer(manager(GetCustomerRequest { name: NOBODY.into(), ..get("") }));
+            desk.customers.get_customer(specialist(GetCustomerRequest { name: NOBODY.into(), ..get("") }));
         let absent = absent.await.unwrap_err();
         for status in statuses {
             assert_eq!(status.code(), Code::NotFound);
@@ -87,7 +87,7 @@ async fn a_deleted_customer_is_as_absent_as_one_who_never_was() {
         assert_eq!((refused.code, refused.reason.as_str()), (Code::NotFound, "CUSTOMER_NOT_FOUND"));
     }
     let list = ListCustomersRequest { external_reference: "crm/1".into(), ..Default::default() };
-    let list = answer(desk.customers.list_customers(manager(list)).await).unwrap();
+    let list = answer(desk.customers.list_customers(specialist(list)).await).unwrap();
     assert_eq!(list, ListCustomersResponse::default());
 }
 
@@ -95,14 +95,14 @@ async fn a_deleted_customer_is_as_absent_as_one_who_never_was() {
 async fn a_repeated_import_does_not_bring_a_deleted_customer_back() {
     let mut desk = Desk::open().await;
     let created = desk.created(referenced("crm/1")).await;
-    answer(desk.customers.delete_customer(manager(delete(&created.name))).await).unwrap();
+    answer(desk.customers.delete_customer(specialist(delete(&created.name))).await).unwrap();
     desk.kit.events.only::<events::CustomerDeleted>().await;
 
     let row = desk.import(vec![import(7, referenced("crm/1"))]).await.remove(0);
     assert_eq!(row.outcome(), import_customers_response::Outcome::Rejected);
     let refused = row_failure(row.error.as_ref());
     assert_eq!((refused.code, refused.reason.as_str()), (Code::AlreadyExists, "EXTERNAL_REFERENCE_TAKEN"));
-    let refused = answer(desk.customers.create_customer(manager(create(referenced("crm/1")))).await);
+    let refused = answer(desk.customers.create_customer(specialist(create(referenced("crm/1")))).await);
     assert_eq!(refused.unwrap_err().reason, "EXTERNAL_REFERENCE_TAKEN");
     let row = desk.record(vec![purchase_of(1, "crm/1", "p1")]).await.remove(0);
     assert_eq!(row_failure(row.error.as_ref()).reason, "CUSTOMER_NOT_FOUND");
@@ -117,7 +117,7 @@ async fn nothing_is_recorded_for_a_customer_once_they_are_deleted() {
         let mut customers = desk.customers.clone();
         let rows = (0..20).map(|row| purchase(row, &name, &format!("p{row}"))).collect();
         let (deleted, recorded) =
-            tokio::join!(customers.delete_customer(manager(delete(&name))), desk.record(rows));
+            tokio::join!(customers.delete_customer(specialist(delete(&name))), desk.record(rows));
         deleted.unwrap();
         let recorded = recorded
             .iter()
@@ -146,12 +146,12 @@ async fn a_planted_personal_datum_is_in_no_event_and_in_no_error() {
         }],
         ..named("Planted Name")
     };
-    let created = answer(desk.customers.create_customer(manager(create(customer.clone()))).await).unwrap();
+    let created = answer(desk.customers.create_customer(specialist(create(customer.clone()))).await).unwrap();
     let name = created.name.clone();
-    answer(desk.interactions.record_interaction(manager(contact(&name, "planted words"))).await).unwrap();
+    answer(desk.interactions.record_interaction(specialist(contact(&name, "planted words"))).await).unwrap();
     let renamed = Customer { name: name.clone(), ..named("Planted Name Two") };
-    answer(desk.customers.update_customer(manager(update(renamed, &["display_name"]))).await).unwrap();
-    answer(desk.customers.delete_customer(manager(delete(&name))).await).unwrap();
+    answer(desk.customers.update_customer(specialist(update(renamed, &["display_name"]))).await).unwrap();
+    answer(desk.customers.delete_customer(specialist(delete(&name))).await).unwrap();
     let events = desk.kit.events.next().await;
     assert_eq!(events.len(), 4);
 
@@ -167,7 +167,7 @@ async fn a_planted_personal_datum_is_in_no_event_and_in_no_error() {
         }],
         ..Default::default()
     };
-    let refused = desk.customers.create_customer(manager(create(wrong.clone()))).await.unwrap_err();
+    let refused = desk.customers.create_customer(specialist(create(wrong.clone()))).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     let refused_row = desk.import(vec![import(1, wrong)]).await.remove(0);
 

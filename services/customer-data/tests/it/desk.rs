@@ -8,14 +8,13 @@ use cqm_proto::customers::v1::purchase_service_client::PurchaseServiceClient;
 use cqm_proto::customers::v1::*;
 use cqm_proto::google::r#type::{Date, Money};
 use cqm_rpc::Failure;
-use cqm_testkit::Kit;
-pub use cqm_testkit::{manager, request_id, violations};
+use cqm_testkit::{Kit, Line};
+pub use cqm_testkit::{request_id, specialist, violations};
 use prost_types::Timestamp;
 use tonic::Status;
-use tonic::transport::Channel;
 
 /// Small, so that a test's rows make several batches.
-pub const CONFIG: Config = Config { batch_rows: 50 };
+pub const CONFIG: Config = Config { batch_rows: 50, report_keys: Vec::new() };
 
 /// Well formed, and nobody's.
 pub const NOBODY: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8057";
@@ -24,14 +23,18 @@ pub const NOW_SECONDS: i64 = 1_768_440_600;
 
 pub struct Desk {
     pub kit: Kit,
-    pub customers: CustomerServiceClient<Channel>,
-    pub purchases: PurchaseServiceClient<Channel>,
-    pub interactions: InteractionServiceClient<Channel>,
+    pub customers: CustomerServiceClient<Line>,
+    pub purchases: PurchaseServiceClient<Line>,
+    pub interactions: InteractionServiceClient<Line>,
 }
 
 impl Desk {
     pub async fn open() -> Self {
-        let kit = Kit::start::<App>(CONFIG).await;
+        Self::with(CONFIG).await
+    }
+
+    pub async fn with(config: Config) -> Self {
+        let kit = Kit::start::<App>(config).await;
         Self {
             customers: CustomerServiceClient::new(kit.channel.clone()),
             purchases: PurchaseServiceClient::new(kit.channel.clone()),
@@ -42,19 +45,21 @@ impl Desk {
 
     /// Creates a customer and looks at its event.
     pub async fn created(&mut self, customer: Customer) -> Customer {
-        let created = self.customers.create_customer(manager(create(customer))).await.unwrap().into_inner();
+        let created =
+            self.customers.create_customer(specialist(create(customer))).await.unwrap().into_inner();
         self.kit.events.only::<cqm_proto::events::v1::CustomerCreated>().await;
         created
     }
 
     pub async fn get(&self, name: &str) -> Result<Customer, Failure> {
         let message = GetCustomerRequest { name: name.to_owned(), minimum_etag: String::new() };
-        answer(self.customers.clone().get_customer(manager(message)).await)
+        answer(self.customers.clone().get_customer(specialist(message)).await)
     }
 
     pub async fn import(&self, rows: Vec<ImportCustomersRequest>) -> Vec<ImportCustomersResponse> {
         let rows = tokio_stream::iter(rows);
-        let mut answers = self.customers.clone().import_customers(manager(rows)).await.unwrap().into_inner();
+        let mut answers =
+            self.customers.clone().import_customers(specialist(rows)).await.unwrap().into_inner();
         let mut all = Vec::new();
         while let Some(answer) = answers.message().await.unwrap() {
             all.push(answer);
@@ -64,7 +69,8 @@ impl Desk {
 
     pub async fn record(&self, rows: Vec<RecordPurchasesRequest>) -> Vec<RecordPurchasesResponse> {
         let rows = tokio_stream::iter(rows);
-        let mut answers = self.purchases.clone().record_purchases(manager(rows)).await.unwrap().into_inner();
+        let mut answers =
+            self.purchases.clone().record_purchases(specialist(rows)).await.unwrap().into_inner();
         let mut all = Vec::new();
         while let Some(answer) = answers.message().await.unwrap() {
             all.push(answer);

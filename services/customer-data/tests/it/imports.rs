@@ -78,7 +78,7 @@ async fn a_row_that_is_refused_does_not_stop_its_neighbours() {
     assert!(answers[1].name.is_empty());
 
     // A row is refused as a call would be.
-    let call = desk.customers.create_customer(manager(create(bad))).await.unwrap_err();
+    let call = desk.customers.create_customer(specialist(create(bad))).await.unwrap_err();
     assert_eq!(prost::Message::encode_to_vec(answers[1].error.as_ref().unwrap()), call.details());
     assert_eq!(desk.kit.events.next_types().await, ["CustomerCreated", "CustomerCreated"]);
     assert_eq!(desk.kit.table("customer_tags").await.len(), 2);
@@ -116,7 +116,7 @@ async fn a_row_over_the_limit_ends_the_stream_and_the_rows_before_it_stay() {
     let mut desk = Desk::open().await;
     let huge = import(2, named(&"x".repeat(80 * 1024)));
     let rows = tokio_stream::iter([import(1, referenced("crm/1")), huge, import(3, referenced("crm/3"))]);
-    let mut answers = desk.customers.import_customers(manager(rows)).await.unwrap().into_inner();
+    let mut answers = desk.customers.import_customers(specialist(rows)).await.unwrap().into_inner();
     assert_eq!(answers.message().await.unwrap().unwrap().outcome(), Outcome::Created);
     let end = answers.message().await.unwrap_err();
     let end = Failure::of(&end);
@@ -136,7 +136,7 @@ async fn rows_are_answered_while_the_stream_is_open() {
     let mut desk = Desk::open().await;
     let (send, rows) = tokio::sync::mpsc::channel(1);
     let rows = tokio_stream::wrappers::ReceiverStream::new(rows);
-    let mut answers = desk.customers.import_customers(manager(rows)).await.unwrap().into_inner();
+    let mut answers = desk.customers.import_customers(specialist(rows)).await.unwrap().into_inner();
     for row in 0..3 {
         send.send(import(row, referenced(&format!("crm/{row}")))).await.unwrap();
         let answer = answers.message().await.unwrap().expect("an answer while the stream is open");

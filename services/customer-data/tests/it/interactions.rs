@@ -18,7 +18,7 @@ async fn a_contact_is_recorded_and_told_without_its_words() {
     interaction.occur_time = seconds(NOW_SECONDS - 3600);
     interaction.subject = subject.into();
     interaction.name = "ignored".into();
-    let recorded = answer(desk.interactions.record_interaction(manager(message)).await).unwrap();
+    let recorded = answer(desk.interactions.record_interaction(specialist(message)).await).unwrap();
     let expected = Interaction {
         name: recorded.name.clone(),
         kind: interaction::Kind::Complaint.into(),
@@ -48,22 +48,23 @@ async fn contacts_are_listed_latest_first_page_by_page() {
     let mut desk = Desk::open().await;
     let customer = desk.created(named("Li Lei")).await.name;
     let other = desk.created(named("Han Meimei")).await.name;
-    answer(desk.interactions.record_interaction(manager(contact(&other, "another's"))).await).unwrap();
+    answer(desk.interactions.record_interaction(specialist(contact(&other, "another's"))).await).unwrap();
     // Recorded out of order, two of them at one moment, one without a time of its own.
     for (summary, occur_time) in [("3", -60), ("1", -3600), ("2b", -120), ("2a", -120)] {
         let mut message = contact(&customer, summary);
         message.interaction.as_mut().unwrap().occur_time = seconds(NOW_SECONDS + occur_time);
-        answer(desk.interactions.record_interaction(manager(message)).await).unwrap();
+        answer(desk.interactions.record_interaction(specialist(message)).await).unwrap();
     }
     desk.kit.clock.advance(Duration::from_secs(1));
-    let last = answer(desk.interactions.record_interaction(manager(contact(&customer, "4"))).await).unwrap();
+    let last =
+        answer(desk.interactions.record_interaction(specialist(contact(&customer, "4"))).await).unwrap();
     assert_eq!(last.occur_time, seconds(NOW_SECONDS + 1));
 
     let mut found = Vec::new();
     let mut message =
         ListInteractionsRequest { customer: customer.clone(), page_size: 2, ..Default::default() };
     loop {
-        let page = answer(desk.interactions.list_interactions(manager(message.clone())).await).unwrap();
+        let page = answer(desk.interactions.list_interactions(specialist(message.clone())).await).unwrap();
         assert!(page.interactions.len() <= 2);
         found.extend(page.interactions.into_iter().map(|interaction| interaction.summary));
         if page.next_page_token.is_empty() {

@@ -9,7 +9,7 @@ async fn listed(desk: &Desk, message: ListCustomersRequest) -> Vec<String> {
     let mut names = Vec::new();
     loop {
         let page =
-            desk.customers.clone().list_customers(manager(message.clone())).await.unwrap().into_inner();
+            desk.customers.clone().list_customers(specialist(message.clone())).await.unwrap().into_inner();
         assert!(page.customers.len() <= 3);
         names.extend(page.customers.into_iter().map(|customer| customer.display_name));
         if page.next_page_token.is_empty() {
@@ -62,7 +62,8 @@ async fn a_page_token_belongs_to_its_list() {
         desk.created(Customer { tags: vec!["a".into()], ..named("Li Lei") }).await;
     }
     let first = ListCustomersRequest { page_size: 1, tag: "a".into(), ..Default::default() };
-    let token = answer(desk.customers.list_customers(manager(first.clone())).await).unwrap().next_page_token;
+    let token =
+        answer(desk.customers.list_customers(specialist(first.clone())).await).unwrap().next_page_token;
     assert!(!token.is_empty());
     let mut forged = token.clone();
     forged.replace_range(3..4, if &token[3..4] == "A" { "B" } else { "A" });
@@ -77,14 +78,14 @@ async fn a_page_token_belongs_to_its_list() {
             ..first.clone()
         },
     ] {
-        let refused = answer(desk.customers.list_customers(manager(message)).await).unwrap_err();
+        let refused = answer(desk.customers.list_customers(specialist(message)).await).unwrap_err();
         assert_eq!((refused.code, refused.reason.as_str()), (Code::InvalidArgument, "PAGE_TOKEN_INVALID"));
     }
     let customer =
-        answer(desk.customers.list_customers(manager(first)).await).unwrap().customers.remove(0).name;
+        answer(desk.customers.list_customers(specialist(first)).await).unwrap().customers.remove(0).name;
     let purchases =
         ListPurchasesRequest { customer: customer.clone(), page_token: token, ..Default::default() };
-    let refused = answer(desk.purchases.list_purchases(manager(purchases)).await).unwrap_err();
+    let refused = answer(desk.purchases.list_purchases(specialist(purchases)).await).unwrap_err();
     assert_eq!(refused.reason, "PAGE_TOKEN_INVALID", "a token of another list");
 }
 
@@ -110,7 +111,7 @@ async fn purchases_are_listed_latest_first_page_by_page() {
     let mut found = Vec::new();
     let mut message = ListPurchasesRequest { customer, page_size: 1, ..Default::default() };
     loop {
-        let page = answer(desk.purchases.list_purchases(manager(message.clone())).await).unwrap();
+        let page = answer(desk.purchases.list_purchases(specialist(message.clone())).await).unwrap();
         assert_eq!(page.purchases.len(), 1);
         found.extend(page.purchases.into_iter().map(|purchase| purchase.purchase_reference));
         if page.next_page_token.is_empty() {

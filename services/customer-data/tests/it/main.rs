@@ -9,9 +9,12 @@
 mod customers;
 mod deletion;
 mod desk;
+mod erasures;
 mod imports;
 mod interactions;
 mod lists;
+mod overrun;
+mod privacy;
 mod purchases;
 mod references;
 mod refusals;

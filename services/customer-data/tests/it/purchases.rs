@@ -14,7 +14,7 @@ fn outcomes(answers: &[RecordPurchasesResponse]) -> Vec<(i64, Outcome)> {
 async fn listed(desk: &Desk, customer: &str) -> Vec<Purchase> {
     let message =
         ListPurchasesRequest { customer: customer.to_owned(), page_size: 200, ..Default::default() };
-    desk.purchases.clone().list_purchases(manager(message)).await.unwrap().into_inner().purchases
+    desk.purchases.clone().list_purchases(specialist(message)).await.unwrap().into_inner().purchases
 }
 
 #[tokio::test]
@@ -217,7 +217,7 @@ async fn a_caller_who_hangs_up_leaves_whole_batches() {
     let rows: Vec<_> = (0..400).map(|row| purchase(row, &customer, &format!("p{row}"))).collect();
     let mut answers = desk
         .purchases
-        .record_purchases(manager(tokio_stream::iter(rows.clone())))
+        .record_purchases(specialist(tokio_stream::iter(rows.clone())))
         .await
         .unwrap()
         .into_inner();

@@ -11,20 +11,23 @@ async fn an_external_reference_belongs_to_one_customer() {
     let second = desk.created(referenced("crm/2")).await;
 
     let taken =
-        answer(desk.customers.create_customer(manager(create(referenced("crm/1")))).await).unwrap_err();
+        answer(desk.customers.create_customer(specialist(create(referenced("crm/1")))).await).unwrap_err();
     assert_eq!((taken.code, taken.reason.as_str()), (Code::AlreadyExists, "EXTERNAL_REFERENCE_TAKEN"));
     assert_eq!((taken.domain.as_str(), &taken.facts["name"]), ("cqm.customers.v1", &first.name));
 
     let wish =
         Customer { name: second.name.clone(), external_reference: "crm/1".into(), ..Default::default() };
-    let taken = answer(desk.customers.update_customer(manager(update(wish, &["external_reference"]))).await);
+    let taken =
+        answer(desk.customers.update_customer(specialist(update(wish, &["external_reference"]))).await);
     let taken = taken.unwrap_err();
     assert_eq!((taken.reason.as_str(), &taken.facts["name"]), ("EXTERNAL_REFERENCE_TAKEN", &first.name));
 
     // Given up, it is free again.
     let gives_up = Customer { name: first.name.clone(), ..Default::default() };
-    answer(desk.customers.update_customer(manager(update(gives_up, &["external_reference"]))).await).unwrap();
-    let third = answer(desk.customers.create_customer(manager(create(referenced("crm/1")))).await).unwrap();
+    answer(desk.customers.update_customer(specialist(update(gives_up, &["external_reference"]))).await)
+        .unwrap();
+    let third =
+        answer(desk.customers.create_customer(specialist(create(referenced("crm/1")))).await).unwrap();
     assert_eq!(
         desk.events().await,
         [("CustomerUpdated".to_owned(), first.name, 2), ("CustomerCreated".to_owned(), third.name, 1),]
@@ -36,7 +39,7 @@ async fn of_many_who_want_one_reference_at_once_one_gets_it() {
     let mut desk = Desk::open().await;
     let create = || {
         let mut customers = desk.customers.clone();
-        async move { answer(customers.create_customer(manager(create(referenced("crm/1")))).await) }
+        async move { answer(customers.create_customer(specialist(create(referenced("crm/1")))).await) }
     };
     let outcomes = join_all((0..8).map(|_| create())).await;
     let mut winners = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok());
@@ -49,13 +52,14 @@ async fn of_many_who_want_one_reference_at_once_one_gets_it() {
     // The same by updates.
     let mut others = Vec::new();
     for _ in 0..4 {
-        let created = answer(desk.customers.create_customer(manager(crate::desk::create(named("A")))).await);
+        let created =
+            answer(desk.customers.create_customer(specialist(crate::desk::create(named("A")))).await);
         others.push(created.unwrap().name);
     }
     let take = |name: &String| {
         let (mut customers, name) = (desk.customers.clone(), name.clone());
         let wish = Customer { name, external_reference: "crm/2".into(), ..Default::default() };
-        async move { answer(customers.update_customer(manager(update(wish, &["external_reference"]))).await) }
+        async move { answer(customers.update_customer(specialist(update(wish, &["external_reference"]))).await) }
     };
     let outcomes = join_all(others.iter().map(take)).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);

@@ -92,14 +92,14 @@ async fn everything_wrong_with_a_customer_is_said_at_once() {
         ),
     ];
     for (customer, expected) in cases {
-        let refused = answer(desk.customers.create_customer(manager(create(customer))).await);
+        let refused = answer(desk.customers.create_customer(specialist(create(customer))).await);
         let found = violations(refused);
         assert!(found.len() <= 16);
         assert_eq!(found[..expected.len().min(found.len())], expected[..], "{found:?}");
         assert!(found.len() == expected.len() || found.len() > 8, "{found:?}");
     }
     let message = CreateCustomerRequest { default_region: "86".into(), ..Default::default() };
-    let refused = answer(desk.customers.create_customer(manager(message)).await);
+    let refused = answer(desk.customers.create_customer(specialist(message)).await);
     assert_eq!(violations(refused), ["default_region FIELD_FORMAT", "customer FIELD_REQUIRED"]);
     assert!(desk.kit.table("customers").await.is_empty());
 }
@@ -122,16 +122,16 @@ async fn a_wrong_name_etag_mask_or_page_is_said_by_its_field() {
     for name in ["", "customers/1", "complaints/01890a5d-ac96-774b-bcce-b302099a8057", "customers/"] {
         let reason = if name.is_empty() { "FIELD_REQUIRED" } else { "FIELD_FORMAT" };
         let get = GetCustomerRequest { name: name.into(), minimum_etag: "1".into() };
-        let refused = answer(desk.customers.get_customer(manager(get)).await);
+        let refused = answer(desk.customers.get_customer(specialist(get)).await);
         assert_eq!(violations(refused), [format!("name {reason}"), "minimum_etag FIELD_FORMAT".into()]);
         let message = DeleteCustomerRequest { etag: "v0".into(), ..delete(name) };
-        let refused = answer(desk.customers.delete_customer(manager(message)).await);
+        let refused = answer(desk.customers.delete_customer(specialist(message)).await);
         assert_eq!(violations(refused), [format!("name {reason}"), "etag FIELD_FORMAT".into()]);
         let message = update(Customer { name: name.into(), ..named("A") }, &["*"]);
-        let refused = answer(desk.customers.update_customer(manager(message)).await);
+        let refused = answer(desk.customers.update_customer(specialist(message)).await);
         assert_eq!(violations(refused), [format!("customer.name {reason}")]);
         let message = ListPurchasesRequest { customer: name.into(), page_size: -1, page_token: "x".into() };
-        let refused = answer(desk.purchases.list_purchases(manager(message)).await);
+        let refused = answer(desk.purchases.list_purchases(specialist(message)).await);
         assert_eq!(
             violations(refused),
             [
@@ -141,11 +141,11 @@ async fn a_wrong_name_etag_mask_or_page_is_said_by_its_field() {
             ]
         );
         let message = ListInteractionsRequest { customer: name.into(), page_size: -1, ..Default::default() };
-        let refused = answer(desk.interactions.list_interactions(manager(message)).await);
+        let refused = answer(desk.interactions.list_interactions(specialist(message)).await);
         assert_eq!(violations(refused), [format!("customer {reason}"), "page_size FIELD_RANGE".into()]);
     }
     let message = update(created.clone(), &["display_name", "name", "state", "nonsense", "phones.number"]);
-    let refused = answer(desk.customers.update_customer(manager(message)).await);
+    let refused = answer(desk.customers.update_customer(specialist(message)).await);
     assert_eq!(
         violations(refused),
         [
@@ -156,9 +156,9 @@ async fn a_wrong_name_etag_mask_or_page_is_said_by_its_field() {
         ]
     );
     let message = update(Customer { name: created.name.clone(), ..Default::default() }, &["display_name"]);
-    let refused = answer(desk.customers.update_customer(manager(message)).await);
+    let refused = answer(desk.customers.update_customer(specialist(message)).await);
     assert_eq!(violations(refused), ["customer.display_name FIELD_REQUIRED"], "a name cannot be taken away");
-    let refused = answer(desk.customers.update_customer(manager(UpdateCustomerRequest::default())).await);
+    let refused = answer(desk.customers.update_customer(specialist(UpdateCustomerRequest::default())).await);
     assert_eq!(violations(refused), ["customer FIELD_REQUIRED"]);
 
     let list = ListCustomersRequest {
@@ -168,7 +168,7 @@ async fn a_wrong_name_etag_mask_or_page_is_said_by_its_field() {
         source_channel: 99,
         external_reference: "a\u{7}".into(),
     };
-    let refused = answer(desk.customers.list_customers(manager(list)).await);
+    let refused = answer(desk.customers.list_customers(specialist(list)).await);
     assert_eq!(
         violations(refused),
         [
@@ -198,7 +198,7 @@ async fn everything_wrong_with_a_contact_is_said_at_once() {
         }),
         request_id: String::new(),
     };
-    let refused = answer(desk.interactions.record_interaction(manager(message)).await);
+    let refused = answer(desk.interactions.record_interaction(specialist(message)).await);
     assert_eq!(
         violations(refused),
         [
@@ -212,7 +212,7 @@ async fn everything_wrong_with_a_contact_is_said_at_once() {
         ]
     );
     let message = RecordInteractionRequest { interaction: None, ..contact(&customer, "") };
-    let refused = answer(desk.interactions.record_interaction(manager(message)).await);
+    let refused = answer(desk.interactions.record_interaction(specialist(message)).await);
     assert_eq!(violations(refused), ["interaction FIELD_REQUIRED"]);
     assert!(desk.kit.table("interactions").await.is_empty());
 }
@@ -221,7 +221,7 @@ async fn everything_wrong_with_a_contact_is_said_at_once() {
 async fn a_message_over_its_limit_is_refused() {
     let mut desk = Desk::open().await;
     let refused =
-        answer(desk.customers.create_customer(manager(create(named(&"x".repeat(65 * 1024))))).await);
+        answer(desk.customers.create_customer(specialist(create(named(&"x".repeat(65 * 1024))))).await);
     let refused = refused.unwrap_err();
     assert_eq!((refused.code, refused.reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
     assert_eq!(refused.facts["limit"], (64 * 1024).to_string());

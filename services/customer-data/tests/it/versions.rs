@@ -14,7 +14,7 @@ async fn concurrent_updates_all_count() {
     let rename = |round: i32| {
         let mut customers = desk.customers.clone();
         let customer = Customer { name: created.name.clone(), ..named(&format!("name {round}")) };
-        async move { answer(customers.update_customer(manager(update(customer, &["display_name"]))).await) }
+        async move { answer(customers.update_customer(specialist(update(customer, &["display_name"]))).await) }
     };
     let outcomes = join_all((0..10).map(rename)).await;
     let mut etags: Vec<String> = outcomes.into_iter().map(|outcome| outcome.unwrap().etag).collect();
@@ -40,14 +40,14 @@ async fn who_knows_a_version_never_reads_an_older_one_from_another_replica() {
     for round in 2..20 {
         // The other replica has the row in its process, and would have it for seconds.
         let message = GetCustomerRequest { name: known.name.clone(), minimum_etag: known.etag.clone() };
-        assert_eq!(other.get_customer(manager(message)).await.unwrap().into_inner(), known);
+        assert_eq!(other.get_customer(specialist(message)).await.unwrap().into_inner(), known);
 
         let customer = Customer { name: known.name.clone(), ..named(&format!("name {round}")) };
-        known = answer(desk.customers.update_customer(manager(update(customer, &["display_name"]))).await)
+        known = answer(desk.customers.update_customer(specialist(update(customer, &["display_name"]))).await)
             .unwrap();
     }
     let message = GetCustomerRequest { name: known.name.clone(), minimum_etag: known.etag.clone() };
-    assert_eq!(other.get_customer(manager(message)).await.unwrap().into_inner(), known);
+    assert_eq!(other.get_customer(specialist(message)).await.unwrap().into_inner(), known);
     assert_eq!(desk.events().await.len(), 18);
     drop(other);
     stop.cancel();

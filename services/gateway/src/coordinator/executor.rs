@@ -5,15 +5,18 @@ use std::time::Duration;
 use chrono::DateTime;
 use cqm_proto::complaints::v1::complaint_service_client::ComplaintServiceClient;
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
+use cqm_proto::customers::v1::erasure_service_client::ErasureServiceClient;
 use cqm_proto::customers::v1::{Customer, GetCustomerRequest};
 use cqm_proto::loyalty::v1::ledger_service_client::LedgerServiceClient;
 use cqm_proto::notifications::v1::contact_service_client::ContactServiceClient;
 use cqm_proto::notifications::v1::message_service_client::MessageServiceClient;
 use cqm_proto::notifications::v1::{Contact, PutContactRequest, SendMessageRequest};
+use cqm_proto::subjects::v1::subject_service_client::SubjectServiceClient;
 use cqm_proto::surveys::v1::GetInvitationLinkRequest;
 use cqm_proto::surveys::v1::invitation_service_client::InvitationServiceClient;
 use cqm_rpc::{BoxError, Call, Caller, Deadline, Error, Etag, Failure, Role, TraceContext, Violations};
-use cqm_runtime::channel::{self, Channel, ChannelConfig, request};
+use cqm_runtime::channel::{Channel, ChannelConfig, request};
+use cqm_runtime::pass::Mint;
 use tonic::Status;
 use uuid::Uuid;
 
@@ -35,8 +38,8 @@ pub(super) struct Executor {
 
 impl Executor {
     /// `deadline`: how long one command may take.
-    pub fn new(backends: &Backends, deadline: Duration) -> Result<Self, BoxError> {
-        let connect = |backend| connect(backends, backend);
+    pub fn new(backends: &Backends, mint: &Mint, deadline: Duration) -> Result<Self, BoxError> {
+        let connect = |backend| connect(backends, backend, mint);
         Ok(Self {
             complaints: connect(Backend::Complaints)?,
             customer_data: connect(Backend::CustomerData)?,
@@ -71,6 +74,23 @@ impl Executor {
                 let mut ledger = LedgerServiceClient::new(self.loyalty.clone());
                 ledger.earn_points(request(call, message)).await.map(drop)
             }
+            Command::EraseSubject(backend, mut message) => {
+                message.request_id = request_id;
+                self.subjects(backend).erase_subject(request(call, message)).await.map(drop)
+            }
+            Command::ReleaseSubject(backend, mut message) => {
+                message.request_id = request_id;
+                self.subjects(backend).release_subject(request(call, message)).await.map(drop)
+            }
+            Command::RestrictSubject(backend, mut message) => {
+                message.request_id = request_id;
+                self.subjects(backend).restrict_subject(request(call, message)).await.map(drop)
+            }
+            Command::RecordErasureStep(mut message) => {
+                message.request_id = request_id;
+                let mut erasures = ErasureServiceClient::new(self.customer_data.clone());
+                erasures.record_erasure_step(request(call, message)).await.map(drop)
+            }
             Command::PutContact(message) => self.put_contact(call, message).await,
             Command::RefreshContact { customer, version } => {
                 let contact = self.contact(call, customer, version).await?;
@@ -91,6 +111,17 @@ impl Executor {
                 self.send_message(call, message).await
             }
         }
+    }
+
+    fn subjects(&self, backend: Backend) -> SubjectServiceClient<Channel> {
+        let channel = match backend {
+            Backend::Complaints => &self.complaints,
+            Backend::CustomerData => &self.customer_data,
+            Backend::Loyalty => &self.loyalty,
+            Backend::Notifications => &self.notifications,
+            Backend::Surveys => &self.surveys,
+        };
+        SubjectServiceClient::new(channel.clone())
     }
 
     async fn send_message(&self, call: &Call, message: SendMessageRequest) -> Result<(), Status> {
@@ -143,9 +174,9 @@ impl Executor {
 }
 
 /// A channel that does not repeat: the coordinator does so itself, and longer.
-pub(super) fn connect(backends: &Backends, backend: Backend) -> Result<Channel, BoxError> {
+pub(super) fn connect(backends: &Backends, backend: Backend, mint: &Mint) -> Result<Channel, BoxError> {
     let config = ChannelConfig { tries: 1, ..backends.channels() };
-    Ok(channel::connect(backends.address(backend), &config)?)
+    Ok(backends.connect(backend, &config, mint)?)
 }
 
 /// A call in the coordinator's own name.
@@ -155,6 +186,7 @@ pub(super) fn coordinators_call(budget: Duration, trace: TraceContext) -> Call {
         deadline: Deadline::after(budget),
         trace,
         path: "coordinator".into(),
+        purpose: None,
     }
 }
 

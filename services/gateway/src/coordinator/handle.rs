@@ -39,7 +39,7 @@ impl Reader {
                         aggregate = event.aggregate,
                         "event left out, as was decided"
                     );
-                } else if !self.event(event, at.log_id).await? {
+                } else if !self.event(event, at, true).await? {
                     return Ok(false);
                 }
                 through = event.position;
@@ -51,19 +51,19 @@ impl Reader {
         }
     }
 
-    /// Handles one event; `false` when its aggregate is parked now.
-    pub(super) async fn event(&self, event: &Event, log_id: Uuid) -> Result<bool, End> {
+    /// Handles one event; `false` when its aggregate is parked now. `waited`: behind a parked one, while the cursor went on.
+    pub(super) async fn event(&self, event: &Event, at: &Position, waited: bool) -> Result<bool, End> {
         let Some(reactions) = reactions::of(&event.r#type) else {
             return self.park_at(event, EVENT_TYPE_UNKNOWN, "", 1).await;
         };
-        for reaction in reactions {
+        for reaction in reactions.filter(|reaction| at.starts.apply(reaction, event.position, waited)) {
             let command = match (reaction.decide)(&event.payload) {
                 Ok(Some(command)) => command,
                 Ok(None) => continue,
                 Err(_) => return self.park_at(event, EVENT_MALFORMED, "", 1).await,
             };
             if let Err(Refused { failure, attempts }) =
-                self.carry_out(event, reaction, &command, log_id).await
+                self.carry_out(event, reaction, &command, at.log_id).await
             {
                 self.metrics.command(reaction.id, "refused");
                 tracing::debug!(reaction = reaction.id, event_id = event.event_id, %failure, "command refused");
@@ -95,6 +95,10 @@ impl Reader {
             };
             if had_been_answered(&failure) {
                 self.metrics.command(reaction.id, "repeated");
+                return Ok(());
+            }
+            if is_withheld(&failure) {
+                self.metrics.command(reaction.id, "withheld");
                 return Ok(());
             }
             if failure.is_transient() {
@@ -130,7 +134,7 @@ impl Reader {
 }
 
 /// The same for the same event and reaction for ever, and for no other.
-fn request_id(log_id: Uuid, event_id: &str, reaction: &str) -> Uuid {
+pub(super) fn request_id(log_id: Uuid, event_id: &str, reaction: &str) -> Uuid {
     Uuid::new_v5(&log_id, format!("{event_id}/{reaction}").as_bytes())
 }
 
@@ -138,6 +142,11 @@ fn request_id(log_id: Uuid, event_id: &str, reaction: &str) -> Uuid {
 /// with other contents, because what was fetched for it has changed since.
 fn had_been_answered(failure: &Failure) -> bool {
     [reason::REQUEST_ID_EXPIRED.name, reason::REQUEST_ID_REUSED.name].contains(&failure.reason.as_str())
+}
+
+/// The command is about a person who is to be forgotten or is: that it does not happen is what was asked for.
+fn is_withheld(failure: &Failure) -> bool {
+    [reason::CUSTOMER_RESTRICTED.name, reason::CUSTOMER_ERASED.name].contains(&failure.reason.as_str())
 }
 
 #[cfg(test)]

@@ -56,6 +56,12 @@ impl Metrics {
         }))
     }
 
+    /// This process does not read the source, or not any more: what it would go on saying is another one's to say.
+    pub fn stand_by(&self) {
+        self.lag(0);
+        self.parked(0);
+    }
+
     pub fn lag(&self, events: i64) {
         self.0.lag.record(events, std::slice::from_ref(&self.0.source));
     }
@@ -78,7 +84,8 @@ impl Metrics {
         self.0.diverged.record(u64::from(diverged), std::slice::from_ref(&self.0.source));
     }
 
-    /// `outcome`: `done`, `repeated` (it had been answered before) or `refused`.
+    /// `outcome`: `done`, `repeated` (it had been answered before), `withheld` (its customer is to be forgotten) or
+    /// `refused`.
     pub fn command(&self, reaction: &'static str, outcome: &'static str) {
         let attributes = [
             self.0.source.clone(),

@@ -3,30 +3,37 @@
 //! A reaction is a pure function from one event to at most one command. It knows no clock, no configuration and no other
 //! service, and it carries facts, never rules: how many points a purchase is worth is loyalty's to say.
 //!
-//! Its id is part of the command's request id, so it is never used for anything else: a reaction that changes its mind
-//! about past events is a new one with a new id.
+//! Its id is part of the command's request id, so it is never used for anything else. A reaction that changes its mind is
+//! a new one with a new id, `"purchase-points-2" replaces "purchase-points"`; the old one stays, for the events that were
+//! its own. Where in a log the new one begins, the source writes down when it is first told of it, see `starts.rs`.
 
 use cqm_proto::complaints::v1::{ReopenComplaintRequest, reopen_complaint_request};
+use cqm_proto::customers::v1::RecordErasureStepRequest;
 use cqm_proto::events::v1::{
-    ComplaintRegistered, ComplaintResolved, CustomerCreated, CustomerDeleted, CustomerUpdated,
-    InvitationCreated, PurchaseRecorded, ReferralQualified, ResponseAccepted,
+    ComplaintRegistered, ComplaintResolved, CustomerCreated, CustomerDeleted, CustomerErasureCancelled,
+    CustomerErasureCleared, CustomerErasureRequested, CustomerUpdated, InvitationCreated, PurchaseRecorded,
+    ReferralQualified, ResponseAccepted, SubjectErased, SubjectRestricted,
 };
 use cqm_proto::loyalty::v1::earn_points_request::Basis;
 use cqm_proto::loyalty::v1::{
     CompensationBasis, EarnPointsRequest, PurchaseBasis, ReferralBasis, SurveyBasis,
 };
 use cqm_proto::notifications::v1::{Contact, PutContactRequest, SendMessageRequest};
+use cqm_proto::subjects::v1::{EraseSubjectRequest, ReleaseSubjectRequest, RestrictSubjectRequest};
 use cqm_proto::surveys::v1::create_invitation_request::Target;
 use cqm_proto::surveys::v1::{CreateInvitationRequest, Purpose};
 use prost::{DecodeError, Message};
 
 use super::command::Command;
+use crate::backend::Backend;
 
 /// One reaction.
 #[derive(Clone, Copy)]
 pub(super) struct Reaction {
     /// Unique for ever, see above.
     pub id: &'static str,
+    /// The reaction whose place it takes, which stays in the table; empty = none.
+    pub replaces: &'static str,
     /// The full name of the event's message.
     pub event_type: &'static str,
     /// Reads the event's payload and decides.
@@ -34,11 +41,12 @@ pub(super) struct Reaction {
 }
 
 macro_rules! reactions {
-    ($($id:literal: $event:ident => $decide:ident),* $(,)?) => {
+    ($($id:literal $(replaces $old:literal)?: $event:ident => $decide:expr),* $(,)?) => {
         pub(super) const REACTIONS: &[Reaction] = &[$(Reaction {
             id: $id,
+            replaces: concat!($($old)?),
             event_type: concat!("cqm.events.v1.", stringify!($event)),
-            decide: |payload| Ok($decide($event::decode(payload)?)),
+            decide: |payload| read::<$event>(payload, $decide),
         }),*];
     };
 }
@@ -57,6 +65,23 @@ reactions! {
     "invitation-message":             InvitationCreated  => invitation_is_sent,          // NT-07
     "response-points":                ResponseAccepted   => response_earns_points,       // SV-20, LY-04
     "dissatisfied-reopens-complaint": ResponseAccepted   => dissatisfied_reopens,        // CP-15, SV-23
+    "erasure-restricts-complaints":    CustomerErasureRequested => |it| restrict(Backend::Complaints, it), // GW-05
+    "erasure-restricts-customer-data": CustomerErasureRequested => |it| restrict(Backend::CustomerData, it),
+    "erasure-restricts-loyalty":       CustomerErasureRequested => |it| restrict(Backend::Loyalty, it),
+    "erasure-restricts-notifications": CustomerErasureRequested => |it| restrict(Backend::Notifications, it),
+    "erasure-restricts-surveys":       CustomerErasureRequested => |it| restrict(Backend::Surveys, it),
+    "erasure-restricted":              SubjectRestricted        => restricted_is_noted,
+    "erasure-releases-complaints":     CustomerErasureCancelled => |it| release(Backend::Complaints, it),
+    "erasure-releases-customer-data":  CustomerErasureCancelled => |it| release(Backend::CustomerData, it),
+    "erasure-releases-loyalty":        CustomerErasureCancelled => |it| release(Backend::Loyalty, it),
+    "erasure-releases-notifications":  CustomerErasureCancelled => |it| release(Backend::Notifications, it),
+    "erasure-releases-surveys":        CustomerErasureCancelled => |it| release(Backend::Surveys, it),
+    "erasure-erases-complaints":       CustomerErasureCleared   => |it| erase(Backend::Complaints, it),
+    "erasure-erases-customer-data":    CustomerErasureCleared   => |it| erase(Backend::CustomerData, it),
+    "erasure-erases-loyalty":          CustomerErasureCleared   => |it| erase(Backend::Loyalty, it),
+    "erasure-erases-notifications":    CustomerErasureCleared   => |it| erase(Backend::Notifications, it),
+    "erasure-erases-surveys":          CustomerErasureCleared   => |it| erase(Backend::Surveys, it),
+    "erasure-receipt":                 SubjectErased            => erased_is_receipted,
 }
 
 /// Events that nothing follows from. One that stands neither here nor above parks its aggregate.
@@ -67,6 +92,7 @@ pub(super) const NOTHING_FOLLOWS: &[&str] = &[
     "cqm.events.v1.ComplaintInvestigationStarted",
     "cqm.events.v1.ComplaintReopened",
     "cqm.events.v1.ComplaintRootCauseRecorded",
+    "cqm.events.v1.CustomerErased",
     "cqm.events.v1.EarningReversed",
     "cqm.events.v1.HoldReleased",
     "cqm.events.v1.InteractionRecorded",
@@ -172,6 +198,50 @@ fn dissatisfied_reopens(event: ResponseAccepted) -> Option<Command> {
     }))
 }
 
+fn read<E: Message + Default>(
+    payload: &[u8],
+    decide: fn(E) -> Option<Command>,
+) -> Result<Option<Command>, DecodeError> {
+    Ok(decide(E::decode(payload)?))
+}
+
+fn restrict(backend: Backend, event: CustomerErasureRequested) -> Option<Command> {
+    let CustomerErasureRequested { customer, forfeit_points } = event;
+    let message = RestrictSubjectRequest { customer, forfeit_points, ..Default::default() };
+    Some(Command::RestrictSubject(backend, message))
+}
+
+fn release(backend: Backend, event: CustomerErasureCancelled) -> Option<Command> {
+    let message = ReleaseSubjectRequest { customer: event.customer, ..Default::default() };
+    Some(Command::ReleaseSubject(backend, message))
+}
+
+fn erase(backend: Backend, event: CustomerErasureCleared) -> Option<Command> {
+    let message = EraseSubjectRequest { customer: event.customer, ..Default::default() };
+    Some(Command::EraseSubject(backend, message))
+}
+
+fn restricted_is_noted(event: SubjectRestricted) -> Option<Command> {
+    Some(Command::RecordErasureStep(RecordErasureStepRequest {
+        customer: event.customer,
+        service: event.service,
+        version: event.version,
+        blockers: event.blockers,
+        ..Default::default()
+    }))
+}
+
+fn erased_is_receipted(event: SubjectErased) -> Option<Command> {
+    Some(Command::RecordErasureStep(RecordErasureStepRequest {
+        customer: event.customer,
+        service: event.service,
+        version: event.version,
+        erased: true,
+        receipt: event.erased,
+        ..Default::default()
+    }))
+}
+
 fn earn(customer: String, basis: Basis, source: String) -> Option<Command> {
     Some(Command::EarnPoints(EarnPointsRequest {
         customer,
@@ -201,5 +271,7 @@ pub(super) fn erased(customer: String, customer_version: i64) -> Contact {
     Contact { customer, customer_version, deleted: true, ..Default::default() }
 }
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

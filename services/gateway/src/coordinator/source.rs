@@ -1,36 +1,31 @@
 //! Reading one service's feed: claim, read, handle, acknowledge, again.
 
+mod calls;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cqm_proto::events::v1::event_feed_client::EventFeedClient;
-use cqm_proto::events::v1::{
-    AckRequest, Cursor, Event, GetCursorRequest, ListParkedRequest, ParkRequest, ReadAggregateRequest,
-    ReadAggregateResponse, ReadRequest, ReadResponse, UnparkRequest,
-};
-use cqm_rpc::{BoxError, Failure, TraceContext};
-use cqm_runtime::channel::{Channel, request};
+use cqm_rpc::{BoxError, Failure};
+use cqm_runtime::channel::Channel;
 use cqm_runtime::tasks::Backoff;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::{Response, Status};
 use uuid::Uuid;
 
 use super::batch::{self, Item};
-use super::executor::{Executor, coordinators_call};
+use super::executor::Executor;
 use super::metrics::Metrics;
-use super::{CONSUMER, Patience};
+use super::starts::Starts;
 use crate::backend::Backend;
 use crate::config::ReadingConfig;
 
-/// How long a call to the feed itself may take, beside the wait for events.
-const FEED_BUDGET: Duration = Duration::from_secs(5);
 /// Between two looks at a log that is not the one that was read: somebody has to repair it first.
 const DIVERGED_PAUSE: Duration = Duration::from_secs(10);
 /// After an empty answer: a feed that does not wait must not be asked in a loop.
 const EMPTY_PAUSE: Duration = Duration::from_millis(10);
-const PAGE: i32 = 200;
 
 /// Reads one source for as long as the process lives.
 #[derive(Clone)]
@@ -43,6 +38,8 @@ pub(super) struct Reader {
     pub name: Arc<str>,
     pub metrics: Metrics,
     pub stopping: CancellationToken,
+    /// The sources that have answered so far, whoever reads them.
+    pub reached: watch::Sender<BTreeSet<Backend>>,
 }
 
 /// Why a session with a source ended.
@@ -54,6 +51,8 @@ pub(super) enum End {
     Diverged(Failure),
     /// The feed refused something that it should not refuse.
     Refused(Failure),
+    /// A newer version of the coordinator has read the source: this reaction took the place of one that is known here.
+    Outdated(String),
 }
 
 /// How far this session has got.
@@ -62,6 +61,7 @@ pub(super) struct Position {
     pub log_id: Uuid,
     pub position: i64,
     hash: bytes::Bytes,
+    pub starts: Arc<Starts>,
 }
 
 impl Reader {
@@ -75,7 +75,12 @@ impl Reader {
                 tokio::time::sleep(self.config.drain).await;
             } => tracing::warn!(source = self.backend.name(), "stopped in the middle of a batch"),
         }
+        self.release().await;
         Ok(())
+    }
+
+    fn reached(&self) {
+        self.reached.send_if_modified(|reached| reached.insert(self.backend));
     }
 
     async fn sessions(&self) {
@@ -89,9 +94,11 @@ impl Reader {
             if started.elapsed() > self.config.outage_pause_cap {
                 backoff.reset();
             }
+            self.metrics.stand_by();
             let pause = match end {
                 Ok(()) => return,
                 Err(End::Claimed) => {
+                    self.reached();
                     tracing::debug!(source, "another reader has the source");
                     self.config.claimed_pause
                 }
@@ -107,7 +114,17 @@ impl Reader {
                         );
                     }
                     diverged = true;
+                    self.reached();
                     self.metrics.diverged(true);
+                    DIVERGED_PAUSE
+                }
+                Err(End::Outdated(newer)) => {
+                    if newer != refused {
+                        tracing::warn!(source, newer, "a newer version reads this source: standing by");
+                    }
+                    refused = newer;
+                    self.reached();
+                    self.release().await;
                     DIVERGED_PAUSE
                 }
                 // Said again only when it is something else.
@@ -138,7 +155,9 @@ impl Reader {
             return Ok(());
         };
         first?;
+        at.starts = Arc::new(self.register().await?);
         let mut parked = self.parked().await?;
+        self.reached();
         if std::mem::take(diverged) {
             tracing::info!(source = self.backend.name(), "the source's log is the one that was read again");
         }
@@ -212,7 +231,7 @@ impl Reader {
             return Ok(false);
         }
         for event in &item.events {
-            if !self.event(event, at.log_id).await? {
+            if !self.event(event, at, false).await? {
                 return Ok(false);
             }
         }
@@ -226,131 +245,6 @@ impl Reader {
             tokio::time::sleep(self.config.renew).await;
             if let Err(end) = self.read(at, 1, Duration::ZERO).await {
                 return end;
-            }
-        }
-    }
-
-    async fn cursor(&self) -> Result<Position, End> {
-        let ask = GetCursorRequest { consumer: CONSUMER.to_owned() };
-        let cursor: Cursor =
-            self.ask(FEED_BUDGET, &ask, |mut feed, ask| async move { feed.get_cursor(ask).await }).await?;
-        let log_id = Uuid::try_parse(&cursor.log_id)
-            .map_err(|_| End::Refused(Failure::of(&Status::internal("the source's log has no identity"))))?;
-        Ok(Position { log_id, position: cursor.position, hash: cursor.hash })
-    }
-
-    async fn read(&self, at: &Position, max_events: i32, wait: Duration) -> Result<ReadResponse, End> {
-        let ask = ReadRequest {
-            consumer: CONSUMER.to_owned(),
-            reader: self.name.to_string(),
-            after_position: at.position,
-            expect_hash: at.hash.clone(),
-            max_events,
-            wait: prost_types::Duration::try_from(wait).ok(),
-        };
-        self.ask(FEED_BUDGET + wait, &ask, |mut feed, ask| async move { feed.read(ask).await }).await
-    }
-
-    async fn acknowledge(&self, at: &Position) -> Result<(), End> {
-        let ask = AckRequest {
-            consumer: CONSUMER.to_owned(),
-            reader: self.name.to_string(),
-            position: at.position,
-            hash: at.hash.clone(),
-        };
-        self.ask(FEED_BUDGET, &ask, |mut feed, ask| async move { feed.ack(ask).await }).await.map(drop)
-    }
-
-    /// The names of all parked aggregates.
-    async fn parked(&self) -> Result<BTreeSet<String>, End> {
-        let mut names = BTreeSet::new();
-        let mut ask =
-            ListParkedRequest { consumer: CONSUMER.to_owned(), page_size: PAGE, page_token: String::new() };
-        loop {
-            let page = self
-                .ask(FEED_BUDGET, &ask, |mut feed, ask| async move { feed.list_parked(ask).await })
-                .await?;
-            names.extend(page.parked_aggregates.into_iter().map(|parked| parked.aggregate));
-            if page.next_page_token.is_empty() {
-                return Ok(names);
-            }
-            ask.page_token = page.next_page_token;
-        }
-    }
-
-    pub(super) async fn read_aggregate(
-        &self,
-        aggregate: &str,
-        after: i64,
-    ) -> Result<ReadAggregateResponse, End> {
-        let ask = ReadAggregateRequest {
-            consumer: CONSUMER.to_owned(),
-            aggregate: aggregate.to_owned(),
-            after_position: after,
-            max_events: self.config.batch,
-        };
-        self.ask(FEED_BUDGET, &ask, |mut feed, ask| async move { feed.read_aggregate(ask).await }).await
-    }
-
-    pub(super) async fn park(
-        &self,
-        event: &Event,
-        reason: &str,
-        detail_code: &str,
-        attempts: u32,
-    ) -> Result<(), End> {
-        let ask = ParkRequest {
-            consumer: CONSUMER.to_owned(),
-            reader: self.name.to_string(),
-            aggregate: event.aggregate.clone(),
-            event_id: event.event_id.clone(),
-            position: event.position,
-            reason: reason.chars().take(64).collect(),
-            detail_code: detail_code.to_owned(),
-            attempts: i32::try_from(attempts).unwrap_or(i32::MAX),
-        };
-        self.ask(FEED_BUDGET, &ask, |mut feed, ask| async move { feed.park(ask).await }).await.map(drop)
-    }
-
-    pub(super) async fn unpark(&self, aggregate: &str, through: i64) -> Result<bool, End> {
-        let ask = UnparkRequest {
-            consumer: CONSUMER.to_owned(),
-            reader: self.name.to_string(),
-            aggregate: aggregate.to_owned(),
-            through_position: through,
-        };
-        let answer =
-            self.ask(FEED_BUDGET, &ask, |mut feed, ask| async move { feed.unpark(ask).await }).await?;
-        Ok(answer.unparked)
-    }
-
-    /// Asks the feed until it answers. Every call of the feed may be repeated.
-    async fn ask<Q, A, F>(
-        &self,
-        budget: Duration,
-        message: &Q,
-        send: impl Fn(EventFeedClient<Channel>, tonic::Request<Q>) -> F,
-    ) -> Result<A, End>
-    where
-        Q: Clone,
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        let mut patience = Patience::new(&self.config);
-        loop {
-            let call = coordinators_call(budget, TraceContext::fresh(false));
-            let failure = match send(self.feed.clone(), request(&call, message.clone())).await {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => Failure::of(&status),
-            };
-            match failure.reason.as_str() {
-                "FEED_CLAIMED" => return Err(End::Claimed),
-                "LOG_DIVERGED" => return Err(End::Diverged(failure)),
-                _ if failure.is_transient() => {
-                    patience
-                        .wait(|| tracing::warn!(source = self.backend.name(), %failure, "the source is away"))
-                        .await;
-                }
-                _ => return Err(End::Refused(failure)),
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The last good reading of each section, for when its service is away.
+//! The last good reading of each section, for when its service is away. It is remembered masked: the service that would
+//! write a release down is away as well, and the next who asks may have fewer rights.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,8 @@ impl Earlier {
     }
 
     pub(super) fn keep<S: Section>(&self, customer: ResourceName, section: &S) {
+        let mut section = section.clone();
+        section.mask(S::KINDS);
         let reading = Reading { time: self.clock.now(), section: section.encode_to_vec().into() };
         self.sections.insert((customer, S::NAME), Arc::new(reading));
     }
@@ -63,6 +66,7 @@ impl Earlier {
 
 #[cfg(test)]
 mod tests {
+    use cqm_proto::customers::v1::Customer;
     use cqm_proto::gateway::v1::{PointsSection, ProfileSection};
     use uuid::Uuid;
 
@@ -82,6 +86,12 @@ mod tests {
         assert_eq!(earlier.find::<ProfileSection>(customer(1)), Some((section, Duration::from_secs(42))));
         assert_eq!(earlier.find::<PointsSection>(customer(1)), None);
         assert_eq!(earlier.find::<ProfileSection>(customer(2)), None);
+
+        let person = Customer { display_name: "王丽".to_owned(), ..Default::default() };
+        let section = ProfileSection { customer: Some(person), ..Default::default() };
+        earlier.keep(customer(1), &section);
+        let (masked, _) = earlier.find::<ProfileSection>(customer(1)).unwrap();
+        assert_eq!(masked.customer.unwrap().display_name, "王*", "whoever read it may have seen more");
 
         earlier.forget(customer(1));
         assert_eq!(earlier.find::<ProfileSection>(customer(1)), None);

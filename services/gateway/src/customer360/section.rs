@@ -2,22 +2,23 @@
 
 use std::time::Duration;
 
+use cqm_proto::PersonalData;
 use cqm_proto::gateway::v1::section_status::State;
 use cqm_proto::gateway::v1::{
     ComplaintsSection, InteractionsSection, MessagesSection, PointsSection, ProfileSection, PurchasesSection,
-    SectionStatus, SurveysSection,
+    SectionStatus, SurveysSection, TierSection,
 };
 use prost::Message;
 
 /// A part of the answer that stands or falls by itself.
-pub(super) trait Section: Message + Default + Clone {
+pub(super) trait Section: Message + PersonalData + Default + Clone {
     /// Tells the sections of one customer apart.
     const NAME: &'static str;
 
     fn status_mut(&mut self) -> &mut Option<SectionStatus>;
 
     fn fresh(mut self) -> Self {
-        *self.status_mut() = Some(SectionStatus { state: State::Ok.into(), ..Default::default() });
+        *self.status_mut() = Some(ok());
         self
     }
 
@@ -32,6 +33,10 @@ pub(super) trait Section: Message + Default + Clone {
         *section.status_mut() = Some(unavailable(reason));
         section
     }
+}
+
+pub(crate) fn ok() -> SectionStatus {
+    SectionStatus { state: State::Ok.into(), ..Default::default() }
 }
 
 pub(crate) fn unavailable(reason: String) -> SectionStatus {
@@ -61,4 +66,5 @@ sections! {
     ProfileSection,
     PurchasesSection,
     SurveysSection,
+    TierSection,
 }

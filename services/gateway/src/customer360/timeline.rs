@@ -1,6 +1,7 @@
 //! What happened with a customer, of all services, in one order.
 
-use cqm_proto::complaints::v1::{Category, Complaint, Severity};
+use cqm_proto::complaints::v1::timeline_entry::Action;
+use cqm_proto::complaints::v1::{Category, Complaint, Severity, TimelineEntry};
 use cqm_proto::customers::v1::{Interaction, Purchase, interaction};
 use cqm_proto::gateway::v1::{GetCustomer360Response, TimelineItem};
 use cqm_proto::google::r#type::Money;
@@ -71,7 +72,7 @@ impl Facts for TimelineItem {
     }
 }
 
-fn purchase(purchase: &Purchase) -> TimelineItem {
+pub(super) fn purchase(purchase: &Purchase) -> TimelineItem {
     let time = purchase.purchase_time.as_ref();
     let item = item(Backend::CustomerData, "purchase", &purchase.name, "PURCHASE_RECORDED", time);
     let item = item.fact("quantity", purchase.quantity);
@@ -81,7 +82,7 @@ fn purchase(purchase: &Purchase) -> TimelineItem {
     }
 }
 
-fn interaction(interaction: &Interaction) -> TimelineItem {
+pub(super) fn interaction(interaction: &Interaction) -> TimelineItem {
     let kind = short::<interaction::Kind>(interaction.kind, interaction::Kind::as_str_name, "KIND_");
     let channel =
         short::<interaction::Channel>(interaction.channel, interaction::Channel::as_str_name, "CHANNEL_");
@@ -116,7 +117,17 @@ fn complaint(complaint: &Complaint) -> Vec<TimelineItem> {
     steps
 }
 
-fn invitation(invitation: &Invitation) -> TimelineItem {
+/// A step as the complaint's own timeline has it.
+pub(super) fn step(entry: &TimelineEntry) -> TimelineItem {
+    let action = short::<Action>(entry.action, Action::as_str_name, "ACTION_");
+    let complaint = entry.name.split("/timeline/").next().unwrap_or_default();
+    let title = format!("COMPLAINT_{action}");
+    let mut item = item(Backend::Complaints, "complaint", complaint, title, entry.time.as_ref());
+    item.facts.clone_from(&entry.facts);
+    item
+}
+
+pub(super) fn invitation(invitation: &Invitation) -> TimelineItem {
     let state = short::<invitation::State>(invitation.state, invitation::State::as_str_name, "STATE_");
     let time = invitation.create_time.as_ref();
     item(Backend::Surveys, "invitation", &invitation.name, "INVITATION_CREATED", time)
@@ -124,7 +135,7 @@ fn invitation(invitation: &Invitation) -> TimelineItem {
         .fact("state", state)
 }
 
-fn response(response: &Response) -> TimelineItem {
+pub(super) fn response(response: &Response) -> TimelineItem {
     let mode = short::<response::Mode>(response.mode, response::Mode::as_str_name, "MODE_");
     item(Backend::Surveys, "response", &response.name, "RESPONSE_ACCEPTED", response.create_time.as_ref())
         .fact("subject", &response.subject)
@@ -132,11 +143,11 @@ fn response(response: &Response) -> TimelineItem {
         .fact("mode", mode)
 }
 
-/// A message stands where it ended, or, while it is on its way, where it began.
-fn message(message: &Message) -> TimelineItem {
+/// A message stands where it began, and tells how it is with it now: its list is in that order.
+pub(super) fn message(message: &Message) -> TimelineItem {
     let state = short::<message::State>(message.state, message::State::as_str_name, "STATE_");
     let channel = short::<Channel>(message.channel, Channel::as_str_name, "CHANNEL_");
-    let time = message.finish_time.as_ref().or(message.create_time.as_ref());
+    let time = message.create_time.as_ref();
     let item = item(Backend::Notifications, "message", &message.name, format!("MESSAGE_{state}"), time)
         .fact("template", &message.template)
         .fact("channel", channel)
@@ -150,7 +161,7 @@ fn message(message: &Message) -> TimelineItem {
     }
 }
 
-fn entry(entry: &Entry) -> TimelineItem {
+pub(super) fn entry(entry: &Entry) -> TimelineItem {
     let title = match entry::Kind::try_from(entry.kind) {
         Ok(entry::Kind::Earn) => "POINTS_EARNED",
         Ok(entry::Kind::Redeem) => "POINTS_REDEEMED",
@@ -314,9 +325,9 @@ mod tests {
                 "52 notifications MESSAGE_99 messages/2 [channel=UNSPECIFIED]",
                 "51 surveys INVITATION_CREATED invitations/1 [state=ANSWERED subject=complaints/1]",
                 "50 complaints COMPLAINT_RESOLVED complaints/1 [compensation_points=100 reference=C-1 resolution_version=1]",
-                "45 notifications MESSAGE_FAILED messages/1 [about=complaints/1 channel=EMAIL \
-                 failure_reason=ADDRESS_MISSING template=templates/complaint-acknowledged]",
                 "40 complaints COMPLAINT_ACKNOWLEDGED complaints/1 [reference=C-1]",
+                "31 notifications MESSAGE_FAILED messages/1 [about=complaints/1 channel=EMAIL \
+                 failure_reason=ADDRESS_MISSING template=templates/complaint-acknowledged]",
                 "30 complaints COMPLAINT_REGISTERED complaints/1 [category=LOGISTICS reference=C-1 severity=HIGH]",
                 "20 customer-data INTERACTION_ENQUIRY i/1 [channel=PHONE]",
                 "10 loyalty POINTS_EARNED members/1/entries/1 [balance_after=12 points=12 reason=PURCHASE source=p/1]",

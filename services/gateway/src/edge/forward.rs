@@ -1,38 +1,70 @@
 //! Passing calls on: bytes and trailers in both directions, as they come, never decoded.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use cqm_rpc::{BoxError, Call, Error, metadata, reason};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use http_body::Frame;
-use hyper::body::Incoming;
-use tonic::Status;
+use cqm_proto::policy;
+use cqm_rpc::{BoxError, Call, Deadline, Error, metadata};
+use cqm_runtime::channel::{Channel, ChannelConfig};
+use cqm_runtime::pass::{Mint, Passes};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use tonic::body::Body;
 
-use super::link::Link;
-use crate::backend::{Backend, Backends};
+use super::attempt::{Tried, attempt};
+use super::discover::Whereabouts;
+use super::metrics::Metrics;
+use super::pods::Pods;
+use super::repeat::{Budget, Repeater};
+use crate::backend::{Backend, Channels};
+use crate::config::TrafficConfig;
 
 /// Every hop gives the next one a little less, so that the innermost deadline passes first and its answer still finds
 /// somebody who waits.
 const HOP: Duration = Duration::from_millis(10);
 
-/// The links of one shard.
+/// What the shards of a process share of forwarding.
+#[derive(Clone)]
+pub(super) struct Routes {
+    whereabouts: Vec<Whereabouts>,
+    budgets: Vec<Budget>,
+    config: Arc<TrafficConfig>,
+    mint: Mint,
+    metrics: Metrics,
+}
+
+impl Routes {
+    /// `whereabouts` in the order of [`Backend::ALL`].
+    pub fn new(whereabouts: Vec<Whereabouts>, config: TrafficConfig, mint: Mint, metrics: Metrics) -> Self {
+        let budgets = whereabouts.iter().map(|_| Budget::new(&config)).collect();
+        Self { whereabouts, budgets, config: Arc::new(config), mint, metrics }
+    }
+}
+
+/// The way of one shard to all services.
 #[derive(Clone)]
 pub(super) struct Forwarder {
-    links: [Link; Backend::ALL.len()],
+    ways: [(Repeater, Passes); Backend::ALL.len()],
 }
 
 impl Forwarder {
-    pub fn new(backends: &Backends) -> Result<Self, BoxError> {
-        let mut links = Vec::new();
-        for backend in Backend::ALL {
-            links.push(Link::new(backend, backends)?);
+    pub fn new(routes: &Routes) -> Result<Self, BoxError> {
+        let mut ways = Vec::new();
+        for (whereabouts, budget) in routes.whereabouts.iter().zip(&routes.budgets) {
+            let pods = Pods::new(whereabouts.clone(), Arc::clone(&routes.config), routes.metrics.clone());
+            let passes = routes.mint.for_service(pods.backend().name());
+            ways.push((Repeater::new(pods, budget.clone(), routes.metrics.clone()), passes));
         }
-        let links = links.try_into().map_err(|_| "a link for every service")?;
-        Ok(Self { links })
+        let ways = ways.try_into().map_err(|_| "a way to every service")?;
+        Ok(Self { ways })
+    }
+
+    /// The same ways for what the gateway itself has to ask.
+    pub fn channels(&self) -> Channels {
+        let tries = ChannelConfig::default().tries;
+        Channels::new(|backend| {
+            let (way, passes) = &self.ways[backend as usize];
+            Channel::over(way.pods().clone(), tries).with_passes(passes.clone())
+        })
     }
 
     /// Sends the call to its service. The headers come as the gate left them.
@@ -48,29 +80,35 @@ impl Forwarder {
         // What the server's layers left there means nothing to the next hop.
         request.extensions_mut().clear();
         stamp(request.headers_mut(), &call)?;
-        let link = &self.links[backend as usize];
-        let response = link.send(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(lost(format!("{} answered with HTTP status {}", backend.name(), response.status())));
-        }
-        let complete = response.headers().contains_key(Status::GRPC_STATUS);
-        Ok(response.map(|body| Body::new(Relayed { body, complete })))
+        let (way, passes) = &self.ways[backend as usize];
+        passes.stamp(request.headers_mut(), &call.path, &call.caller).await?;
+        let response = match policy::find(&call.path).filter(|policy| policy.retry_safe && !policy.streams) {
+            Some(policy) => way.send(policy, &call, request).await?,
+            None => attempt(way.pods(), request, &mut Tried::default(), false).await.into_answer()?,
+        };
+        passes.taken(response.headers())?;
+        Ok(response)
     }
 }
 
-/// Writes who calls, in which trace and how long they wait, over whatever stands there.
+/// Writes in which trace the call is and how long its caller waits, over whatever stands there.
 fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
     let mut set = |name: &'static str, value: &str| {
         let value = HeaderValue::from_str(value).map_err(Error::internal)?;
         headers.insert(HeaderName::from_static(name), value);
         Ok::<_, Error>(())
     };
-    set(metadata::CALLER, &call.caller.subject)?;
-    set(metadata::ROLES, &call.caller.role_names())?;
     set(metadata::TRACEPARENT, &call.trace.to_string())?;
-    set(metadata::TIMEOUT, &timeout(call.deadline.remaining().saturating_sub(HOP))?)?;
     // gRPC asks for it, and it may not be copied from hop to hop.
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    set_timeout(headers, call.deadline)
+}
+
+/// Writes how long the caller still waits; every try has less.
+pub(super) fn set_timeout(headers: &mut HeaderMap, deadline: Deadline) -> Result<(), Error> {
+    let value = timeout(deadline.remaining().saturating_sub(HOP))?;
+    let value = HeaderValue::from_str(&value).map_err(Error::internal)?;
+    headers.insert(HeaderName::from_static(metadata::TIMEOUT), value);
     Ok(())
 }
 
@@ -80,54 +118,6 @@ fn timeout(left: Duration) -> Result<String, Error> {
         0 => Err(Error::DeadlinePassed),
         millis @ 1..=99_999_999 => Ok(format!("{millis}m")),
         millis => Ok(format!("{}S", (millis / 1000).min(99_999_999))),
-    }
-}
-
-fn lost(cause: impl Into<BoxError>) -> Error {
-    Error::unavailable(reason::UNREACHABLE, cause)
-}
-
-/// A service's answer on its way out. Where the transport breaks it off, a status stands instead of a reset: the caller
-/// learns that it may repeat.
-struct Relayed {
-    body: Incoming,
-    /// The status is known; nothing has to come any more.
-    complete: bool,
-}
-
-impl Relayed {
-    fn broken(&mut self, cause: impl Into<BoxError>) -> Result<Frame<Bytes>, Status> {
-        self.complete = true;
-        let mut trailers = HeaderMap::new();
-        Status::from(lost(cause)).add_header(&mut trailers)?;
-        Ok(Frame::trailers(trailers))
-    }
-}
-
-impl http_body::Body for Relayed {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if self.complete {
-            return Poll::Ready(None);
-        }
-        Poll::Ready(Some(match frame {
-            Some(Ok(frame)) => {
-                self.complete = frame.is_trailers();
-                Ok(frame)
-            }
-            Some(Err(error)) => self.broken(error),
-            None => self.broken("the answer ended without a status"),
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.complete
     }
 }
 
@@ -145,17 +135,16 @@ mod tests {
             deadline: Deadline::after(Duration::from_secs(2)),
             trace,
             path: "/x".into(),
+            purpose: None,
         };
         let mut headers = HeaderMap::new();
-        for name in [metadata::CALLER, metadata::ROLES, metadata::TRACEPARENT, metadata::TIMEOUT] {
+        for name in [metadata::TRACEPARENT, metadata::TIMEOUT] {
             headers.append(name, HeaderValue::from_static("forged"));
             headers.append(name, HeaderValue::from_static("forged"));
         }
         stamp(&mut headers, &call).unwrap();
         let values =
             |name: &str| headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
-        assert_eq!(values(metadata::CALLER), ["staff-7"]);
-        assert_eq!(values(metadata::ROLES), ["supervisor,after_sales"]);
         assert_eq!(values(metadata::TRACEPARENT), [trace.to_string()]);
         let millis: u64 = values(metadata::TIMEOUT)[0].trim_end_matches('m').parse().unwrap();
         assert!((1_000..=1_990).contains(&millis), "{millis}");
@@ -169,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn every_service_has_its_own_link() {
+    fn every_service_has_its_own_way() {
         for (index, backend) in Backend::ALL.into_iter().enumerate() {
             assert_eq!(backend as usize, index);
         }

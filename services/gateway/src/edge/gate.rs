@@ -1,5 +1,7 @@
 //! The gate of the edge: believes nothing that comes from outside but a token.
 
+use std::sync::Arc;
+
 use cqm_proto::policy::MethodPolicy;
 use cqm_rpc::{Caller, Error, Role, metadata, reason};
 use cqm_runtime::server::Gate;
@@ -7,9 +9,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, header};
 
 use super::identity::Identity;
+use super::quota::Quota;
 
 /// Metadata of the suite that an outside caller may set.
 const OPEN: [&str; 2] = [metadata::PURPOSE, metadata::SOURCE];
+/// What is missing to who may not see the shape of the API.
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 /// What belongs to one hop or to the edge alone. The deadline and the trace are rewritten where the call is forwarded.
 const NOT_FORWARDED: [HeaderName; 12] = [
     header::AUTHORIZATION,
@@ -30,11 +35,14 @@ const NOT_FORWARDED: [HeaderName; 12] = [
 #[derive(Clone)]
 pub(super) struct EdgeGate {
     identity: Identity,
+    quota: Quota,
+    /// Whom the shape of the API is told to.
+    reflection: Arc<[Role]>,
 }
 
 impl EdgeGate {
-    pub fn new(identity: Identity) -> Self {
-        Self { identity }
+    pub fn new(identity: Identity, quota: Quota, reflection: &[Role]) -> Self {
+        Self { identity, quota, reflection: reflection.into() }
     }
 }
 
@@ -48,6 +56,18 @@ impl Gate for EdgeGate {
             None if policy.roles.contains(&Role::Customer) => {
                 Ok(Caller { subject: "customer".into(), roles: vec![Role::Customer] })
             }
+            None => Err(Error::Unauthenticated(reason::CREDENTIALS_MISSING)),
+        }
+    }
+
+    async fn admit(&self, caller: &Caller, policy: &'static MethodPolicy) -> Result<(), Error> {
+        self.quota.spend(caller, policy.class()).await
+    }
+
+    async fn describe(&self, parts: &mut Parts) -> Result<(), Error> {
+        match self.identity.of(&parts.headers).await? {
+            Some(caller) if self.reflection.iter().any(|role| caller.has(*role)) => Ok(()),
+            Some(_) => Err(Error::Denied { permission: REFLECTION.to_owned() }),
             None => Err(Error::Unauthenticated(reason::CREDENTIALS_MISSING)),
         }
     }
@@ -75,12 +95,11 @@ mod tests {
     fn the_suites_own_metadata_cannot_come_from_outside() {
         let mut headers = HeaderMap::new();
         for name in [
-            metadata::CALLER,
-            metadata::ROLES,
+            metadata::PASS,
             metadata::PURPOSE,
             metadata::SOURCE,
             "x-cqm-anything",
-            "x-cqm-roles-bin",
+            "x-cqm-pass-bin",
             "authorization",
             "cookie",
             "te",

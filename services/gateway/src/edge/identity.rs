@@ -1,21 +1,25 @@
 //! Who calls: bearer tokens, checked against the keys of their issuers.
 //!
-//! Every bad token gets the same answer, TOKEN_INVALID: why one is bad would only help whoever forges them.
+//! A token's `iss` says whose keys it is checked by, and the issuer's configuration says everything else: which
+//! algorithms, which audience, what of the token's claims is believed. Every bad token gets the same answer,
+//! TOKEN_INVALID: why one is bad would only help whoever forges them.
 
+mod fetch;
+mod issuer;
 mod keys;
+mod source;
 mod token;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use cqm_rpc::{BoxError, Caller, Clock, Error, reason};
+use cqm_runtime::remembered::Remembered;
+use futures::future::join_all;
 use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 
 use crate::config::IdentityConfig;
-use keys::IssuerKeys;
-use token::Claims;
+use issuer::{Issuer, Valid};
 
 /// A larger token is refused before it is looked at.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -27,37 +31,36 @@ const MAX_REMEMBERED: usize = 4096;
 pub struct Identity(Arc<Inner>);
 
 struct Inner {
-    issuers: Vec<IssuerKeys>,
+    issuers: Vec<Issuer>,
     clock: Clock,
-    remembered: Mutex<Remembered>,
+    /// Tokens that were found good, by digest, so that no token lies in memory.
+    remembered: Remembered<[u8; 32], Remembrance>,
 }
 
-/// Tokens that were found good, by digest, so that no token lies in memory.
-#[derive(Default)]
-struct Remembered {
-    /// Counts the changes of keys: what was checked against earlier keys is not remembered.
-    generation: u64,
-    tokens: HashMap<[u8; 32], Valid>,
-}
-
-/// A token that was checked, and when it may be used.
+/// A token that was found good, and by whose keys.
 #[derive(Clone)]
-struct Valid {
-    caller: Caller,
-    not_before: DateTime<Utc>,
-    expires: DateTime<Utc>,
+struct Remembrance {
+    issuer: usize,
+    valid: Valid,
 }
 
 impl Identity {
-    /// Reads every issuer's keys. Fails when one of the files cannot be used: a gateway that knows nobody is of no use.
+    /// Reads the keys that lie in files. Fails when one of the files cannot be used: a gateway that knows nobody is of no
+    /// use. Keys that have to be fetched are fetched by [`Self::fetch`], or when the first token comes.
     pub fn new(config: &IdentityConfig, clock: Clock) -> Result<Self, BoxError> {
         let now = clock.now();
         let issuers = config
             .issuers
             .values()
-            .map(|issuer| IssuerKeys::read(issuer.clone(), config.reload, now))
+            .map(|issuer| Issuer::new(issuer, config, now))
             .collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(Inner { issuers, clock, remembered: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { issuers, clock, remembered: Remembered::new(MAX_REMEMBERED) })))
+    }
+
+    /// Fetches the keys that do not lie in files; for each issuer, how many keys it has, or why not.
+    pub async fn fetch(&self) -> Vec<(&str, Result<usize, BoxError>)> {
+        let now = self.0.clock.now();
+        join_all(self.0.issuers.iter().map(async |issuer| (issuer.name(), issuer.fetch(now).await))).await
     }
 
     /// The caller that the headers prove; `None` when they name nobody.
@@ -67,76 +70,33 @@ impl Identity {
             return Ok(None);
         };
         let one = values.next().is_none();
-        let token = value.to_str().ok().filter(|_| one).and_then(bearer);
-        match token {
-            Some(token) => self.check(token).await.map(Some),
-            None => Err(invalid()),
-        }
-    }
-
-    async fn check(&self, token: &str) -> Result<Caller, Error> {
-        let now = self.0.clock.now();
-        for issuer in &self.0.issuers {
-            if issuer.refresh(now).await {
-                self.remembered().forget();
-            }
-        }
-        let digest = Sha256::digest(token).into();
-        let (known, generation) = self.remembered().find(&digest);
-        let valid = match known {
-            Some(valid) => valid,
-            None => {
-                let valid =
-                    self.0.issuers.iter().find_map(|issuer| check(issuer, token)).ok_or_else(invalid)?;
-                self.remembered().keep(digest, valid.clone(), generation, now);
-                valid
-            }
+        let caller = match value.to_str().ok().filter(|_| one).and_then(bearer) {
+            Some(token) => self.check(token).await,
+            None => None,
         };
-        if valid.not_before <= now && now < valid.expires { Ok(valid.caller) } else { Err(invalid()) }
+        caller.map(Some).ok_or(Error::Unauthenticated(reason::TOKEN_INVALID))
     }
 
-    fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Remembered {
-    fn find(&self, digest: &[u8; 32]) -> (Option<Valid>, u64) {
-        (self.tokens.get(digest).cloned(), self.generation)
-    }
-
-    fn keep(&mut self, digest: [u8; 32], valid: Valid, generation: u64, now: DateTime<Utc>) {
-        if generation != self.generation {
-            return;
+    async fn check(&self, token: &str) -> Option<Caller> {
+        let now = self.0.clock.now();
+        let digest = Sha256::digest(token).into();
+        if let Some(known) = self.0.remembered.find(&digest, now)
+            // Keys that have gone, or whose time is over, take with them what was checked by them.
+            && self.0.issuers[known.issuer].keys(now).await.is_some_and(|keys| Arc::ptr_eq(&keys, &known.valid.keys))
+        {
+            return known.valid.at(now);
         }
-        if self.tokens.len() >= MAX_REMEMBERED {
-            self.tokens.retain(|_, valid| valid.expires > now);
-        }
-        if self.tokens.len() >= MAX_REMEMBERED {
-            self.tokens.clear();
-        }
-        self.tokens.insert(digest, valid);
+        let name = token::issuer(token)?;
+        let issuer = self.0.issuers.iter().position(|issuer| issuer.name() == name)?;
+        let valid = self.0.issuers[issuer].verify(token, now).await?;
+        let expires = valid.expires;
+        self.0.remembered.keep(digest, Remembrance { issuer, valid: valid.clone() }, expires, now);
+        valid.at(now)
     }
-
-    fn forget(&mut self) {
-        self.generation += 1;
-        self.tokens.clear();
-    }
-}
-
-fn check(issuer: &IssuerKeys, token: &str) -> Option<Valid> {
-    let key = issuer.key(token::key_id(token)?.as_str())?;
-    let claims = Claims::verified(token, &key, issuer.config())?;
-    let (not_before, expires) = claims.validity()?;
-    Some(Valid { caller: claims.caller(issuer.config())?, not_before, expires })
 }
 
 /// The token of `Bearer <token>`; RFC 9110 leaves the case of the scheme open.
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && token.len() <= MAX_TOKEN_BYTES).then_some(token)
-}
-
-fn invalid() -> Error {
-    Error::Unauthenticated(reason::TOKEN_INVALID)
 }

@@ -1,11 +1,14 @@
-//! The connection of one shard to one service: opened at the first call, opened again when it is lost.
+//! The connections of one shard to one pod: opened when they are needed, opened again when they are lost.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use cqm_rpc::{BoxError, Error, reason};
+use cqm_rpc::BoxError;
 use cqm_runtime::channel;
 use cqm_runtime::tasks::{Backoff, detached};
 use cqm_runtime::tls::ClientTls;
@@ -15,8 +18,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tonic::body::Body;
+use tower::Service;
 
-use crate::backend::{Backend, Backends, authority};
+use super::discover::Whereabouts;
+use crate::backend::Backend;
 
 /// Too high: calls hang on a host that is gone. Too low: a busy host is never reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,40 +34,68 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// stop the others.
 const CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
 const MAX_HEADER_LIST: u32 = 16 * 1024;
+/// Calls on one connection before another one is opened: what services allow (`server.max_concurrent_streams`). What
+/// goes beyond it waits in the peer's line, behind streams that may take minutes.
+const STREAMS: usize = 100;
+/// Connections that one shard opens to one pod at most.
+const MAX_LINES: usize = 64;
 
-/// Clones share the connection, which lives on the runtime that opened it.
+/// Clones share the connections, which live on the runtime that opened them.
 #[derive(Clone)]
 pub(super) struct Link(Arc<Inner>);
 
 struct Inner {
     backend: Backend,
     authority: Authority,
+    peer: SocketAddr,
     tls: Option<ClientTls>,
-    sender: Mutex<Option<SendRequest<Body>>>,
+    lines: Mutex<Vec<Line>>,
     /// A call has been answered since the last try to connect.
     answered: AtomicBool,
     /// Held while dialling: who comes meanwhile waits for the same try.
     dialling: tokio::sync::Mutex<Pace>,
 }
 
+/// One connection.
+struct Line {
+    sender: SendRequest<Body>,
+    calls: Arc<AtomicUsize>,
+}
+
+/// A stream's place on its connection, until it is dropped.
+pub(super) struct Held(Arc<AtomicUsize>);
+
+/// Why a request has no answer.
+pub(super) enum Lost {
+    /// Nothing of it has left: it may go elsewhere, whatever it asks for.
+    Unsent(Box<Request<Body>>, BoxError),
+    /// It may have arrived.
+    Broken(BoxError),
+}
+
 impl Link {
-    pub fn new(backend: Backend, backends: &Backends) -> Result<Self, BoxError> {
-        let authority = authority(backends.address(backend)).ok_or("a service's address must be a URL")?;
-        let tls = backends.tls(backend).cloned();
-        let (sender, answered, dialling) = Default::default();
-        Ok(Self(Arc::new(Inner { backend, authority, tls, sender, answered, dialling })))
+    pub fn new(whereabouts: &Whereabouts, peer: SocketAddr) -> Self {
+        let (backend, authority) = (whereabouts.backend, whereabouts.authority.clone());
+        let tls = whereabouts.tls.clone();
+        let (lines, answered, dialling) = Default::default();
+        Self(Arc::new(Inner { backend, authority, peer, tls, lines, answered, dialling }))
     }
 
-    /// Sends a request over; whatever the transport does to it is UNAVAILABLE.
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, Error> {
-        self.address(&mut request)?;
+    /// Sends a request over. The stream's place is to be held until the answer has ended.
+    pub async fn send(&self, mut request: Request<Body>) -> Result<(Response<Incoming>, Held), Lost> {
+        if let Err(error) = self.address(&mut request) {
+            return Err(Lost::Broken(error));
+        }
         let mut again = true;
         loop {
-            let mut sender = self.sender().await.map_err(|error| self.unreachable(error))?;
+            let (mut sender, held) = match self.line().await {
+                Ok(line) => line,
+                Err(cause) => return Err(Lost::Unsent(Box::new(request), cause)),
+            };
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     self.0.answered.store(true, Ordering::Relaxed);
-                    return Ok(response);
+                    return Ok((response, held));
                 }
                 Err(mut failure) => match failure.take_message() {
                     // A GOAWAY or a loss that came before the first byte had left: another connection takes it.
@@ -70,45 +103,65 @@ impl Link {
                         again = false;
                         request = unsent;
                     }
-                    _ => return Err(self.unreachable(failure.into_error())),
+                    Some(unsent) => {
+                        return Err(Lost::Unsent(Box::new(unsent), failure.into_error().into()));
+                    }
+                    None => return Err(Lost::Broken(failure.into_error().into())),
                 },
             }
         }
     }
 
     /// As the service would be called directly.
-    fn address(&self, request: &mut Request<Body>) -> Result<(), Error> {
+    fn address(&self, request: &mut Request<Body>) -> Result<(), BoxError> {
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.scheme = Some(if self.0.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
         parts.authority = Some(self.0.authority.clone());
-        *request.uri_mut() = Uri::from_parts(parts).map_err(Error::internal)?;
+        *request.uri_mut() = Uri::from_parts(parts)?;
         *request.version_mut() = http::Version::HTTP_2;
         Ok(())
     }
 
-    async fn sender(&self) -> Result<SendRequest<Body>, BoxError> {
-        if let Some(sender) = self.open() {
-            return Ok(sender);
+    async fn line(&self) -> Result<(SendRequest<Body>, Held), BoxError> {
+        if let Some(line) = self.open(STREAMS) {
+            return Ok(line);
         }
         let mut pace = self.0.dialling.lock().await;
-        if let Some(sender) = self.open() {
-            return Ok(sender);
+        if let Some(line) = self.open(STREAMS) {
+            return Ok(line);
         }
-        pace.admit(Instant::now(), self.0.answered.swap(false, Ordering::Relaxed))?;
-        let sender = self.dial().await?;
-        *self.0.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
-        Ok(sender)
+        let count = self.lines().len();
+        if count == 0 {
+            pace.admit(Instant::now(), self.0.answered.swap(false, Ordering::Relaxed))?;
+        }
+        let dialled = if count < MAX_LINES { self.dial().await } else { Err("enough connections".into()) };
+        match dialled {
+            Ok(sender) => {
+                let line = Line { sender, calls: Arc::default() };
+                let taken = line.take();
+                self.lines().push(line);
+                Ok(taken)
+            }
+            // Rather in line on a full connection than not at all.
+            Err(error) => self.open(usize::MAX).ok_or(error),
+        }
     }
 
-    /// The connection, while it takes requests.
-    fn open(&self) -> Option<SendRequest<Body>> {
-        let sender = self.0.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        sender.as_ref().filter(|sender| !sender.is_closed()).cloned()
+    /// The emptiest connection that takes requests, if it has fewer calls than `limit`.
+    fn open(&self, limit: usize) -> Option<(SendRequest<Body>, Held)> {
+        let mut lines = self.lines();
+        lines.retain(|line| !line.sender.is_closed());
+        let line = lines.iter().min_by_key(|line| line.calls())?;
+        (line.calls() < limit).then(|| line.take())
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn dial(&self) -> Result<SendRequest<Body>, BoxError> {
         let connect = async {
-            let stream = channel::dial(&self.0.authority, self.0.tls.as_ref()).await?;
+            let stream = channel::dial_at(self.0.peer, &self.0.authority, self.0.tls.as_ref()).await?;
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
                 .timer(TokioTimer::new())
@@ -133,21 +186,44 @@ impl Link {
         });
         Ok(sender)
     }
+}
 
-    fn unreachable(&self, error: impl Into<BoxError>) -> Error {
-        Error::unavailable(
-            reason::UNREACHABLE,
-            Unreachable { backend: self.0.backend.name(), source: error.into() },
-        )
+impl Line {
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn take(&self) -> (SendRequest<Body>, Held) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        (self.sender.clone(), Held(Arc::clone(&self.calls)))
     }
 }
 
-/// Which service could not be reached, for the log.
-#[derive(Debug, thiserror::Error)]
-#[error("{backend} could not be reached")]
-struct Unreachable {
-    backend: &'static str,
-    source: BoxError,
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// For clients that tonic generates: one pod is asked about itself.
+impl Service<Request<Body>> for Link {
+    type Response = Response<Incoming>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let link = self.clone();
+        Box::pin(async move {
+            match link.send(request).await {
+                Ok((response, _held)) => Ok(response),
+                Err(Lost::Unsent(_, cause) | Lost::Broken(cause)) => Err(cause),
+            }
+        })
+    }
 }
 
 /// Holds the next try back, so that calls to a service that is down fail at once instead of queueing behind tries that

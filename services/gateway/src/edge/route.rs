@@ -1,6 +1,8 @@
-//! Which service answers a call: the package in its path decides, and for an event feed the metadata.
+//! Which service answers a call: the package in its path decides, and for what every service has the metadata.
 
+use cqm_proto::audit::v1::audit_service_server::SERVICE_NAME as AUDIT;
 use cqm_proto::events::v1::event_feed_server::SERVICE_NAME as EVENT_FEED;
+use cqm_proto::subjects::v1::subject_service_server::SERVICE_NAME as SUBJECTS;
 use cqm_rpc::{Error, Refusal, metadata};
 use http::HeaderMap;
 
@@ -21,7 +23,7 @@ pub(super) enum Route {
 pub(super) fn route(path: &str, headers: &HeaderMap) -> Result<Route, Error> {
     let service = path.strip_prefix('/').and_then(|rest| rest.split_once('/')).map(|(service, _)| service);
     let service = service.ok_or(Error::Unimplemented)?;
-    if service == EVENT_FEED {
+    if [EVENT_FEED, AUDIT, SUBJECTS].contains(&service) {
         return source(headers).map(Route::To);
     }
     let (package, _) = service.rsplit_once('.').ok_or(Error::Unimplemented)?;
@@ -31,7 +33,7 @@ pub(super) fn route(path: &str, headers: &HeaderMap) -> Result<Route, Error> {
     Backend::from_package(package).map(Route::To).ok_or(Error::Unimplemented)
 }
 
-/// Every service has a feed of its own under the same name.
+/// Every service has a feed and a log of releases of its own, and forgets persons, under the same name.
 fn source(headers: &HeaderMap) -> Result<Backend, Error> {
     let name = headers.get(metadata::SOURCE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Backend::from_name(name)
@@ -53,7 +55,7 @@ mod tests {
             let expected = match policy.path.trim_start_matches("/cqm.").split('.').next() {
                 Some("complaints") => Route::To(Backend::Complaints),
                 Some("customers") => Route::To(Backend::CustomerData),
-                Some("events" | "loyalty") => Route::To(Backend::Loyalty),
+                Some("audit" | "events" | "loyalty" | "subjects") => Route::To(Backend::Loyalty),
                 Some("notifications") => Route::To(Backend::Notifications),
                 Some("surveys") => Route::To(Backend::Surveys),
                 _ => Route::Here,
@@ -67,8 +69,10 @@ mod tests {
         for name in ["", "customers", "Loyalty", "gateway"] {
             let mut headers = HeaderMap::new();
             headers.insert(metadata::SOURCE, HeaderValue::from_str(name).unwrap());
-            let error = route("/cqm.events.v1.EventFeed/Read", &headers).unwrap_err();
-            assert_eq!(error.reason(), SOURCE_UNKNOWN, "{name}");
+            for path in ["/cqm.events.v1.EventFeed/Read", "/cqm.audit.v1.AuditService/ListReleases"] {
+                let error = route(path, &headers).unwrap_err();
+                assert_eq!(error.reason(), SOURCE_UNKNOWN, "{name} {path}");
+            }
         }
     }
 

@@ -54,6 +54,45 @@ async fn a_role_opens_what_the_contract_says_and_nothing_else() {
     }
 }
 
+/// The columns without a token of their own: the coordinator does not come through the gateway, and a customer is
+/// whoever comes without credentials.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_credentials_only_what_a_link_opens_is_reached() {
+    let desk = Desk::default();
+    let served = desk::serve(desk::config(), desk.clone()).await;
+    let url = served.url();
+    let edge = Edge::before(Backends::at(|_| url.clone())).await;
+    let wire = edge.wire().await;
+    let system = [Role::Coordinator, Role::Customer]
+        .map(|role| format!("Bearer {}", edge.issuer.token(edge.clock.now(), &[role])));
+    for policy in policy::all() {
+        let source = ("x-cqm-source", "loyalty");
+        let failure = Failure::of(&wire.call(policy.path, &[source], b"").await.status());
+        if policy.roles.contains(&Role::Customer) {
+            assert_eq!(failure.code, Code::Ok, "{}: {failure}", policy.path);
+        } else {
+            let refused = (failure.code, failure.reason.as_str());
+            assert_eq!(refused, (Code::Unauthenticated, "CREDENTIALS_MISSING"), "{}", policy.path);
+        }
+        // A token that claims a system role holds none.
+        for token in &system {
+            let answer = wire.call(policy.path, &[("authorization", token.as_str()), source], b"").await;
+            assert_eq!(answer.failure(), (Code::PermissionDenied, "ROLE_MISSING".into()), "{}", policy.path);
+        }
+    }
+    let reached: Vec<String> = desk.all().into_iter().map(|seen| seen.call.path.to_string()).collect();
+    assert_eq!(
+        reached,
+        [
+            "/cqm.surveys.v1.InvitationService/OpenInvitation",
+            "/cqm.surveys.v1.ResponseService/SubmitResponse"
+        ]
+    );
+    for seen in desk.all() {
+        assert_eq!((&*seen.call.caller.subject, seen.call.caller.roles), ("customer", vec![Role::Customer]));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_makes_a_coordinator_or_a_customer() {
     let desk = Desk::default();
@@ -73,6 +112,29 @@ async fn no_token_makes_a_coordinator_or_a_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_purpose_reaches_the_service_and_one_that_is_none_reaches_nobody() {
+    let desk = Desk::default();
+    let served = desk::serve(desk::config(), desk.clone()).await;
+    let url = served.url();
+    let edge = Edge::before(Backends::at(|_| url.clone())).await;
+    let wire = edge.wire().await;
+    let token = format!("Bearer {}", edge.issuer.token(edge.clock.now(), &[Role::Supervisor]));
+    let path = "/cqm.customers.v1.CustomerService/GetCustomer";
+    let call = async |purposes: &[&str]| {
+        let mut headers = vec![("authorization", token.as_str())];
+        headers.extend(purposes.iter().map(|purpose| ("x-cqm-purpose", *purpose)));
+        wire.call(path, &headers, b"").await.failure()
+    };
+    for purposes in [&["curiosity"][..], &[""], &["customer_care", "customer_care"]] {
+        assert_eq!(call(purposes).await, (Code::InvalidArgument, "PURPOSE_INVALID".into()), "{purposes:?}");
+    }
+    assert!(desk.all().is_empty());
+    assert_eq!(call(&["quality_supervision spot check 7"]).await.0, Code::Ok);
+    let seen = desk.seen("GetCustomer").remove(0);
+    assert_eq!(seen.call.purpose.unwrap().to_string(), "quality_supervision spot check 7");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_contract_does_not_know_is_unimplemented() {
     let served = desk::serve(desk::config(), Desk::default()).await;
     let url = served.url();
@@ -87,14 +149,18 @@ async fn what_the_contract_does_not_know_is_unimplemented() {
         let answer = wire.call(path, &[], b"").await;
         assert_eq!(answer.failure(), (Code::Unimplemented, "METHOD_UNKNOWN".into()), "{path}");
     }
-    // A feed has to say whose it is.
+    // A feed has to say whose it is, and so has a log of releases.
     let token = format!("Bearer {}", edge.issuer.token(edge.clock.now(), &[Role::Supervisor]));
     let path = "/cqm.events.v1.EventFeed/GetCursor";
-    for source in [None, Some(("x-cqm-source", "customers"))] {
+    for (path, source) in [
+        (path, None),
+        (path, Some(("x-cqm-source", "customers"))),
+        ("/cqm.audit.v1.AuditService/ListReleases", None),
+    ] {
         let headers: Vec<_> =
             [Some(("authorization", token.as_str())), source].into_iter().flatten().collect();
         let answer = wire.call(path, &headers, b"").await;
-        assert_eq!(answer.failure(), (Code::InvalidArgument, "SOURCE_UNKNOWN".into()));
+        assert_eq!(answer.failure(), (Code::InvalidArgument, "SOURCE_UNKNOWN".into()), "{path}");
     }
 }
 
@@ -117,5 +183,27 @@ async fn the_edge_answers_for_the_health_and_the_shape_of_the_whole_suite() {
             let service = policy.path.trim_start_matches('/').split('/').next().unwrap();
             assert!(text.contains(service), "{version} does not list {service}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shape_of_the_suite_is_told_to_those_who_may_see_it() {
+    let edge = Edge::configured(Backends::at(|_| "http://127.0.0.1:1".to_owned()), |config| {
+        config.reflection.roles = vec!["internal_service".to_owned()];
+    })
+    .await;
+    let wire = edge.wire().await;
+    for version in ["v1", "v1alpha"] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        let ask = async |token: Option<String>| {
+            let token = token.map(|token| format!("Bearer {token}"));
+            let headers: Vec<_> = token.iter().map(|token| ("authorization", token.as_str())).collect();
+            wire.call(&path, &headers, b"\x3a\x00").await.failure()
+        };
+        let token = |role| Some(edge.issuer.token(edge.clock.now(), &[role]));
+        assert_eq!(ask(token(Role::InternalService)).await.0, Code::Ok);
+        assert_eq!(ask(token(Role::Supervisor)).await, (Code::PermissionDenied, "ROLE_MISSING".into()));
+        assert_eq!(ask(None).await, (Code::Unauthenticated, "CREDENTIALS_MISSING".into()));
+        assert_eq!(ask(Some("forged".into())).await, (Code::Unauthenticated, "TOKEN_INVALID".into()));
     }
 }

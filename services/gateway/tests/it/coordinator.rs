@@ -1,6 +1,7 @@
 //! From an event to what follows from it.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,13 +16,13 @@ use cqm_proto::loyalty::v1::earn_points_request::Basis;
 use cqm_proto::loyalty::v1::{EarnPointsRequest, EarnPointsResponse};
 use cqm_proto::notifications::v1::{PutContactRequest, SendMessageRequest};
 use cqm_proto::surveys::v1::{CreateInvitationRequest, GetInvitationLinkResponse};
-use cqm_rpc::{Clock, Error, Reason, Role};
+use cqm_rpc::{Error, Reason, Role};
 use cqm_testkit::eventually;
 use prost_types::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::desk::Desk;
+use crate::desk::{self, Desk};
 use crate::office::{Office, event};
 
 /// One source with a log, four without events, and a desk that all commands arrive at.
@@ -45,6 +46,16 @@ impl Scene {
         Self { desk, source: office, backends, _quiet: quiet }
     }
 
+    /// Where a service of the scene is.
+    pub fn url(&self, backend: Backend) -> String {
+        self.backends.address(backend).to_owned()
+    }
+
+    /// A source without events at an address of the test's choice.
+    pub async fn serve_at(&self, address: SocketAddr) -> Office {
+        Office::at(self.desk.clone(), address).await
+    }
+
     /// A coordinator with short pauses.
     pub fn coordinator(&self) -> Coordinator {
         self.coordinator_with(quick())
@@ -52,8 +63,9 @@ impl Scene {
 
     pub fn coordinator_with(&self, reading: ReadingConfig) -> Coordinator {
         let shutdown = CancellationToken::new();
-        let config = CoordinatorConfig { backends: self.backends.clone(), reading };
-        let running = coordinator::start(config, Clock::system(), shutdown.clone()).unwrap();
+        let config =
+            CoordinatorConfig { backends: self.backends.clone(), passes: cqm_testkit::signing(), reading };
+        let running = coordinator::start(config, desk::clock(), shutdown.clone()).unwrap();
         Coordinator { running, shutdown }
     }
 

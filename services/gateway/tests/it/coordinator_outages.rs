@@ -59,6 +59,20 @@ async fn an_answer_that_was_given_long_ago_is_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_about_somebody_who_is_to_be_forgotten_does_not_happen_and_parks_nothing() {
+    for reason in [reason::CUSTOMER_RESTRICTED, reason::CUSTOMER_ERASED] {
+        let scene = Scene::at(Backend::CustomerData).await;
+        scene.desk.on::<EarnPointsResponse>("EarnPoints", move |_| Err(Refusal::new(reason).into()));
+        let coordinator = scene.coordinator();
+        scene.source.happened(PURCHASE, 1, &purchase("customers/1", PURCHASE)).await;
+        scene.through().await;
+        coordinator.stop().await;
+        assert!(scene.source.parked().await.is_empty());
+        assert_eq!(scene.desk.seen("EarnPoints").len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_coordinator_works_and_another_takes_over_when_it_falls_silent() {
     let scene = Scene::at(Backend::CustomerData).await;
     let ledger = scene.points_ledger();
@@ -173,4 +187,55 @@ async fn a_source_that_is_away_is_read_when_it_comes_back() {
     scene.through().await;
     coordinator.stop().await;
     assert_eq!(ledger.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_ends_gives_the_source_back_and_nobody_waits_for_the_lease() {
+    let scene = Scene::with_lease(Backend::CustomerData, Duration::from_secs(3600)).await;
+    let ledger = scene.points_ledger();
+    let reader = |name: &str| ReadingConfig { reader: Some(name.to_owned()), ..quick() };
+    let first = scene.coordinator_with(reader("first"));
+    eventually("the first one's claim", || async { scene.source.cursor().await.reader == "first" }).await;
+    let second = scene.coordinator_with(reader("second"));
+    first.stop().await;
+    scene.source.happened(PURCHASE, 1, &purchase("customers/1", PURCHASE)).await;
+    scene.through().await;
+    assert_eq!(scene.source.cursor().await.reader, "second");
+    second.stop().await;
+    assert_eq!(scene.source.cursor().await.reader, "");
+    assert_eq!(ledger.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reaction_leaves_events_alone_that_are_not_its_own() {
+    let scene = Scene::at(Backend::CustomerData).await;
+    let ledger = scene.points_ledger();
+    scene.source.tamper("INSERT INTO event_reaction VALUES ('coordinator', 'purchase-points', '', 2)").await;
+    for number in 1..=3 {
+        let name = format!("customers/1/purchases/{number}");
+        scene.source.happened(&name, 1, &purchase("customers/1", &name)).await;
+    }
+    let coordinator = scene.coordinator();
+    scene.through().await;
+    coordinator.stop().await;
+    let sources: Vec<String> = ledger.lock().unwrap().iter().map(|(_, source)| source.clone()).collect();
+    assert_eq!(sources, ["customers/1/purchases/3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_is_older_than_the_one_before_stands_by_and_leaves_the_source_free() {
+    let scene = Scene::with_lease(Backend::CustomerData, Duration::from_secs(3600)).await;
+    scene
+        .source
+        .tamper(
+            "INSERT INTO event_reaction VALUES ('coordinator', 'points-of-tomorrow', 'purchase-points', 0)",
+        )
+        .await;
+    scene.source.happened(PURCHASE, 1, &purchase("customers/1", PURCHASE)).await;
+    let mut coordinator = scene.coordinator();
+    coordinator.running.ready().await;
+    eventually("the source is free", || async { scene.source.cursor().await.reader.is_empty() }).await;
+    coordinator.stop().await;
+    assert_eq!(scene.source.cursor().await.position, 0);
+    assert!(scene.desk.seen("EarnPoints").is_empty());
 }

@@ -11,8 +11,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use cqm_rpc::{Call, Error};
-use cqm_runtime::server::{self, DrainConfig, Health, Options, Running, ServerConfig, Shape};
+use cqm_gateway::backend::Backend;
+use cqm_proto::policy::MethodPolicy;
+use cqm_rpc::{BoxError, Call, Caller, Clock, Error};
+use cqm_runtime::pass::{PassGate, PassesConfig};
+use cqm_runtime::server::{self, DrainConfig, Gate, Health, Options, Running, ServerConfig, Shape};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
@@ -235,6 +239,8 @@ impl tower::Service<Request<Body>> for Desk {
 pub struct Served {
     pub running: Running,
     pub shutdown: CancellationToken,
+    /// Stands still at [`cqm_testkit::NOW`] until it is moved.
+    pub clock: Clock,
 }
 
 impl Served {
@@ -261,13 +267,59 @@ pub fn config() -> ServerConfig {
     }
 }
 
+/// The gates of all services in one: a desk stands for each of them.
+#[derive(Clone)]
+struct Gates(Vec<PassGate>);
+
+impl Gates {
+    fn new(passes: &PassesConfig, clock: &Clock) -> Result<Self, BoxError> {
+        let gate = |backend: Backend| PassGate::new(passes, backend.name(), clock.clone());
+        Ok(Self(Backend::ALL.into_iter().map(gate).collect::<Result<_, _>>()?))
+    }
+}
+
+impl Gate for Gates {
+    async fn identify(&self, parts: &mut Parts, policy: &'static MethodPolicy) -> Result<Caller, Error> {
+        let shown = parts.headers.clone();
+        let package =
+            policy.path.trim_start_matches('/').split('/').next().and_then(|name| name.rsplit_once('.'));
+        let backend = package.and_then(|(package, _)| Backend::from_package(package));
+        let mut outcome = Err(Error::internal("no gate"));
+        // Every service has a feed under the same name.
+        for gate in backend.map_or(&self.0[..], |backend| &self.0[backend as usize..=backend as usize]) {
+            parts.headers = shown.clone();
+            outcome = gate.identify(parts, policy).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+/// A clock that stands still.
+pub fn clock() -> Clock {
+    Clock::fixed(cqm_testkit::NOW.parse().unwrap())
+}
+
 /// Serves everything of the contract by one service.
 pub async fn serve<S: server::Served>(config: ServerConfig, service: S) -> Served {
+    serve_with(config, service, &cqm_testkit::passes(), clock()).await
+}
+
+/// The same with keys and a clock of the test's own.
+pub async fn serve_with<S: server::Served>(
+    config: ServerConfig,
+    service: S,
+    passes: &PassesConfig,
+    clock: Clock,
+) -> Served {
+    let gate = Gates::new(passes, &clock).expect("the keys of the passes");
     let health = Health::new(&server::all_services());
     let options = Options::new(health.clone());
     let shutdown = options.shutdown.clone();
     let bound = server::bind(&config).expect("a free port");
-    let running = bound.serve(options, move |_| Ok(service.clone())).await.expect("the server starts");
+    let running = bound.serve(options, gate, move |_| Ok(service.clone())).await.expect("the server starts");
     health.ready().await;
-    Served { running, shutdown }
+    Served { running, shutdown, clock }
 }

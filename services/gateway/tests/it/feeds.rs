@@ -8,7 +8,8 @@ use cqm_proto::events::v1::{ComplaintClosed, GetCursorRequest};
 use cqm_proto::gateway::v1::coordinator_service_client::CoordinatorServiceClient;
 use cqm_proto::gateway::v1::section_status::State;
 use cqm_proto::gateway::v1::{
-    DiscardParkedEventRequest, ListParkedAggregatesRequest, ListSourcesRequest, RetryParkedAggregateRequest,
+    DiscardParkedEventRequest, GetParkedAggregateRequest, ListParkedAggregatesRequest, ListSourcesRequest,
+    RetryParkedAggregateRequest,
 };
 use cqm_rpc::{Call, Role};
 use tonic::transport::Channel;
@@ -142,6 +143,26 @@ async fn parked_aggregates_are_paged_source_by_source() {
         let answer = scene.client.list_parked_aggregates(scene.edge.request(Role::Supervisor, message)).await;
         assert_eq!(refused(answer), (Code::InvalidArgument, expected.to_owned()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_aggregate_is_shown_with_its_reason_and_its_events() {
+    let mut scene = Scene::set().await;
+    let ids = park(&scene.complaints, &["complaints/1"]).await;
+    scene.complaints.happened("complaints/1", 2, &ComplaintClosed::default()).await;
+    let ask = |aggregate: &str| GetParkedAggregateRequest {
+        source: "complaints".into(),
+        aggregate: aggregate.into(),
+    };
+    let request = scene.request(ask("complaints/1"));
+    let shown = scene.client.get_parked_aggregate(request).await.unwrap().into_inner();
+    let parked = shown.parked_aggregate.unwrap();
+    assert_eq!((parked.event_id.as_str(), parked.reason.as_str()), (ids[0].as_str(), "CUSTOMER_NOT_FOUND"));
+    let positions: Vec<i64> = shown.events.iter().map(|event| event.position).collect();
+    assert_eq!((positions, shown.events[0].event_id.as_str()), (vec![1, 2], ids[0].as_str()));
+    assert!(shown.reactions.is_empty(), "nothing follows from a closing");
+    let answer = scene.client.get_parked_aggregate(scene.request(ask("complaints/2"))).await;
+    assert_eq!(refused(answer), (Code::NotFound, "PARKED_NOT_FOUND".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! A source of events: a real log on a real Postgres behind the real feed, beside a desk for everything else.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use cqm_db::log::{self, Cursor, NewEvent, Parked, Sequencer};
 use cqm_db::{Db, EventsConfig, Migrations};
 use cqm_rpc::{Call, Clock, TraceContext};
 use cqm_runtime::event_feed;
+use cqm_runtime::server::ServerConfig;
 use cqm_testkit::TestDatabase;
 use diesel_migrations::embed_migrations;
 use http::{Request, Response};
@@ -36,11 +38,20 @@ impl Office {
     }
 
     pub async fn with_lease(desk: Desk, lease: Duration) -> Self {
+        Self::serving(desk, lease, desk::config()).await
+    }
+
+    pub async fn at(desk: Desk, address: SocketAddr) -> Self {
+        let config = ServerConfig { listen: address, ..desk::config() };
+        Self::serving(desk, EventsConfig::default().lease, config).await
+    }
+
+    async fn serving(desk: Desk, lease: Duration, config: ServerConfig) -> Self {
         let database = TestDatabase::migrated(MIGRATIONS).await;
         let events = EventsConfig { lease, ..EventsConfig::default() };
         let db = Db::new(database.config(), events, Clock::system()).expect("a pool");
         let feed = Routes::new(event_feed::server(db.clone(), CancellationToken::new())).prepare();
-        let served = desk::serve(desk::config(), Front { feed, desk }).await;
+        let served = desk::serve(config, Front { feed, desk }).await;
         Self { db, served }
     }
 

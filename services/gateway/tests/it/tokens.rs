@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,6 +10,7 @@ use cqm_gateway::config::{IdentityConfig, IssuerConfig};
 use cqm_rpc::{Role, role_name};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey;
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -38,8 +38,44 @@ impl Key {
         EncodingKey::from_ed_der(self.pair.to_pkcs8_der().unwrap().as_bytes())
     }
 
-    fn jwk(&self) -> Value {
+    pub fn jwk(&self) -> Value {
         json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": self.id, "x": self.public()})
+    }
+}
+
+/// A key whose pair was made once: making one takes longer than the tests.
+pub struct Fixed {
+    pub id: &'static str,
+    algorithm: Algorithm,
+    private: EncodingKey,
+}
+
+impl Fixed {
+    /// RSA, 2048 bits.
+    pub fn rsa(id: &'static str, algorithm: Algorithm) -> Self {
+        let private = EncodingKey::from_rsa_pem(include_bytes!("../keys/rsa.pem")).unwrap();
+        Self { id, algorithm, private }
+    }
+
+    /// On P-256.
+    pub fn ec(id: &'static str) -> Self {
+        let private = EncodingKey::from_ec_pem(include_bytes!("../keys/ec.pem")).unwrap();
+        Self { id, algorithm: Algorithm::ES256, private }
+    }
+
+    /// Without an algorithm, as Kubernetes and others publish it.
+    pub fn jwk(&self) -> Value {
+        let jwk = Jwk::from_encoding_key(&self.private, self.algorithm).unwrap();
+        let mut jwk = serde_json::to_value(jwk).unwrap();
+        jwk["kid"] = json!(self.id);
+        jwk["use"] = json!("sig");
+        jwk.as_object_mut().unwrap().remove("alg");
+        jwk
+    }
+
+    pub fn sign(&self, claims: &Value) -> String {
+        let header = Header { kid: Some(self.id.to_owned()), ..Header::new(self.algorithm) };
+        jsonwebtoken::encode(&header, claims, &self.private).unwrap()
     }
 }
 
@@ -73,16 +109,11 @@ impl Issuer {
 
     /// The gateway's configuration for this issuer alone.
     pub fn trusted(&self) -> IdentityConfig {
-        let issuer = IssuerConfig {
-            issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
-            jwks: self.path(),
-            prefix: String::new(),
-            internal_service: true,
-        };
+        let issuer =
+            IssuerConfig { internal_service: true, ..IssuerConfig::of_file(ISSUER, AUDIENCE, self.path()) };
         IdentityConfig {
-            reload: Duration::from_secs(30),
             issuers: BTreeMap::from([("staff".to_owned(), issuer)]),
+            ..IdentityConfig::default()
         }
     }
 
@@ -114,8 +145,12 @@ pub fn sign(key: &Key, header: &Header, claims: &Value) -> String {
 /// A token with this header, signed over exactly these bytes: what a library would not write.
 pub fn sign_raw(key: &Key, header: &Value, claims: &Value) -> String {
     use ed25519_dalek::Signer;
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let message = format!("{}.{}", part(header), part(claims));
     let signature = URL_SAFE_NO_PAD.encode(key.pair.sign(message.as_bytes()).to_bytes());
     format!("{message}.{signature}")
+}
+
+/// A part of a token.
+pub fn part(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
 }

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cqm_gateway::backend::Backends;
-use cqm_gateway::config::Customer360Config;
+use cqm_gateway::config::IdentityConfig;
 use cqm_gateway::edge::{self, EdgeConfig, Running};
 use cqm_rpc::{Clock, Failure, Role};
 use cqm_runtime::server::{DrainConfig, ServerConfig, Shape};
 use cqm_runtime::tasks::detached;
-use cqm_runtime::telemetry::Sampling;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -21,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::desk::framed;
+use crate::desk::{self, framed};
 use crate::tokens::Issuer;
 
 /// An edge at work, with an issuer that it trusts.
@@ -35,27 +34,38 @@ pub struct Edge {
 impl Edge {
     /// An edge before these services, in the shape that processes have.
     pub async fn before(backends: Backends) -> Self {
-        Self::with(backends, Customer360Config::default()).await
+        Self::at(&desk::clock(), backends).await
     }
 
-    pub async fn with(backends: Backends, customer360: Customer360Config) -> Self {
-        let clock = Clock::fixed(cqm_testkit::NOW.parse().unwrap());
+    /// The same, which goes by this clock: for tests that move it.
+    pub async fn at(clock: &Clock, backends: Backends) -> Self {
         let issuer = Issuer::new();
-        let shutdown = CancellationToken::new();
-        let config = EdgeConfig {
-            server: ServerConfig {
-                shape: Shape::PerCore,
-                shards: 2,
-                drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_secs(5) },
-                ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
-            },
-            sampling: Sampling::never(),
-            backends,
-            identity: issuer.trusted(),
-            customer360,
+        Self::start(Self::config(backends, issuer.trusted()), clock, issuer).await
+    }
+
+    /// An edge whose configuration is the default but for what `change` does to it.
+    pub async fn configured(backends: Backends, change: impl FnOnce(&mut EdgeConfig)) -> Self {
+        let issuer = Issuer::new();
+        let mut config = Self::config(backends, issuer.trusted());
+        change(&mut config);
+        Self::start(config, &desk::clock(), issuer).await
+    }
+
+    pub fn config(backends: Backends, identity: IdentityConfig) -> EdgeConfig {
+        let server = ServerConfig {
+            shape: Shape::PerCore,
+            shards: 2,
+            drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_secs(5) },
+            ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
         };
+        EdgeConfig { passes: cqm_testkit::signing(), ..EdgeConfig::new(server, backends, identity) }
+    }
+
+    /// `issuer`: whom the configuration trusts, among others.
+    pub async fn start(config: EdgeConfig, clock: &Clock, issuer: Issuer) -> Self {
+        let shutdown = CancellationToken::new();
         let running = edge::start(config, clock.clone(), shutdown.clone()).await.expect("the edge starts");
-        Self { clock, issuer, running, _shutdown: shutdown.drop_guard() }
+        Self { clock: clock.clone(), issuer, running, _shutdown: shutdown.drop_guard() }
     }
 
     pub async fn channel(&self) -> Channel {

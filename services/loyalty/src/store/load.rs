@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use cqm_db::subjects;
 use cqm_db::{Conn, Patience};
 use cqm_rpc::Error;
 use futures::future::join5;
+use futures::join;
 use uuid::Uuid;
 
 use super::due::load_due;
@@ -16,6 +18,7 @@ use super::ladder::Tiers;
 use super::lot::{find_lots, spendable};
 use super::member::{known_members, lock_members};
 use super::source::{Rewarded, find_rewarded};
+use super::subject::closed;
 use crate::domain::Event;
 use crate::domain::account::{Account, Past, Policy};
 use crate::domain::entry::{Entry, Reason};
@@ -42,6 +45,8 @@ pub struct Loaded {
     pub accounts: HashMap<Uuid, Account>,
     /// Members whom somebody else has locked.
     pub busy: HashSet<Uuid>,
+    /// Customers who are to be forgotten or are.
+    pub closed: HashMap<Uuid, subjects::State>,
     /// Members of whom more is due than one transaction writes down.
     pub behind: HashSet<Uuid>,
     pub rewarded: HashMap<(Uuid, Reason, String), Rewarded>,
@@ -72,15 +77,15 @@ pub async fn load(
     let lots = async {
         if spending.is_empty() { Ok(Vec::new()) } else { spendable(conn, &spending, FIRST_LOTS).await }
     };
-    let (members, lots, rewarded, holds, past) = join5(
+    let rest = join5(
         lock_members(conn, &customers, patience),
         lots,
         find_rewarded(conn, &sources),
         find_holds(conn, &wants.holds),
         find_past(conn, &wants.transactions),
-    )
-    .await;
-    let mut loaded = Loaded::default();
+    );
+    let ((members, lots, rewarded, holds, past), closed) = join!(rest, closed(conn, &customers));
+    let mut loaded = Loaded { closed: closed?, ..Loaded::default() };
     let members = members?;
     loaded.ladder = tiers.knowing(conn, members.iter().map(|member| member.standing.tier)).await?;
     loaded.take_members(members);

@@ -10,7 +10,6 @@ use futures::StreamExt;
 use futures::stream;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use tonic::transport::Endpoint;
 
 use super::*;
 use crate::audit::audit;
@@ -63,8 +62,8 @@ async fn concurrent_earns_on_two_replicas_reach_every_budget_exactly_and_overrun
     let replica = settings::<App>(loyalty.kit.database(), RULES);
     let mut replica = process::start::<App>(replica, loyalty.kit.clock.clone(), stop.clone()).await.unwrap();
     replica.ready().await;
-    let address = Endpoint::from_shared(format!("http://{}", replica.address())).unwrap();
-    let replicas = [loyalty.ledger.clone(), LedgerServiceClient::new(address.connect().await.unwrap())];
+    let elsewhere = loyalty.kit.line(replica.address()).await;
+    let replicas = [loyalty.ledger.clone(), LedgerServiceClient::new(elsewhere)];
 
     // 10 points by each rule: the first ends after 40 awards, the programme after 60 more of the second.
     let programme = loyalty.programme(proto::Programme { budget: 1_400, ..plain() }).await;

@@ -14,7 +14,6 @@ use proptest::test_runner::TestRunner;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use tonic::transport::Endpoint;
 
 use super::*;
 use crate::audit::audit;
@@ -81,7 +80,7 @@ impl Sent {
         name.trim_start_matches("customers/").parse().expect("a name that this test made")
     }
 
-    async fn send(&self, ledger: &LedgerServiceClient<Channel>) -> Outcome {
+    async fn send(&self, ledger: &LedgerServiceClient<Line>) -> Outcome {
         let changed = match self {
             Self::Earn(message) => {
                 persistent(|| earn(ledger, message.clone())).await.map(|answer| answer.points)
@@ -127,8 +126,8 @@ async fn any_interleaving_of_callers_and_replicas_leaves_a_ledger_that_balances(
     let replica = settings::<App>(loyalty.kit.database(), RULES);
     let mut replica = process::start::<App>(replica, loyalty.kit.clock.clone(), stop.clone()).await.unwrap();
     replica.ready().await;
-    let address = Endpoint::from_shared(format!("http://{}", replica.address())).unwrap();
-    let replicas = [loyalty.ledger.clone(), LedgerServiceClient::new(address.connect().await.unwrap())];
+    let elsewhere = loyalty.kit.line(replica.address()).await;
+    let replicas = [loyalty.ledger.clone(), LedgerServiceClient::new(elsewhere)];
 
     // Shrinking would run against other interleavings than the one that failed; the steps are printed instead.
     let mut runner = TestRunner::default();
@@ -142,7 +141,7 @@ async fn any_interleaving_of_callers_and_replicas_leaves_a_ledger_that_balances(
     replica.join().await;
 }
 
-async fn run(loyalty: &mut Loyalty, replicas: &[LedgerServiceClient<Channel>; 2], sent: &[Sent]) {
+async fn run(loyalty: &mut Loyalty, replicas: &[LedgerServiceClient<Line>; 2], sent: &[Sent]) {
     let done = AtomicBool::new(false);
     let work = async {
         let calls = sent

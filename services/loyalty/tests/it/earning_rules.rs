@@ -9,7 +9,6 @@ use cqm_proto::loyalty::v1::rule_verdict::Why;
 use cqm_runtime::process;
 use cqm_testkit::{eventually, settings};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 
 use super::*;
 use crate::audit::audit;
@@ -426,8 +425,7 @@ async fn a_paused_programme_gives_nothing_here_at_once_and_elsewhere_within_its_
     let replica = settings::<App>(loyalty.kit.database(), RULES);
     let mut replica = process::start::<App>(replica, loyalty.kit.clock.clone(), stop.clone()).await.unwrap();
     replica.ready().await;
-    let address = Endpoint::from_shared(format!("http://{}", replica.address())).unwrap();
-    let elsewhere = LedgerServiceClient::new(address.connect().await.unwrap());
+    let elsewhere = LedgerServiceClient::new(loyalty.kit.line(replica.address()).await);
 
     let programme = loyalty.draft(plain()).await.unwrap().name;
     loyalty.rule(fixed(&programme, Trigger::Purchase, 10)).await;

@@ -13,7 +13,6 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 
 use super::*;
 use crate::audit::{audit, execute};
@@ -91,7 +90,7 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
 /// Two replicas whose connections can be cut, and the model beside them.
 struct History {
     loyalty: Loyalty,
-    replicas: Vec<LedgerServiceClient<Channel>>,
+    replicas: Vec<LedgerServiceClient<Line>>,
     running: Vec<Running>,
     stop: CancellationToken,
     /// The name that the replicas' connections go by.
@@ -169,8 +168,7 @@ impl History {
             let mut replica =
                 process::start::<App>(settings, loyalty.kit.clock.clone(), stop.clone()).await.unwrap();
             replica.ready().await;
-            let address = Endpoint::from_shared(format!("http://{}", replica.address())).unwrap();
-            replicas.push(LedgerServiceClient::new(address.connect().await.unwrap()));
+            replicas.push(LedgerServiceClient::new(loyalty.kit.line(replica.address()).await));
             running.push(replica);
         }
         let customers: Vec<Uuid> = (0..CUSTOMERS).map(|_| Uuid::now_v7()).collect();
@@ -444,7 +442,7 @@ fn agree(told: Result<Told, String>, expected: Result<(), No>) -> Option<Told> {
     }
 }
 
-async fn ask(ledger: &mut LedgerServiceClient<Channel>, asked: &Asked) -> Result<Told, Status> {
+async fn ask(ledger: &mut LedgerServiceClient<Line>, asked: &Asked) -> Result<Told, Status> {
     let role = Role::InternalService;
     Ok(match asked.clone() {
         Asked::Earn(message) => {

@@ -9,6 +9,7 @@ mod budgets;
 mod concurrency;
 mod earning;
 mod earning_rules;
+mod forgetting;
 mod history;
 mod holds;
 mod idempotency;
@@ -43,9 +44,8 @@ use cqm_proto::loyalty::v1::earn_points_request::Basis;
 use cqm_proto::loyalty::v1::ledger_service_client::LedgerServiceClient;
 use cqm_proto::loyalty::v1::member_service_client::MemberServiceClient;
 use cqm_rpc::{Failure, Role};
-use cqm_testkit::{Kit, persistent, refused, request, violations};
+use cqm_testkit::{Kit, Line, persistent, refused, request, violations};
 use prost_types::Timestamp;
-use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
@@ -73,8 +73,8 @@ const DAY: u64 = 24 * 60 * 60;
 /// A loyalty service of the test's own, and what a caller does with it.
 struct Loyalty {
     kit: Kit,
-    members: MemberServiceClient<Channel>,
-    ledger: LedgerServiceClient<Channel>,
+    members: MemberServiceClient<Line>,
+    ledger: LedgerServiceClient<Line>,
 }
 
 impl Loyalty {
@@ -123,14 +123,14 @@ impl Loyalty {
 }
 
 async fn earn(
-    ledger: &LedgerServiceClient<Channel>,
+    ledger: &LedgerServiceClient<Line>,
     message: proto::EarnPointsRequest,
 ) -> Result<proto::EarnPointsResponse, Status> {
     ledger.clone().earn_points(request(Role::Coordinator, message)).await.map(Response::into_inner)
 }
 
 async fn redeem(
-    ledger: &LedgerServiceClient<Channel>,
+    ledger: &LedgerServiceClient<Line>,
     message: proto::RedeemPointsRequest,
 ) -> Result<proto::RedeemPointsResponse, Status> {
     ledger

@@ -13,6 +13,7 @@ fn run(database: &TestDatabase, command: &str, variables: &[(&str, &str)]) -> Ou
         .env("CQM__CACHE__REDIS_URL", environment("CQM_TEST_REDIS_URL"))
         .env("CQM__CACHE__KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
         .env("CQM__SERVER__PLAINTEXT", "true")
+        .env("CQM__PASSES__KEYS", cqm_testkit::passes().keys)
         .env("CQM__SERVICE__VOUCHER_KEYS", "a-key-of-the-tests-and-of-nobody-else")
         .envs(variables.iter().copied())
         .output()
@@ -47,7 +48,7 @@ async fn rules_that_make_no_sense_keep_the_process_from_starting() {
         ("CQM__SERVICE__TIERS__WINDOW", "FOREVER", "for key `service.tiers.window`"),
         ("CQM__SERVICE__VOUCHER_KEYS", "short", "service.voucher_keys must hold a key"),
     ] {
-        let refused = run(&database, "migrate", &[(variable, value)]);
+        let refused = run(&database, "serve", &[(variable, value)]);
         assert_eq!(refused.status.code(), Some(2));
         assert!(said(&refused).contains(complaint), "{}", said(&refused));
     }

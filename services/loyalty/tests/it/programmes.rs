@@ -11,11 +11,11 @@ use tonic::Code;
 use super::*;
 
 impl Loyalty {
-    pub fn programmes(&self) -> ProgrammeServiceClient<Channel> {
+    pub fn programmes(&self) -> ProgrammeServiceClient<Line> {
         ProgrammeServiceClient::new(self.kit.channel.clone())
     }
 
-    pub fn rules(&self) -> EarningRuleServiceClient<Channel> {
+    pub fn rules(&self) -> EarningRuleServiceClient<Line> {
         EarningRuleServiceClient::new(self.kit.channel.clone())
     }
 

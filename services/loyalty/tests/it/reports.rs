@@ -34,7 +34,7 @@ const RULES: Config = Config {
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl Loyalty {
-    pub fn reports(&self) -> ReportServiceClient<Channel> {
+    pub fn reports(&self) -> ReportServiceClient<Line> {
         ReportServiceClient::new(self.kit.channel.clone())
     }
 

@@ -31,7 +31,7 @@ pub fn taking(customer: Uuid, reward: &proto::Reward) -> proto::RedeemRewardRequ
 }
 
 impl Loyalty {
-    pub fn rewards(&self) -> RewardServiceClient<Channel> {
+    pub fn rewards(&self) -> RewardServiceClient<Line> {
         RewardServiceClient::new(self.kit.channel.clone())
     }
 

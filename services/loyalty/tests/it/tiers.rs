@@ -29,7 +29,7 @@ fn tier(code: &str, rank: i32, threshold: i64) -> proto::Tier {
 }
 
 impl Loyalty {
-    fn tiers(&self) -> TierServiceClient<Channel> {
+    fn tiers(&self) -> TierServiceClient<Line> {
         TierServiceClient::new(self.kit.channel.clone())
     }
 

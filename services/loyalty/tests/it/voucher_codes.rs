@@ -6,14 +6,14 @@ use std::process::{Child, Command};
 use cqm_loyalty::domain::code::Seed;
 use cqm_proto::loyalty::v1::reward_service_client::RewardServiceClient;
 use cqm_proto::loyalty::v1::voucher_service_client::VoucherServiceClient;
+use cqm_rpc::Clock;
 use cqm_runtime::process;
-use cqm_testkit::{TestDatabase, environment, settings};
+use cqm_testkit::{Line, TestDatabase, environment, settings};
 use futures::{StreamExt, stream};
 use prost::Message;
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use tonic::transport::Endpoint;
 
 use super::*;
 use crate::rewards::{gift, taking};
@@ -36,6 +36,7 @@ impl Talkative {
             .env("CQM__CACHE__KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
             .env("CQM__SERVER__PLAINTEXT", "true")
             .env("CQM__SERVER__LISTEN", "127.0.0.1:0")
+            .env("CQM__PASSES__KEYS", cqm_testkit::passes().keys)
             .env("CQM__SERVICE__VOUCHER_KEYS", "a-key-of-the-tests-and-of-nobody-else")
             .env("CQM__TELEMETRY__FILTER", "trace")
             .env("CQM__TELEMETRY__FILE", &log)
@@ -48,15 +49,14 @@ impl Talkative {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    async fn channel(&self) -> Channel {
-        cqm_testkit::until("the process serves", async || {
+    async fn channel(&self) -> Line {
+        let address = cqm_testkit::until("the process serves", async || {
             let said = self.said();
             let line = said.lines().find(|line| line.contains("\"address\":"))?;
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
-            let address = format!("http://{}", line["address"].as_str()?);
-            Endpoint::from_shared(address).ok()?.connect().await.ok()
-        })
-        .await
+            line["address"].as_str()?.parse().ok()
+        });
+        Line::to(address.await, "loyalty", Clock::system()).await
     }
 }
 
@@ -218,8 +218,7 @@ async fn what_is_remembered_of_a_reward_is_no_code_without_its_key() {
         let mut other =
             process::start::<App>(settings, loyalty.kit.clock.clone(), stop.clone()).await.unwrap();
         other.ready().await;
-        let address = format!("http://{}", other.address());
-        let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+        let channel = loyalty.kit.line(other.address()).await;
         let mut rewards = RewardServiceClient::new(channel.clone());
         let mut vouchers = VoucherServiceClient::new(channel);
         let validate = proto::ValidateVoucherRequest { code: taken.code.clone() };

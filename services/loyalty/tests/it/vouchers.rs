@@ -31,7 +31,7 @@ pub fn cancelling(voucher: &str) -> proto::CancelVoucherRequest {
 }
 
 impl Loyalty {
-    pub fn vouchers(&self) -> VoucherServiceClient<Channel> {
+    pub fn vouchers(&self) -> VoucherServiceClient<Line> {
         VoucherServiceClient::new(self.kit.channel.clone())
     }
 

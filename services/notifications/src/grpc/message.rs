@@ -1,5 +1,6 @@
 //! The handlers of `MessageService`.
 
+use cqm_db::subjects;
 use cqm_proto::notifications::v1 as proto;
 use cqm_rpc::{Call, Error, ResourceName};
 use uuid::Uuid;
@@ -10,6 +11,9 @@ use crate::domain::message::{Message, Order};
 use crate::error::MESSAGE_NOT_FOUND;
 use crate::store::contacts::Lock;
 use crate::store::{contacts, messages, steps, templates};
+
+/// What a message is about that an erasure waits for.
+const COMPLAINTS: &str = "complaints/";
 
 /// Only accepts: the text is written and sent by the delivery, which is woken.
 pub(super) async fn send(
@@ -22,6 +26,12 @@ pub(super) async fn send(
     let answer = app
         .db
         .mutate(&call, "send_message", &message, async |tx| {
+            // Who is to be forgotten is told how their complaint ends, and nothing else.
+            if command.about.starts_with(COMPLAINTS) {
+                subjects::check_not_erased(tx, command.customer_id).await?;
+            } else {
+                subjects::check_open(tx, command.customer_id).await?;
+            }
             let template = templates::get(tx, &command.template).await?;
             convert::check_variables(&template, &command.variables)?;
             let contact = contacts::lock(tx, command.customer_id, Lock::Read, app.clock.now()).await?;

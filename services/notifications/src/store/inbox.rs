@@ -110,7 +110,8 @@ pub async fn list(
 }
 
 /// Removes what a deleted customer was told.
-pub async fn erase(tx: &mut Conn, customer_id: Uuid) -> Result<(), Error> {
-    diesel::delete(inbox_items::table.filter(inbox_items::customer_id.eq(customer_id))).execute(tx).await?;
-    Ok(())
+pub async fn erase(tx: &mut Conn, customer_id: Uuid) -> Result<usize, Error> {
+    Ok(diesel::delete(inbox_items::table.filter(inbox_items::customer_id.eq(customer_id)))
+        .execute(tx)
+        .await?)
 }

@@ -3,7 +3,7 @@
 use cqm_proto::notifications::v1::message::State;
 use cqm_proto::notifications::v1::*;
 use cqm_rpc::Role;
-use cqm_testkit::request;
+use cqm_testkit::{request, specialist};
 use tonic::Code;
 
 use crate::desk::*;
@@ -14,7 +14,7 @@ fn name_of(contact: &Contact) -> String {
 
 async fn get(desk: &mut Desk, contact: &Contact) -> Result<Contact, tonic::Status> {
     let message = GetContactRequest { name: name_of(contact) };
-    Ok(desk.contacts.get_contact(representative(message)).await?.into_inner())
+    Ok(desk.contacts.get_contact(specialist(message)).await?.into_inner())
 }
 
 #[tokio::test]

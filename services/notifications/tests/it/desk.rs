@@ -11,10 +11,9 @@ use cqm_proto::notifications::v1::inbox_service_client::InboxServiceClient;
 use cqm_proto::notifications::v1::message_service_client::MessageServiceClient;
 use cqm_proto::notifications::v1::template_service_client::TemplateServiceClient;
 use cqm_proto::notifications::v1::*;
-use cqm_testkit::{Kit, SmtpSink};
+use cqm_testkit::{Kit, Line, SmtpSink};
 pub use cqm_testkit::{coordinator, manager, refused, representative, request_id, until, violations};
 use prost::Name;
-use tonic::transport::Channel as Line;
 
 /// Li Lei reads Chinese, Jane Doe English.
 pub const LI: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8058";

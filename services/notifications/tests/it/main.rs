@@ -6,6 +6,7 @@ mod contacts;
 mod delivery;
 mod desk;
 mod encryption;
+mod forgetting;
 mod inbox;
 mod mail;
 mod mailbox;

@@ -1,6 +1,6 @@
 //! The handlers of `InvitationService`.
 
-use cqm_db::Conn;
+use cqm_db::{Conn, subjects};
 use cqm_proto::surveys::v1 as proto;
 use cqm_rpc::{Call, Error, Refusal, ResourceName, time};
 use uuid::Uuid;
@@ -23,6 +23,7 @@ pub(super) async fn create(
     let command = convert::invite(&message)?;
     app.db
         .mutate(&call, "create_invitation", &message, async |tx| {
+            subjects::check_open(tx, command.customer_id).await?;
             let (invitation, is_new) = invite(app, tx, &command).await?;
             if is_new {
                 cqm_db::log::append(tx, &call.trace, &[events::invitation_created(&invitation)]).await?;

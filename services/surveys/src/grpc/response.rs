@@ -1,6 +1,6 @@
 //! The handlers of `ResponseService`.
 
-use cqm_db::Conn;
+use cqm_db::{Conn, subjects};
 use cqm_proto::surveys::v1 as proto;
 use cqm_rpc::{Call, Error};
 use uuid::Uuid;
@@ -70,6 +70,10 @@ async fn take(
     let checked = answer::check(questions, submission.answers.clone());
     if invitation.state == State::Answered {
         return repeat(tx, &invitation, checked.ok()).await;
+    }
+    // Behind the row's lock, which the erasure waits for. Who is to be forgotten is asked nothing any more.
+    if !subjects::among(tx, &[invitation.customer_id]).await?.is_empty() {
+        return Err(Closed::Expired.into());
     }
     // Read behind the row's lock: the expiry takes the same one, and the loser must see the winner's state.
     let now = app.clock.now();

@@ -205,3 +205,35 @@ async fn only_the_suite_itself_gets_links() {
     let outcome = panel.invitations.get_invitation_link(manager(message)).await;
     refused(outcome, Code::PermissionDenied, "ROLE_MISSING");
 }
+
+#[tokio::test]
+async fn a_link_reaches_its_own_invitation_and_nothing_else() {
+    let mut panel = Panel::open().await;
+    let mine = panel.invited(invite_about_complaint()).await;
+    let theirs =
+        panel.invited(CreateInvitationRequest { customer: any_customer(), ..invite_about_complaint() }).await;
+    let token = panel.token(&mine.name).await;
+    let opened =
+        panel.invitations.open_invitation(customer(OpenInvitationRequest { token: token.clone() })).await;
+    // The questions, and nothing of who is asked, about what, or by which name.
+    let opened = opened.unwrap().into_inner();
+    assert_eq!(opened.questionnaire_version.unwrap().name, mine.questionnaire_version);
+    let answers = vec![rating("handling", 4)];
+    let submitted = panel.responses.submit_response(customer(submit(&token, answers.clone()))).await;
+    let response = submitted.unwrap().into_inner().response;
+    panel.kit.events.next().await;
+
+    assert_eq!(panel.response(&response).await.invitation, mine.name);
+    assert_eq!(panel.invitation(&theirs.name).await.state(), invitation::State::Pending);
+    // Once: the link has done what it was made for, and reads nothing back.
+    let open = customer(OpenInvitationRequest { token: token.clone() });
+    refused(panel.invitations.open_invitation(open).await, Code::FailedPrecondition, "INVITATION_ANSWERED");
+    let get = GetResponseRequest { name: response };
+    refused(panel.responses.get_response(customer(get)).await, Code::Unauthenticated, "CREDENTIALS_MISSING");
+    let get = GetInvitationRequest { name: mine.name };
+    refused(
+        panel.invitations.get_invitation(customer(get)).await,
+        Code::Unauthenticated,
+        "CREDENTIALS_MISSING",
+    );
+}

@@ -5,6 +5,7 @@
 mod answering;
 mod drafts;
 mod expiry;
+mod forgetting;
 mod invitations;
 mod lists;
 mod panel;

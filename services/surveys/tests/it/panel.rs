@@ -9,12 +9,11 @@ use cqm_proto::surveys::v1::response_service_client::ResponseServiceClient;
 use cqm_proto::surveys::v1::*;
 use cqm_rpc::Role;
 use cqm_surveys::{App, Config};
-use cqm_testkit::{Kit, request, until};
+use cqm_testkit::{Kit, Line, request, until};
 pub use cqm_testkit::{manager, persistent, refused, request_id, violations};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use secrecy::ExposeSecret;
 use tonic::Request;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 pub const CUSTOMER: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8058";
@@ -31,9 +30,9 @@ pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub struct Panel {
     pub kit: Kit,
-    pub questionnaires: QuestionnaireServiceClient<Channel>,
-    pub invitations: InvitationServiceClient<Channel>,
-    pub responses: ResponseServiceClient<Channel>,
+    pub questionnaires: QuestionnaireServiceClient<Line>,
+    pub invitations: InvitationServiceClient<Line>,
+    pub responses: ResponseServiceClient<Line>,
 }
 
 impl Panel {
@@ -132,9 +131,9 @@ impl Panel {
     }
 }
 
-/// Whoever has the link.
+/// Whoever has the link, as the gateway passes them on.
 pub fn customer<M>(message: M) -> Request<M> {
-    Request::new(message)
+    request(Role::Customer, message)
 }
 
 pub fn any_customer() -> String {

@@ -155,7 +155,7 @@ async fn lists_refuse_what_they_cannot_read() {
 async fn customers_and_strangers_reach_nothing_but_what_a_link_opens() {
     let mut panel = Panel::open().await;
     let message = ListInvitationsRequest::default();
-    let outcome = panel.invitations.list_invitations(customer(message.clone())).await;
+    let outcome = panel.invitations.list_invitations(tonic::Request::new(message.clone())).await;
     refused(outcome, Code::Unauthenticated, "CREDENTIALS_MISSING");
     let outcome = panel.invitations.list_invitations(request(Role::Customer, message)).await;
     refused(outcome, Code::PermissionDenied, "ROLE_MISSING");

@@ -3,7 +3,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use cqm_proto::complaints::v1::complaint::Channel;
 use cqm_proto::complaints::v1::{Category, Complaint, RegisterComplaintRequest, Severity};
-use cqm_proto::customers::v1::{Customer, GetCustomerRequest};
+use cqm_proto::customers::v1::{
+    Customer, GetCustomerRequest, ImportCustomersRequest, ImportCustomersResponse,
+};
 use cqm_proto::google::r#type::Money;
 use cqm_proto::loyalty::v1::earn_points_request::Basis;
 use cqm_proto::loyalty::v1::{EarnPointsRequest, EarnPointsResponse, PurchaseBasis};
@@ -24,8 +26,19 @@ impl Call {
         match self {
             Self::Echo => echo::PATH,
             Self::GetCustomer => "/cqm.customers.v1.CustomerService/GetCustomer",
+            Self::ImportCustomers => "/cqm.customers.v1.CustomerService/ImportCustomers",
             Self::EarnPoints => "/cqm.loyalty.v1.LedgerService/EarnPoints",
             Self::RegisterComplaint => "/cqm.complaints.v1.ComplaintService/RegisterComplaint",
+        }
+    }
+
+    /// The service that answers it, as its process is called.
+    pub fn service(self) -> Option<&'static str> {
+        match self {
+            Self::Echo => None,
+            Self::GetCustomer | Self::ImportCustomers => Some("customer-data"),
+            Self::EarnPoints => Some("loyalty"),
+            Self::RegisterComplaint => Some("complaints"),
         }
     }
 }
@@ -51,6 +64,7 @@ impl Work {
         let ready = match call {
             Call::Echo => names.iter().map(framed).collect(),
             Call::GetCustomer => names.iter().map(|name| framed(&get_customer(name))).collect(),
+            Call::ImportCustomers => vec![framed(&import_customers()); names.len()],
             Call::EarnPoints | Call::RegisterComplaint => Vec::new(),
         };
         Ok(Self { call, names, choice, ready })
@@ -61,7 +75,7 @@ impl Work {
         let chosen = self.choice.sample(&mut rand::rng());
         let name = &self.names[chosen];
         let request = match self.call {
-            Call::Echo | Call::GetCustomer => self.ready[chosen].clone(),
+            Call::Echo | Call::GetCustomer | Call::ImportCustomers => self.ready[chosen].clone(),
             Call::EarnPoints => framed(&earn_points(name)),
             Call::RegisterComplaint => framed(&register_complaint(name)),
         };
@@ -74,6 +88,7 @@ impl Work {
         let good = match self.call {
             Call::Echo => String::decode(message)? == name,
             Call::GetCustomer => Customer::decode(message)?.name == name,
+            Call::ImportCustomers => ImportCustomersResponse::decode(message)?.row > 0,
             Call::EarnPoints => EarnPointsResponse::decode(message)?.points > 0,
             Call::RegisterComplaint => Complaint::decode(message)?.name.starts_with("complaints/"),
         };
@@ -83,6 +98,11 @@ impl Work {
 
 fn get_customer(name: &str) -> GetCustomerRequest {
     GetCustomerRequest { name: name.to_owned(), ..Default::default() }
+}
+
+/// What the echo in place of customer-data sends back as it is.
+fn import_customers() -> ImportCustomersRequest {
+    ImportCustomersRequest { row: 4711, default_region: "CN".to_owned(), ..Default::default() }
 }
 
 /// Points for a purchase of its own: no two requests are the same thing told twice.

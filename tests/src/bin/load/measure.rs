@@ -15,7 +15,7 @@ use tonic::Code;
 
 use crate::calls::Work;
 use crate::figures::Tally;
-use crate::line::{Head, Line};
+use crate::line::{Head, Line, RENEW};
 
 /// How long the other side may take to answer its first call well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,6 +39,12 @@ pub struct Load {
     /// HTTP/2 connections that the calls are spread over
     #[arg(long, default_value_t = 8)]
     connections: usize,
+    /// Each call in flight is one stream, on which a message goes there and back in turns
+    #[arg(long)]
+    streams: bool,
+    /// Wait as a refusal asks before the next call
+    #[arg(long)]
+    patient: bool,
     /// Processes of the servers, whose time on the processors is counted
     #[arg(long)]
     watch: Vec<u32>,
@@ -79,9 +85,7 @@ pub fn measure(job: &Job, load: &Load) -> Result<serde_json::Value, BoxError> {
         let shares: Vec<_> = (0..threads)
             .map(|index| {
                 let connections = (index..load.connections).step_by(threads).count();
-                scope.spawn(move || {
-                    runtime()?.block_on(share(job, connections, load.in_flight / load.connections, window))
-                })
+                scope.spawn(move || runtime()?.block_on(share(job, load, connections, window)))
             })
             .collect();
         thread::sleep(window.opens.saturating_duration_since(Instant::now()));
@@ -119,7 +123,8 @@ async fn probe(job: &Job) -> Result<(), BoxError> {
 
 async fn once(job: &Job) -> Result<Code, BoxError> {
     let (message, name) = job.work.next();
-    let answer = Line::connect(job.address).await?.call(&job.head, message).await?;
+    let head = job.head.renewed().await?;
+    let answer = Line::connect(job.address).await?.call(&head, message).await?;
     if answer.code == Code::Ok {
         job.work.check(name, &answer.body)?;
     }
@@ -127,11 +132,19 @@ async fn once(job: &Job) -> Result<Code, BoxError> {
 }
 
 /// One thread's part: `calls` in flight on each of its connections, until the window closes.
-async fn share(job: &Job, connections: usize, calls: usize, window: Window) -> Result<Tally, BoxError> {
+async fn share(job: &Job, load: &Load, connections: usize, window: Window) -> Result<Tally, BoxError> {
+    let calls = load.in_flight / load.connections;
     let mut workers = Vec::with_capacity(connections * calls);
     for _ in 0..connections {
         let line = Line::connect(job.address).await?;
-        workers.extend((0..calls).map(|_| detached(repeat(line.clone(), job.clone(), window))));
+        for _ in 0..calls {
+            let (line, job) = (line.clone(), job.clone());
+            workers.push(if load.streams {
+                detached(talk(line, job, window))
+            } else {
+                detached(repeat(line, job, window, load.patient))
+            });
+        }
     }
     let limit = window.closes.saturating_duration_since(Instant::now()) + LAST_CALLS;
     let tallies = tokio::time::timeout(limit, try_join_all(workers))
@@ -144,13 +157,17 @@ async fn share(job: &Job, connections: usize, calls: usize, window: Window) -> R
     Ok(sum)
 }
 
-async fn repeat(mut line: Line, job: Job, window: Window) -> Result<Tally, h2::Error> {
+async fn repeat(mut line: Line, job: Job, window: Window, patient: bool) -> Result<Tally, BoxError> {
     let mut tally = Tally::default();
     let mut now = Instant::now();
+    let (mut head, mut renewed) = (job.head.renewed().await?, now);
     while now < window.closes {
+        if now - renewed >= RENEW {
+            (head, renewed) = (job.head.renewed().await?, now);
+        }
         let (message, _) = job.work.next();
         let begin = Instant::now();
-        let answer = line.call(&job.head, message).await?;
+        let answer = line.call(&head, message).await?;
         now = Instant::now();
         if window.holds(now) {
             match answer.code {
@@ -158,6 +175,31 @@ async fn repeat(mut line: Line, job: Job, window: Window) -> Result<Tally, h2::E
                 Code::Ok => tally.bad(Code::DataLoss),
                 code => tally.bad(code),
             }
+        }
+        if let Some(pause) = answer.retry_after.filter(|_| patient) {
+            tokio::time::sleep(pause).await;
+            now = Instant::now();
+        }
+    }
+    Ok(tally)
+}
+
+/// One stream, on which a message goes there and back until the window closes.
+async fn talk(mut line: Line, job: Job, window: Window) -> Result<Tally, BoxError> {
+    let mut tally = Tally::default();
+    let mut conversation = line.open(&job.head.renewed().await?).await?;
+    let mut now = Instant::now();
+    while now < window.closes {
+        let (message, _) = job.work.next();
+        let begin = Instant::now();
+        let answered = conversation.turn(message).await?;
+        now = Instant::now();
+        if !answered {
+            tally.bad(Code::Unavailable);
+            break;
+        }
+        if window.holds(now) {
+            tally.good(now - begin);
         }
     }
     Ok(tally)

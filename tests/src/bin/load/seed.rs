@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::customers::v1::{Customer, Email, ImportCustomersRequest, ListCustomersRequest, Phone};
 use cqm_proto::loyalty::v1::ledger_service_client::LedgerServiceClient;
-use cqm_rpc::{BoxError, Role};
-use cqm_testkit::request;
-use cqm_tests::{again, channel};
+use cqm_rpc::{BoxError, Clock, Role};
+use cqm_testkit::{Line, request};
+use cqm_tests::again;
 use futures::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::calls::earn_points;
 
 /// Imports customers as a shop has them, and returns their names.
 pub async fn customers(address: SocketAddr, count: usize) -> Result<Vec<String>, BoxError> {
-    let mut service = CustomerServiceClient::new(channel(&address.to_string()));
+    let mut service = CustomerServiceClient::new(Line::to(address, "customer-data", Clock::system()).await);
     // Until the service is up; the import itself is not repeated.
     again(|| {
         let mut service = service.clone();
@@ -63,7 +63,7 @@ fn customer(row: usize) -> Customer {
 
 /// Gives first points to customers, which makes them members, and returns their names.
 pub async fn members(address: SocketAddr, count: usize) -> Result<Vec<String>, BoxError> {
-    let service = LedgerServiceClient::new(channel(&address.to_string()));
+    let service = LedgerServiceClient::new(Line::to(address, "loyalty", Clock::system()).await);
     stream::iter((0..count).map(|_| format!("customers/{}", Uuid::now_v7())))
         .map(|name| {
             let service = service.clone();

@@ -8,8 +8,7 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures::future::{BoxFuture, join, join3};
 use tokio::time::timeout;
 
-use super::lane::Waiting;
-use super::{Batch, Patience, Request, Verdict};
+use super::{Batch, Patience, Request, Verdict, Waiting};
 use crate::idempotency::many::{Known, find_many, keep_many};
 use crate::idempotency::{Claim, RequestKey, reused};
 use crate::pool::{Conn, Lease};

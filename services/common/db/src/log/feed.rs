@@ -69,13 +69,13 @@ pub async fn claim(tx: &mut Conn, consumer: &str, reader: &str, lease: Duration)
     Ok(())
 }
 
-/// Gives a claim back, so that a successor need not wait for the lease to run out.
-pub async fn release(tx: &mut Conn, consumer: &str, reader: &str) -> Result<(), Error> {
-    diesel::update(event_ack::table.find(consumer).filter(event_ack::reader.eq(reader)))
+/// Gives a claim back, so that a successor need not wait for the lease to run out; `false` when another one holds it.
+pub async fn release(tx: &mut Conn, consumer: &str, reader: &str) -> Result<bool, Error> {
+    let released = diesel::update(event_ack::table.find(consumer).filter(event_ack::reader.eq(reader)))
         .set((event_ack::reader.eq(""), event_ack::lease_time.eq(DateTime::UNIX_EPOCH)))
         .execute(tx)
         .await?;
-    Ok(())
+    Ok(released > 0)
 }
 
 /// Reads up to `max` events after a position whose hash the reader knows. `LOG_DIVERGED` when this log has

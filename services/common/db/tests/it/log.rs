@@ -201,3 +201,62 @@ async fn a_test_that_does_not_look_at_all_its_events_fails() {
     assert_eq!(events.next().await.len(), 1);
     append(&db, &[event("a", 2), event("a", 3)]).await;
 }
+
+#[tokio::test]
+async fn reactions_begin_where_nothing_is_done_twice() {
+    let db = database().await;
+    let register = async |reactions: &[(&str, &str)]| -> Vec<(String, i64)> {
+        let given: Vec<_> = reactions.iter().map(|(id, old)| ((*id).to_owned(), (*old).to_owned())).collect();
+        let found = db
+            .tx(&call(), "register", async |tx| log::reactions::register(tx, "coordinator", &given).await)
+            .await
+            .unwrap();
+        found.into_iter().map(|it| (it.id, it.start_position)).collect()
+    };
+    let starts = |rows: &[(&str, i64)]| -> Vec<(String, i64)> {
+        rows.iter().map(|(id, start)| ((*id).to_owned(), *start)).collect()
+    };
+    let versions: Vec<NewEvent> = (1..=3).map(|version| event("a", version)).collect();
+    append(&db, &versions).await;
+    sequence(&db).await;
+    // Who was there before anybody wrote it down has been there from the start.
+    assert_eq!(register(&[("points", "")]).await, starts(&[("points", 0)]));
+
+    let read = self::read(&db, 0, &[]).await.unwrap();
+    db.tx(&call(), "ack", async |tx| {
+        feed::claim(tx, "coordinator", "one", Duration::from_secs(60)).await?;
+        feed::ack(tx, "coordinator", "one", 2, &read.events[1].hash).await
+    })
+    .await
+    .unwrap();
+    // An addition begins behind what is done; a new version behind what the old one may have done.
+    let now = register(&[("message", ""), ("points", ""), ("points-2", "points")]).await;
+    assert_eq!(now, starts(&[("message", 2), ("points", 0), ("points-2", 3)]));
+
+    append(&db, &[event("a", 4)]).await;
+    sequence(&db).await;
+    assert_eq!(
+        register(&[("points-2", "points")]).await,
+        now,
+        "said once, it stays, also what is not named again"
+    );
+}
+
+#[tokio::test]
+async fn a_claim_that_was_given_back_is_free_and_only_its_holder_gives_it_back() {
+    let db = database().await;
+    let minute = Duration::from_secs(60);
+    let claim = async |reader: &str| {
+        db.tx(&call(), "claim", async |tx| feed::claim(tx, "coordinator", reader, minute).await).await
+    };
+    let release = async |reader: &str| {
+        db.tx(&call(), "release", async |tx| feed::release(tx, "coordinator", reader).await).await.unwrap()
+    };
+    claim("one").await.unwrap();
+    assert!(!release("two").await);
+    assert_eq!(reason(claim("two").await), log::FEED_CLAIMED);
+    assert!(release("one").await);
+    claim("two").await.unwrap();
+    assert!(!release("one").await, "it is the other one's now");
+    assert_eq!(reason(claim("one").await), log::FEED_CLAIMED);
+}

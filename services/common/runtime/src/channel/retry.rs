@@ -1,4 +1,5 @@
-//! Repeating what is safe to repeat: the one place on the whole path that does.
+//! Repeating what is safe to repeat, of the calls that a process makes itself. Calls from outside are repeated at the
+//! edge; either way there is one place on the whole path that does.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The feed's answers.
 
-use cqm_db::log::{Batch, Cursor, LoggedEvent, Parked, ParkedState};
+use cqm_db::log::{Batch, Cursor, LoggedEvent, Parked, ParkedState, Reaction};
 use cqm_proto::events::v1 as proto;
 use cqm_rpc::{Page, time};
 
@@ -62,6 +62,15 @@ pub(super) fn parked(parked: Parked) -> proto::ParkedAggregate {
         park_time: Some(time::wire(parked.park_time)),
         state: state.into(),
     }
+}
+
+pub(super) fn reactions(reactions: Vec<Reaction>) -> proto::RegisterReactionsResponse {
+    let reactions = reactions.into_iter().map(|it| proto::Reaction {
+        id: it.id,
+        replaces: it.replaces,
+        start_position: it.start_position,
+    });
+    proto::RegisterReactionsResponse { reactions: reactions.collect() }
 }
 
 fn event(event: LoggedEvent) -> proto::Event {

@@ -229,6 +229,46 @@ impl Unpark {
     }
 }
 
+/// The most reactions that a consumer may name.
+const MAX_REACTIONS: usize = 1000;
+
+pub(super) struct Register {
+    pub(super) consumer: String,
+    pub(super) reader: String,
+    /// The id of each, and the id that it replaces.
+    pub(super) reactions: Vec<(String, String)>,
+}
+
+impl Register {
+    pub(super) fn parse(message: proto::RegisterReactionsRequest) -> Result<Self, Error> {
+        let mut violations = Violations::default();
+        consumer(&message.consumer, &mut violations);
+        text("reader", &message.reader, 1..=128, &mut violations);
+        match message.reactions.len() {
+            0 => violations.required("reactions"),
+            1..=MAX_REACTIONS => {}
+            _ => violations.too_long("reactions", MAX_REACTIONS),
+        }
+        for (index, reaction) in message.reactions.iter().take(MAX_REACTIONS).enumerate() {
+            key(&format!("reactions[{index}].id"), &reaction.id, &mut violations);
+            if !reaction.replaces.is_empty() {
+                key(&format!("reactions[{index}].replaces"), &reaction.replaces, &mut violations);
+            }
+        }
+        violations.finish()?;
+        let reactions = message.reactions.into_iter().map(|reaction| (reaction.id, reaction.replaces));
+        Ok(Self { consumer: message.consumer, reader: message.reader, reactions: reactions.collect() })
+    }
+}
+
+pub(super) fn claim_key(name: String, reader: String) -> Result<(String, String), Error> {
+    let mut violations = Violations::default();
+    consumer(&name, &mut violations);
+    text("reader", &reader, 1..=128, &mut violations);
+    violations.finish()?;
+    Ok((name, reader))
+}
+
 pub(super) fn consumer_alone(name: String) -> Result<String, Error> {
     let mut violations = Violations::default();
     consumer(&name, &mut violations);
@@ -245,12 +285,17 @@ pub(super) fn parked_key(name: String, aggregate: String) -> Result<(String, Str
 }
 
 fn consumer(name: &str, violations: &mut Violations) {
+    key("consumer", name, violations);
+}
+
+/// A name that a program chose: a consumer's, a reaction's.
+fn key(field: &str, name: &str, violations: &mut Violations) {
     let known = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_');
     match name.len() {
-        0 => violations.required("consumer"),
+        0 => violations.required(field),
         1..=64 if name.bytes().all(known) => {}
-        1..=64 => violations.format("consumer", "a-z, 0-9, - and _"),
-        _ => violations.too_long("consumer", 64),
+        1..=64 => violations.format(field, "a-z, 0-9, - and _"),
+        _ => violations.too_long(field, 64),
     }
 }
 

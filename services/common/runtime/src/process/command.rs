@@ -8,6 +8,7 @@ use cqm_rpc::{BoxError, Clock};
 use super::{Admin, Findings, Service, readiness, run, serving, start};
 use crate::cache::Cache;
 use crate::config::{self, Settings};
+use crate::pass::PassGate;
 use crate::server;
 
 #[derive(Clone, Copy)]
@@ -63,6 +64,8 @@ async fn migrate<S: Service>(database: DatabaseConfig) -> Result<(), BoxError> {
 async fn check<S: Service>(settings: Settings<S::Config>) -> Result<(), BoxError> {
     let mut findings = Findings::default();
     findings.add("listener", server::check(&settings.server));
+    let gate = PassGate::new(&settings.passes, S::NAME, Clock::system());
+    findings.add("passes", gate.map(|_| "their keys can be read"));
     let database = readiness::expected(&settings.database, S::MIGRATIONS).await;
     findings.add("database", database.map(|()| "reachable, no migration pending"));
     // The service runs without it, only slower; still, somebody meant it to be there.

@@ -10,6 +10,7 @@ use super::{Base, Service};
 use crate::event_feed;
 use crate::figures;
 use crate::server::Health;
+use crate::subjects;
 use crate::tasks::{Backoff, Supervisor, chain};
 
 /// How long the database may take to say what it has. Too high: a start hangs on a dead host. Too low: a loaded
@@ -39,6 +40,7 @@ impl<S: Service> Readiness<S> {
         expected(&self.database, S::MIGRATIONS).await?;
         event_feed::sequencer(self.background.db.clone(), supervisor);
         forget(self.background.clone(), supervisor);
+        subjects::look_again(self.service.clone(), &self.background, supervisor);
         let mut all = event_feed::figures(S::NAME);
         all.extend(S::figures());
         figures::look_up(&self.background, all, self.figures_interval, supervisor);

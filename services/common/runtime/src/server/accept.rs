@@ -15,9 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Ends};
 use super::crowd::Crowd;
-use super::gate::{Gate, SuiteMetadata};
+use super::gate::Gate;
 use super::health::Health;
 use super::stack::{Served, Shared, Stack};
+use super::web::Web;
 use super::{ServerConfig, Shape};
 use crate::telemetry::Sampling;
 use crate::tls::Listener;
@@ -135,15 +136,16 @@ impl Bound {
     }
 
     /// Serves a service's routes. `make` runs once on each shard, inside its runtime.
-    pub async fn serve<S: Served>(
+    pub async fn serve<S: Served, G: Gate>(
         self,
         options: Options,
+        gate: G,
         make: impl Fn(Shard) -> Result<S, BoxError> + Send + Sync + 'static,
     ) -> Result<Running, BoxError> {
-        self.start(options, SuiteMetadata, false, make).await
+        self.start(options, gate, false, make).await
     }
 
-    /// Serves the edge: a gate of its own, and a service that forwards.
+    /// Serves the edge: a service that forwards.
     pub async fn serve_edge<S: Served, G: Gate>(
         self,
         options: Options,
@@ -265,6 +267,7 @@ struct Door {
     listener: Listener,
     places: Arc<Semaphore>,
     crowd: Arc<Crowd>,
+    web: Web,
     ends: Ends,
 }
 
@@ -279,7 +282,8 @@ impl Door {
                 watched.sweep();
             }
         });
-        Self { config, listener, places, crowd, ends }
+        let web = Web::new(&config.web);
+        Self { config, listener, places, crowd, web, ends }
     }
 
     /// Accepts until the door closes, then waits for what is at work, and no longer than the drain does.
@@ -312,8 +316,8 @@ impl Door {
                     let (door, stack, inside) = (self.clone(), stack.clone(), self.crowd.enter());
                     tasks.spawn(async move {
                         let _place = place;
-                        let Door { config, listener, ends, .. } = door;
-                        connection::serve(socket, &config, &listener, stack, inside, ends).await;
+                        let Door { config, listener, web, ends, .. } = door;
+                        connection::serve(socket, &config, &listener, stack, inside, web, ends).await;
                     });
                 }
                 Err(error) if the_peers(&error) => {}

@@ -23,6 +23,10 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Calls at work in the whole process.
     pub max_in_flight: usize,
+    /// Calls at work of one caller.
+    pub max_in_flight_per_caller: usize,
+    /// Of `max_in_flight`, what streams may take together.
+    pub bulk_share_percent: u8,
     pub max_concurrent_streams: u32,
     /// Bytes.
     pub stream_window: u32,
@@ -45,6 +49,7 @@ pub struct ServerConfig {
     #[serde(with = "humantime_serde")]
     pub connection_grace: Duration,
     pub reflection: bool,
+    pub web: WebConfig,
     pub deadline: DeadlineConfig,
     pub drain: DrainConfig,
 }
@@ -57,6 +62,15 @@ pub enum Shape {
     PerCore,
     /// The process's own runtime, one listener.
     MultiThread,
+}
+
+/// Whether and for whom browsers may call, over gRPC-Web.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct WebConfig {
+    pub enabled: bool,
+    /// The sites whose pages may call, as in the header `origin`; `*` means all.
+    pub origins: Vec<String>,
 }
 
 /// How long calls may take.
@@ -100,6 +114,8 @@ impl Default for ServerConfig {
             shards: 0,
             max_connections: 10_000,
             max_in_flight: 1024,
+            max_in_flight_per_caller: 512,
+            bulk_share_percent: 60,
             max_concurrent_streams: 100,
             stream_window: 1024 * 1024,
             connection_window: 2 * 1024 * 1024,
@@ -112,6 +128,7 @@ impl Default for ServerConfig {
             connection_age: Duration::from_secs(10 * 60),
             connection_grace: Duration::from_secs(60),
             reflection: true,
+            web: WebConfig::default(),
             deadline: DeadlineConfig {
                 fallback: Duration::from_secs(5),
                 cap: Duration::from_secs(30),
@@ -127,6 +144,7 @@ impl Validate for ServerConfig {
         let counts = [
             ("server.max_connections", self.max_connections),
             ("server.max_in_flight", self.max_in_flight),
+            ("server.max_in_flight_per_caller", self.max_in_flight_per_caller),
             ("server.max_concurrent_streams", self.max_concurrent_streams as usize),
             ("server.max_control_frames", self.max_control_frames as usize),
         ];
@@ -134,6 +152,15 @@ impl Validate for ServerConfig {
             if count == 0 || count > tokio::sync::Semaphore::MAX_PERMITS {
                 return Err(ConfigError::refused(key, "must be at least 1 and no astronomical number"));
             }
+        }
+        if !(1..=100).contains(&self.bulk_share_percent) {
+            return Err(ConfigError::refused("server.bulk_share_percent", "must be 1 to 100"));
+        }
+        if self.web.origins.iter().any(|origin| origin != "*" && !is_origin(origin)) {
+            return Err(ConfigError::refused(
+                "server.web.origins",
+                "must be * or sites as https://host or https://host:port",
+            ));
         }
         // RFC 9113, 6.9.2: the window is a 31-bit number; below 64 KiB a unary message would stall on it.
         for (key, window) in [
@@ -171,5 +198,36 @@ impl Validate for ServerConfig {
             ));
         }
         Ok(())
+    }
+}
+
+/// RFC 6454: scheme, host and perhaps a port, and nothing behind them; browsers compare it to the byte.
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
+    text == text.to_ascii_lowercase()
+        && text.ends_with(authority.as_str())
+        && !authority.as_str().contains('@')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_browser_would_send_is_an_origin() {
+        for origin in ["https://desk.example.com", "http://localhost:3000"] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for text in [
+            "desk.example.com",
+            "https://desk.example.com/",
+            "https://Desk.example.com",
+            "ftp://x",
+            "null",
+            "https://u@x",
+        ] {
+            assert!(!is_origin(text), "{text}");
+        }
     }
 }

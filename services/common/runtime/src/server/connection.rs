@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error as _;
+use std::io::Cursor;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::server::conn::http2;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rand::Rng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +24,7 @@ use super::crowd::{Inside, Lease, Order};
 use super::gate::Gate;
 use super::inbound::{Flooded, Inbound};
 use super::stack::{Served, Stack};
+use super::web::Web;
 use crate::tls::{Listener, Stream};
 
 /// RFC 9113, 3.4: how every client begins.
@@ -30,6 +32,10 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HTTP_1: &[u8] =
     b"HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-type: text/plain\r\n\
     content-length: 59\r\n\r\nThis address speaks gRPC: HTTP/2 without TLS from the start";
+/// Bytes of headers that a request may have.
+const MAX_HEADER_LIST: u32 = 16 * 1024;
+/// The same for HTTP/1, whose buffer it is.
+const MAX_HEADERS: usize = MAX_HEADER_LIST as usize;
 /// After the drain's time is over, or when a place is needed, how long the last words may take.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// What one stream may hold of an answer that its peer does not take, bytes. hyper's own is 400 KiB.
@@ -51,6 +57,7 @@ pub(super) async fn serve<S: Served, G: Gate>(
     listener: &Listener,
     stack: Stack<S, G>,
     inside: Inside,
+    web: Web,
     ends: Ends,
 ) {
     // Small frames wait for an acknowledgement otherwise: a third of the throughput is lost.
@@ -58,12 +65,12 @@ pub(super) async fn serve<S: Served, G: Gate>(
 
     // A peer that shakes hands slowly or never speaks is not hyper's to notice (hyper#4170).
     let greeted = tokio::select! {
-        greeted = tokio::time::timeout(config.handshake_timeout, greet(socket, listener)) => greeted,
+        greeted = tokio::time::timeout(config.handshake_timeout, greet(socket, listener, web.is_open())) => greeted,
         _ = inside.ordered() => return,
         () = ends.stop.cancelled() => return,
     };
-    let stream = match greeted {
-        Ok(Ok(Some(stream))) => stream,
+    let (stream, greeting) = match greeted {
+        Ok(Ok(Some(greeted))) => greeted,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => {
             tracing::debug!(error = %error, "a connection did not get as far as HTTP/2");
@@ -74,19 +81,35 @@ pub(super) async fn serve<S: Served, G: Gate>(
 
     let visit = Arc::clone(inside.visit());
     let answer = hyper::service::service_fn(move |request| {
-        let (stack, mut lease) = (stack.clone(), visit.call());
+        let (stack, web, mut lease) = (stack.clone(), web.clone(), visit.call());
         async move {
-            let response = stack.call(request, &mut lease).await;
+            let response = web.call(&stack, request, &mut lease).await;
             let ended = response.body().is_end_stream();
             lease.answer(ended);
             let _lease = (!ended).then_some(lease);
             Ok::<_, Infallible>(response.map(|body| Leased { body, _lease }))
         }
     });
-    let stream = Inbound::new(stream, config.max_control_frames);
-    let connection = http2(config).serve_connection(TokioIo::new(stream), answer);
-    let mut connection = pin!(connection);
+    if greeting == PREFACE {
+        let stream = TokioIo::new(Inbound::new(stream, config.max_control_frames));
+        let connection = http2(config).serve_connection(stream, answer);
+        live(pin!(connection), |connection| connection.graceful_shutdown(), config, &inside, &ends).await;
+    } else {
+        let (read, write) = tokio::io::split(stream);
+        let stream = TokioIo::new(tokio::io::join(Cursor::new(greeting).chain(read), write));
+        let connection = http1(config).serve_connection(stream, answer);
+        live(pin!(connection), |connection| connection.graceful_shutdown(), config, &inside, &ends).await;
+    }
+}
 
+/// A connection's life: until its peer leaves it, it is old, or the process ends.
+async fn live<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<&mut C>,
+    close: impl FnOnce(Pin<&mut C>),
+    config: &ServerConfig,
+    inside: &Inside,
+    ends: &Ends,
+) {
     let age = config.connection_age.mul_f64(rand::rng().random_range(0.9..1.1));
     let order = tokio::select! {
         ended = connection.as_mut() => {
@@ -106,7 +129,7 @@ pub(super) async fn serve<S: Served, G: Gate>(
         Some(Order::Idle) | None => config.connection_grace,
     };
     // GOAWAY: the peer opens its next calls elsewhere, the ones at work go on.
-    connection.as_mut().graceful_shutdown();
+    close(connection.as_mut());
     tokio::select! {
         _ = connection.as_mut() => return,
         () = tokio::time::sleep(grace), if !ends.stop.is_cancelled() => {}
@@ -117,8 +140,13 @@ pub(super) async fn serve<S: Served, G: Gate>(
     }
 }
 
-/// Secures the connection and reads the preface. Whoever speaks HTTP/1 is told so instead of reading frames.
-async fn greet(socket: TcpStream, listener: &Listener) -> std::io::Result<Option<Stream>> {
+/// Secures the connection and reads how the peer begins: the preface, or what else it said where HTTP/1 is spoken too.
+/// Elsewhere whoever speaks HTTP/1 is told so instead of reading frames.
+async fn greet(
+    socket: TcpStream,
+    listener: &Listener,
+    takes_1: bool,
+) -> std::io::Result<Option<(Stream, Vec<u8>)>> {
     let mut stream = listener.accept(socket).await?;
     let mut read = [0; PREFACE.len()];
     let mut length = 0;
@@ -128,6 +156,9 @@ async fn greet(socket: TcpStream, listener: &Listener) -> std::io::Result<Option
             more => length += more,
         }
         if !PREFACE.starts_with(&read[..length]) {
+            if takes_1 {
+                break;
+            }
             if matches!(stream, Stream::Plain(_)) {
                 stream.write_all(HTTP_1).await?;
             }
@@ -135,7 +166,19 @@ async fn greet(socket: TcpStream, listener: &Listener) -> std::io::Result<Option
             return Ok(None);
         }
     }
-    Ok(Some(stream))
+    Ok(Some((stream, read[..length].to_vec())))
+}
+
+/// For browsers whose connection does not speak HTTP/2, whose every request comes one after another.
+fn http1(config: &ServerConfig) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Slow headers: a peer that sends one byte a minute holds a connection otherwise.
+        .header_read_timeout(config.handshake_timeout)
+        .max_buf_size(MAX_HEADERS)
+        .auto_date_header(false);
+    builder
 }
 
 /// hyper's limits, all of them stated: what tonic leaves open stays open.
@@ -147,7 +190,7 @@ fn http2(config: &ServerConfig) -> http2::Builder<TokioExecutor> {
         // Rapid resets (CVE-2023-44487, RUSTSEC-2024-0003): a peer that opens and resets is disconnected.
         .max_local_error_reset_streams(1024)
         .max_pending_accept_reset_streams(20)
-        .max_header_list_size(16 * 1024)
+        .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buf_size(SEND_BUFFER)
         .adaptive_window(false)
         .initial_stream_window_size(config.stream_window)

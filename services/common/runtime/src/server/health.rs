@@ -1,7 +1,7 @@
 //! Whether the process wants calls, told over `grpc.health.v1`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use futures::FutureExt;
 use tonic_health::ServingStatus;
@@ -20,6 +20,8 @@ pub struct Health {
     services: Arc<[&'static str]>,
     reporter: HealthReporter,
     phase: Arc<AtomicU8>,
+    /// Balancers were told to look elsewhere; no news of single services any more.
+    leaving: Arc<AtomicBool>,
 }
 
 /// What happens to calls; health itself is always answered.
@@ -40,15 +42,15 @@ impl Health {
             services: services.into(),
             reporter: HealthReporter::new(),
             phase: Arc::new(AtomicU8::new(Phase::Starting as u8)),
+            leaving: Arc::default(),
         };
         let begin = async {
             health.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
             health.not_ready().await;
         };
-        // Unconstrained: a lock that is free is not given to a task which has done enough for this turn.
-        tokio::task::unconstrained(begin)
-            .now_or_never()
-            .expect("nobody else holds the lock of a new reporter");
+        // Unconstrained: a task that has done much since it last waited is made to wait at the next lock, free or not.
+        let begun = tokio::task::unconstrained(begin).now_or_never();
+        begun.expect("nobody else holds the lock of a new reporter");
         health
     }
 
@@ -58,12 +60,29 @@ impl Health {
             self.phase.store(Phase::Open as u8, Ordering::Release);
         }
         if self.phase() == Phase::Open {
+            self.leaving.store(false, Ordering::Release);
             self.report(ServingStatus::Serving).await;
+        }
+    }
+
+    /// What is known of single services, for a process that stands before others; the process itself stays as it is.
+    pub async fn tell(&self, services: &[&str], serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in services {
+            if self.leaving.load(Ordering::Acquire) {
+                return;
+            }
+            self.reporter.set_service_status(service, status).await;
+        }
+        if self.leaving.load(Ordering::Acquire) {
+            // The end began in between: its word is the last.
+            self.report(ServingStatus::NotServing).await;
         }
     }
 
     /// Balancers shall look elsewhere; calls that come are answered.
     pub async fn not_ready(&self) {
+        self.leaving.store(true, Ordering::Release);
         self.report(ServingStatus::NotServing).await;
     }
 

@@ -4,10 +4,9 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use cqm_rpc::{BoxError, Call, Deadline, Error, TraceContext, reason};
+use cqm_rpc::{BoxError, Call, Deadline, Error, Purpose, TraceContext, metadata, reason};
 use futures::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
@@ -20,14 +19,16 @@ use super::body::{Origin, Until, Watched};
 use super::crowd::Lease;
 use super::gate::{Gate, access};
 use super::health::{Health, Phase};
-use super::limit::{Place, Places};
+use super::limit::{Place, Places, Priority};
 use super::method::{Method, Methods};
 use super::observe::{Observer, Panicked};
 use super::remap::remap;
+use super::web::is_grpc_web;
 use super::{DeadlineConfig, ServerConfig, deadline, detach};
 use crate::telemetry::Sampling;
 
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+const REFLECTION: &str = "/grpc.reflection.";
 
 /// What stands at the end of the stack: tonic's routes in a service, the forwarder at the edge.
 pub trait Served:
@@ -80,7 +81,7 @@ impl Shared {
             methods: Methods::of(health.services())?,
             health,
             observer: Observer::new(sampling),
-            places: Places::new(config.max_in_flight),
+            places: Places::new(config),
             deadlines: config.deadline.clone(),
             cut,
             stop,
@@ -124,7 +125,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
     }
 
     /// Answers one request. Every failure of the steps in [`Self::answer`] becomes a status here, once.
-    pub async fn call(&self, request: Request<Incoming>, lease: &mut Lease) -> Response<Body> {
+    pub async fn call(&self, request: Request<Body>, lease: &mut Lease) -> Response<Body> {
         let shared = &*self.shared.0;
         if !speaks_grpc(&request) {
             return no_grpc();
@@ -133,7 +134,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
         // on its way out still has to say so. Their streams end when the door closes, or no drain would end.
         if request.uri().path().starts_with("/grpc.") {
             lease.only_watches();
-            return self.describe(request.map(Body::new)).await;
+            return self.describe(request).await;
         }
         let method = shared.methods.find(request.uri().path()).copied();
 
@@ -183,7 +184,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
     /// capacity; what is wrong with the message is the handler's to say.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<Body>,
         method: Option<Method>,
         trace: TraceContext,
     ) -> Result<Answer, Error> {
@@ -220,11 +221,15 @@ impl<S: Served, G: Gate> Stack<S, G> {
         let deadline = deadline::read(&parts.headers, &method, &shared.deadlines)?;
 
         // Capacity: the last question before work, so that only calls that may work take a place.
-        let place = shared.places.take()?;
+        let place = shared.places.take(Priority::of(method.policy, &caller), &caller)?;
+
+        // Purpose: part of what is asked for, so that it is refused like a field.
+        let purpose = parts.headers.get_all(metadata::PURPOSE).iter().map(HeaderValue::as_bytes);
+        let purpose = Purpose::parse(purpose)?;
 
         let path = Arc::from(method.policy.path);
-        parts.extensions.insert(Call { caller, deadline, trace, path });
-        let request = Request::from_parts(parts, Body::new(body));
+        parts.extensions.insert(Call { caller, deadline, trace, path, purpose });
+        let request = Request::from_parts(parts, body);
 
         // Remap: next to the routes, where tonic's own words come from.
         let served = self.served.clone();
@@ -250,6 +255,13 @@ impl<S: Served, G: Gate> Stack<S, G> {
     }
 
     async fn describe(&self, request: Request<Body>) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        if parts.uri.path().starts_with(REFLECTION)
+            && let Err(error) = self.gate.describe(&mut parts).await
+        {
+            return Status::from(error).into_http();
+        }
+        let request = Request::from_parts(parts, body);
         let Ok(response) = self.meta.clone().oneshot(request).await;
         let stop = self.shared.0.stop.clone();
         in_our_words(response).map(|body| Body::new(Until::new(body, stop)))
@@ -279,12 +291,12 @@ fn reworded(error: Error, old: Response<Body>) -> Response<Body> {
     new
 }
 
-fn speaks_grpc(request: &Request<Incoming>) -> bool {
+fn speaks_grpc(request: &Request<Body>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
     request.method() == http::Method::POST
-        && request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+        && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+        // Another framing, which is translated before it comes here or not taken at all.
+        && !is_grpc_web(content_type)
 }
 
 /// Not a gRPC answer: whoever asks would not read one.

@@ -9,20 +9,24 @@ use cqm_proto::gateway::v1::customer360_service_client::Customer360ServiceClient
 use cqm_proto::gateway::v1::customer360_service_server::{
     Customer360Service, Customer360ServiceServer, SERVICE_NAME,
 };
-use cqm_proto::gateway::v1::{GetCustomer360Request, GetCustomer360Response};
-use cqm_rpc::{Call, Caller, Deadline, Error, Failure, Reason, Role, TraceContext, metadata, reason, serve};
+use cqm_proto::gateway::v1::{
+    GetCustomer360Request, GetCustomer360Response, ListCustomerTimelineRequest, ListCustomerTimelineResponse,
+};
+use cqm_rpc::{
+    Call, Caller, Clock, Deadline, Error, Failure, Reason, Role, TraceContext, metadata, reason, serve,
+};
 use cqm_runtime::channel::{self, Channel, ChannelConfig};
+use cqm_runtime::pass::Passes;
 use cqm_runtime::server::{DrainConfig, Health, Options, Running, ServerConfig, Shape, bind};
 use cqm_runtime::tasks::detached;
-use cqm_testkit::eventually;
+use cqm_testkit::{Door, eventually};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
-use crate::desk::refused;
-use crate::door::Door;
+use crate::desk::{gate, refused};
 
 /// Fails as often as it is told to, and remembers who called.
 #[derive(Clone, Default)]
@@ -72,6 +76,13 @@ impl Customer360Service for Answering {
         })
         .await
     }
+
+    async fn list_customer_timeline(
+        &self,
+        _: Request<ListCustomerTimelineRequest>,
+    ) -> Result<Response<ListCustomerTimelineResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 struct Server {
@@ -89,7 +100,7 @@ async fn serve_at(listen: SocketAddr, service: Answering) -> Server {
     let options = Options::new(health.clone());
     let shutdown = options.shutdown.clone();
     let make = move |_| Ok(Routes::new(Customer360ServiceServer::new(service.clone())));
-    let running = bind(&config).unwrap().serve(options, make).await.unwrap();
+    let running = bind(&config).unwrap().serve(options, gate("answering"), make).await.unwrap();
     health.ready().await;
     Server { running, shutdown }
 }
@@ -99,8 +110,12 @@ async fn server(service: Answering) -> Server {
 }
 
 fn client_of(address: SocketAddr) -> Customer360ServiceClient<Channel> {
+    client_with(address, cqm_testkit::mint(Clock::system()).for_service("answering"))
+}
+
+fn client_with(address: SocketAddr, passes: Passes) -> Customer360ServiceClient<Channel> {
     let channel = channel::connect(&format!("http://{address}"), &ChannelConfig::default()).unwrap();
-    Customer360ServiceClient::new(channel)
+    Customer360ServiceClient::new(channel.with_passes(passes))
 }
 
 fn call(budget: Duration) -> Call {
@@ -109,11 +124,12 @@ fn call(budget: Duration) -> Call {
         deadline: Deadline::after(budget),
         trace: TraceContext::fresh(false),
         path: "/test".into(),
+        purpose: None,
     }
 }
 
 fn asking(customer: &str) -> GetCustomer360Request {
-    GetCustomer360Request { customer: customer.into() }
+    GetCustomer360Request { customer: customer.into(), ..Default::default() }
 }
 
 fn unreachable() -> (Code, String) {
@@ -142,14 +158,25 @@ async fn caller_trace_and_time_left_travel_with_the_call() {
 }
 
 #[tokio::test]
-async fn what_nobody_made_a_call_of_is_passed_on_as_it_is() {
+async fn what_nobody_made_a_call_of_is_in_nobodys_name() {
     let service = Answering::default();
     let server = server(service.clone()).await;
-    let mut request = Request::new(asking("customers/1"));
-    request.metadata_mut().insert(metadata::CALLER, "edge".parse().unwrap());
-    request.metadata_mut().insert(metadata::ROLES, "supervisor".parse().unwrap());
-    client_of(server.running.address()).get_customer360(request).await.unwrap();
-    assert_eq!(&*service.calls().remove(0).caller.subject, "edge");
+    let request = Request::new(asking("customers/1"));
+    let outcome = client_of(server.running.address()).get_customer360(request).await;
+    assert_eq!(refused(outcome), unreachable());
+    assert!(service.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_take_the_pass_is_away() {
+    let service = Answering::default();
+    let server = server(service.clone()).await;
+    // What the two do not agree on here is the service's name. Not the caller's fault, and it may pass.
+    let mut client =
+        client_with(server.running.address(), cqm_testkit::mint(Clock::system()).for_service("another"));
+    let request = channel::streaming(&call(Duration::from_secs(5)), asking("customers/1"));
+    assert_eq!(refused(client.get_customer360(request).await), unreachable());
+    assert!(service.calls().is_empty());
 }
 
 #[tokio::test]
@@ -158,7 +185,7 @@ async fn the_edge_forwards_in_the_name_of_the_call_it_established() {
     let server = server(service.clone()).await;
     let forwarded = || {
         let mut request = Request::new(asking("customers/1"));
-        request.metadata_mut().insert(metadata::CALLER, "forged".parse().unwrap());
+        request.metadata_mut().insert(metadata::PASS, "forged".parse().unwrap());
         request.extensions_mut().insert(call(Duration::from_secs(10)));
         request
     };

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::desk::{PATIENCE, config, from_manager, get, serve_desk};
+use crate::desk::{NAME, PATIENCE, config, from_manager, gate, get, pass, serve_desk};
 
 /// A bare HTTP/2 connection: GOAWAY and the end of the connection are seen, and headers go as they are.
 pub async fn connect(address: SocketAddr) -> (SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
@@ -25,14 +25,14 @@ pub async fn connect(address: SocketAddr) -> (SendRequest<Full<Bytes>>, JoinHand
     (send, detached(connection))
 }
 
-fn ask(name: &str) -> http::Request<Full<Bytes>> {
+async fn ask(name: &str) -> http::Request<Full<Bytes>> {
     let name = format!("customers/{name}");
     let mut body = vec![0, 0, 0, 0, name.len() as u8 + 2, 0x0a, name.len() as u8];
     body.extend(name.as_bytes());
-    http::Request::post("http://cqm/cqm.customers.v1.CustomerService/GetCustomer")
+    let path = "/cqm.customers.v1.CustomerService/GetCustomer";
+    http::Request::post(format!("http://cqm{path}"))
         .header("content-type", "application/grpc")
-        .header(metadata::CALLER, "staff-7")
-        .header(metadata::ROLES, "service_manager")
+        .header(metadata::PASS, pass(path).await)
         .header(metadata::TIMEOUT, "20S")
         .body(Full::new(Bytes::from(body)))
         .unwrap()
@@ -48,13 +48,13 @@ async fn an_aged_connection_is_asked_to_go_and_its_call_is_answered() {
         };
         let served = serve_desk(config).await;
         let (mut send, connection) = connect(served.running.address()).await;
-        let waiting = send.send_request(ask("wait"));
+        let waiting = send.send_request(ask("wait").await);
         served.desk.entered().await;
 
         // After GOAWAY the client's side takes no further request; the call at work is untouched.
         eventually("GOAWAY", || {
             let mut send = send.clone();
-            async move { send.ready().await.is_err() || send.send_request(ask("known")).await.is_err() }
+            async move { send.ready().await.is_err() || send.send_request(ask("known").await).await.is_err() }
         })
         .await;
         assert!(!served.desk.cancelled());
@@ -76,7 +76,7 @@ async fn the_grace_of_an_aged_connection_ends() {
     };
     let served = serve_desk(config).await;
     let (mut send, connection) = connect(served.running.address()).await;
-    let waiting = send.send_request(ask("wait"));
+    let waiting = send.send_request(ask("wait").await);
     served.desk.entered().await;
     tokio::time::timeout(PATIENCE, waiting).await.expect("it is cut").unwrap_err();
     eventually("the cancelled read", || async { served.desk.cancelled() }).await;
@@ -115,7 +115,7 @@ async fn http_2_that_is_no_grpc_is_told_so() {
     let (mut send, _connection) = connect(served.running.address()).await;
     let get = http::Request::get("http://cqm/").body(Full::default()).unwrap();
     assert_eq!(send.send_request(get).await.unwrap().status(), 415);
-    let mut json = ask("known");
+    let mut json = ask("known").await;
     json.headers_mut().insert("content-type", "application/json".parse().unwrap());
     assert_eq!(send.send_request(json).await.unwrap().status(), 415);
 }
@@ -127,9 +127,9 @@ async fn connections_over_the_limit_wait_while_everybody_is_at_work() {
     let at_work = first.send_request(ask("wait"));
     served.desk.entered().await;
     let (mut second, _) = connect(served.running.address()).await;
-    let waiting = detached(async move { second.send_request(ask("known")).await.unwrap().status() });
+    let waiting = detached(async move { second.send_request(ask("known").await).await.unwrap().status() });
     for _ in 0..10 {
-        assert_eq!(first.send_request(ask("known")).await.unwrap().status(), 200);
+        assert_eq!(first.send_request(ask("known").await).await.unwrap().status(), 200);
     }
     assert!(!waiting.is_finished());
     served.desk.release();
@@ -181,7 +181,7 @@ async fn shards_share_one_address_and_each_makes_its_own_service() {
     let made = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = made.clone();
     let running = bound
-        .serve(options, move |shard| {
+        .serve(options, gate(NAME), move |shard| {
             let thread = std::thread::current().name().unwrap_or_default().to_owned();
             seen.lock().unwrap().push((shard.index, shard.count, thread));
             Ok(tonic::service::Routes::default())
@@ -202,7 +202,7 @@ async fn a_shard_that_cannot_be_made_keeps_the_process_from_starting() {
     let address = bound.address();
     let options = cqm_runtime::server::Options::new(cqm_runtime::server::Health::new(&[]));
     let error = bound
-        .serve(options, |shard| match shard.index {
+        .serve(options, gate(NAME), |shard| match shard.index {
             0 => Ok(tonic::service::Routes::default()),
             _ => Err("no pool for this shard".into()),
         })

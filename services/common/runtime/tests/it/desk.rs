@@ -18,15 +18,18 @@ use cqm_proto::surveys::v1::{
     Invitation, ListInvitationsRequest, ListInvitationsResponse, OpenInvitationRequest,
     OpenInvitationResponse, QuestionnaireVersion,
 };
-use cqm_rpc::{Call, Error, Failure, metadata, serve};
+use cqm_rpc::{Call, Caller, Clock, Error, Failure, Role, serve, serve_stream};
+use cqm_runtime::pass::PassGate;
 use cqm_runtime::server::{DrainConfig, Health, Options, Running, ServerConfig, Shape, UNARY_LIMIT, bind};
+use cqm_testkit::Line;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
+/// What the process is called.
+pub const NAME: &str = "desk";
 pub const CUSTOMERS: &str = "cqm.customers.v1.CustomerService";
 pub const INVITATIONS: &str = "cqm.surveys.v1.InvitationService";
 /// No test waits longer for a condition.
@@ -157,7 +160,7 @@ impl CustomerService for Desk {
         request: Request<Streaming<ImportCustomersRequest>>,
     ) -> Result<Response<Self::ImportCustomersStream>, Status> {
         let desk = self.clone();
-        serve(request, async |_, rows: Streaming<ImportCustomersRequest>| {
+        serve_stream(request, async |_, rows: Streaming<ImportCustomersRequest>| {
             let answers = rows.then(move |row| {
                 let desk = desk.clone();
                 async move {
@@ -167,7 +170,6 @@ impl CustomerService for Desk {
                     Ok(ImportCustomersResponse { row: row.row, name, ..Default::default() })
                 }
             });
-            let answers: Self::ImportCustomersStream = Box::pin(answers);
             Ok(answers)
         })
         .await
@@ -249,31 +251,45 @@ pub async fn serve_desk_unready(config: ServerConfig) -> Served {
         let customers = CustomerServiceServer::new(handlers.clone()).max_decoding_message_size(UNARY_LIMIT);
         Ok(Routes::new(customers).add_service(InvitationServiceServer::new(handlers.clone())))
     };
-    let running = bound.serve(options, make).await.expect("the server starts");
+    let running = bound.serve(options, gate(NAME), make).await.expect("the server starts");
     Served { desk, health, shutdown, running }
 }
 
 impl Served {
-    pub fn endpoint(&self) -> Endpoint {
-        Endpoint::from_shared(format!("http://{}", self.running.address())).expect("an address")
+    pub async fn channel(&self) -> Line {
+        Line::to(self.running.address(), NAME, Clock::system()).await
     }
 
-    pub async fn channel(&self) -> Channel {
-        self.endpoint().connect().await.expect("the server accepts")
-    }
-
-    pub async fn customers(&self) -> CustomerServiceClient<Channel> {
+    pub async fn customers(&self) -> CustomerServiceClient<Line> {
         CustomerServiceClient::new(self.channel().await)
     }
 }
 
+/// The gate of a service of this name.
+pub fn gate(service: &str) -> PassGate {
+    PassGate::new(&cqm_testkit::passes(), service, Clock::system()).expect("the keys of the tests")
+}
+
 /// A request of a service manager.
 pub fn from_manager<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let headers = request.metadata_mut();
-    headers.insert(metadata::CALLER, "staff-7".parse().unwrap());
-    headers.insert(metadata::ROLES, "service_manager".parse().unwrap());
-    request
+    from(&[Role::ServiceManager], message)
+}
+
+/// A request of somebody with these roles.
+pub fn from<T>(roles: &[Role], message: T) -> Request<T> {
+    cqm_testkit::named(staff(roles), message)
+}
+
+pub fn staff(roles: &[Role]) -> Caller {
+    Caller { subject: "staff-7".into(), roles: roles.to_vec() }
+}
+
+/// A service manager's pass for a method of the desk.
+pub async fn pass(path: &str) -> http::HeaderValue {
+    let mut headers = http::HeaderMap::new();
+    let passes = cqm_testkit::mint(Clock::system()).for_service(NAME);
+    passes.stamp(&mut headers, path, &staff(&[Role::ServiceManager])).await.unwrap();
+    headers.remove(cqm_rpc::metadata::PASS).unwrap()
 }
 
 pub fn get(name: &str) -> GetCustomerRequest {
@@ -294,7 +310,7 @@ pub fn row(row: i64, name: &str) -> ImportCustomersRequest {
 
 /// The two halves of an import.
 pub async fn import(
-    client: &mut CustomerServiceClient<Channel>,
+    client: &mut CustomerServiceClient<Line>,
 ) -> (mpsc::Sender<ImportCustomersRequest>, Streaming<ImportCustomersResponse>) {
     let (rows, stream) = mpsc::channel(4);
     let answers = client.import_customers(from_manager(ReceiverStream::new(stream))).await;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use cqm_proto::policy::MethodPolicy;
-use cqm_rpc::{Caller, Error, Refusal, Role, metadata, reason};
+use cqm_rpc::{Call, Caller, Error, Refusal, Role, reason};
 use cqm_runtime::server::{Gate, Health, Options, Running, Shape, all_services, bind};
 use http::request::Parts;
 use http_body::Frame;
@@ -21,14 +21,11 @@ struct Porter;
 
 impl Gate for Porter {
     async fn identify(&self, parts: &mut Parts, _: &'static MethodPolicy) -> Result<Caller, Error> {
-        parts.headers.remove(metadata::ROLES);
         let subject = match parts.headers.remove("authorization") {
             Some(value) if value == "swordfish" => "staff-8",
             Some(value) if value == "greedy" => "staff-9",
             _ => return Err(Error::Unauthenticated(reason::TOKEN_INVALID)),
         };
-        parts.headers.insert(metadata::CALLER, subject.parse().unwrap());
-        parts.headers.insert(metadata::ROLES, "supervisor".parse().unwrap());
         Ok(Caller { subject: subject.into(), roles: vec![Role::Supervisor] })
     }
 
@@ -43,10 +40,13 @@ impl Gate for Porter {
 async fn edge_before(served: &Served) -> Running {
     let health = Health::new(&all_services());
     health.ready().await;
-    let endpoint = served.endpoint();
+    let line = served.channel().await;
     let forward = move |_| {
-        let channel = endpoint.connect_lazy();
-        Ok(tower::service_fn(move |request: http::Request<Body>| {
+        let channel = line.clone();
+        Ok(tower::service_fn(move |mut request: http::Request<Body>| {
+            // As it was established here, whatever it was called by.
+            let call = request.extensions_mut().remove::<Call>().unwrap();
+            request.extensions_mut().insert(call.caller);
             let mut channel = channel.clone();
             async move {
                 use tower::{Service, ServiceExt};

@@ -6,7 +6,9 @@ mod source;
 use std::time::{Duration, Instant};
 
 use cqm_db::EventsConfig;
-use cqm_proto::events::v1::{Event, GetCursorRequest, ReadRequest};
+use cqm_proto::events::v1::{
+    Event, GetCursorRequest, Reaction, ReadRequest, RegisterReactionsRequest, ReleaseRequest,
+};
 use cqm_rpc::{Failure, Role, TraceContext};
 use cqm_runtime::channel;
 use cqm_testkit::eventually;
@@ -149,4 +151,33 @@ async fn malformed_requests_are_refused_with_all_that_is_wrong() {
     assert_eq!(failure.code, Code::InvalidArgument);
     let fields: Vec<_> = failure.violations.iter().map(|(field, _)| field.as_str()).collect();
     assert_eq!(fields, ["consumer", "reader", "expect_hash"]);
+}
+
+#[tokio::test]
+async fn reactions_are_registered_by_the_claims_holder_who_gives_it_back() {
+    let mut source = Source::new().await;
+    source.happen(&[("complaints/1", 1)]).await;
+    let register = |reader: &str, id: &str| RegisterReactionsRequest {
+        consumer: "coordinator".into(),
+        reader: reader.into(),
+        reactions: vec![Reaction { id: id.into(), start_position: 7, ..Default::default() }],
+    };
+    let told = source.client.register_reactions(channel::request(&call(), register("a", "points"))).await;
+    let told: Vec<_> =
+        told.unwrap().into_inner().reactions.into_iter().map(|it| (it.id, it.start_position)).collect();
+    assert_eq!(told, [("points".to_owned(), 0)], "where it begins is the source's to say");
+    let other = source.client.register_reactions(channel::request(&call(), register("b", "points"))).await;
+    assert_eq!(refused(other), (Code::Aborted, "FEED_CLAIMED".to_owned()));
+
+    let release = |reader: &str| ReleaseRequest { consumer: "coordinator".into(), reader: reader.into() };
+    let released = source.client.release(channel::request(&call(), release("b"))).await.unwrap().into_inner();
+    assert!(!released.released, "it is another one's");
+    let released = source.client.release(channel::request(&call(), release("a"))).await.unwrap().into_inner();
+    assert!(released.released);
+    source.client.register_reactions(channel::request(&call(), register("b", "points"))).await.unwrap();
+
+    let wrong =
+        source.client.register_reactions(channel::request(&call(), register("b", "No Such Id"))).await;
+    let failure = Failure::of(&wrong.unwrap_err());
+    assert_eq!(failure.violations[0].0, "reactions[0].id");
 }

@@ -8,9 +8,7 @@ use crate::desk::{Served, config, create, from_manager, get, import, refused, ro
 
 /// Frames of one connection are read in order: when this call is answered, the reset before it was seen.
 async fn the_reset_was_seen(
-    client: &mut cqm_proto::customers::v1::customer_service_client::CustomerServiceClient<
-        tonic::transport::Channel,
-    >,
+    client: &mut cqm_proto::customers::v1::customer_service_client::CustomerServiceClient<cqm_testkit::Line>,
 ) {
     let _ = client.get_customer(from_manager(get("known"))).await;
 }

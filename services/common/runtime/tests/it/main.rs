@@ -6,7 +6,6 @@ mod cache;
 mod channel;
 mod connections;
 mod desk;
-mod door;
 mod drain;
 mod edge;
 mod event_feed;

@@ -5,27 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cqm_db::EventsConfig;
+use cqm_db::{Conn, EventsConfig};
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::customers::v1::customer_service_server::CustomerServiceServer;
 use cqm_proto::events::v1::GetCursorRequest;
 use cqm_proto::events::v1::event_feed_client::EventFeedClient;
-use cqm_rpc::{BoxError, Clock};
+use cqm_rpc::{BoxError, Call, Clock, Error};
 use cqm_runtime::cache::CacheConfig;
 use cqm_runtime::config::{ConfigError, Settings, Validate};
 use cqm_runtime::process::{self, Base, Running, Service};
 use cqm_runtime::server::{ServerConfig, Shape};
 use cqm_runtime::tasks::Supervisor;
 use cqm_runtime::telemetry::TelemetryConfig;
-use cqm_testkit::{TestDatabase, eventually};
+use cqm_testkit::{Line, TestDatabase, eventually};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::Channel;
+use uuid::Uuid;
 
-use crate::desk::{CUSTOMERS, Desk, PATIENCE, config, from_manager, get};
+use crate::desk::{CUSTOMERS, Desk, NAME, PATIENCE, config, from_manager, get};
 
 const NOTES: EmbeddedMigrations = embed_migrations!("tests/it/migrations");
 
@@ -52,7 +52,7 @@ impl Validate for Counts {
 }
 
 impl Service for App {
-    const NAME: &'static str = "desk";
+    const NAME: &'static str = NAME;
     const SERVICES: &'static [&'static str] = &[CUSTOMERS];
     const DEFAULTS: &'static str = "";
     type Config = Counts;
@@ -65,6 +65,14 @@ impl Service for App {
 
     fn routes(&self) -> Routes {
         Routes::new(CustomerServiceServer::new(Desk::default()))
+    }
+
+    async fn blockers(&self, _: &mut Conn, _: Uuid, _: bool) -> Result<Vec<&'static str>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn erase(&self, _: &mut Conn, _: &Call, _: Uuid) -> Result<Vec<(&'static str, i64)>, Error> {
+        Ok(Vec::new())
     }
 
     fn workers(&self, supervisor: &Supervisor) {
@@ -85,6 +93,7 @@ fn settings(database: &TestDatabase, server: ServerConfig, counts: &Counts) -> S
     Settings {
         server,
         telemetry: TelemetryConfig::default(),
+        passes: cqm_testkit::passes(),
         database: database.config(),
         events: EventsConfig::default(),
         cache: CacheConfig::default(),
@@ -92,8 +101,8 @@ fn settings(database: &TestDatabase, server: ServerConfig, counts: &Counts) -> S
     }
 }
 
-async fn channel(address: SocketAddr) -> Channel {
-    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+async fn channel(address: SocketAddr) -> Line {
+    Line::to(address, NAME, Clock::system()).await
 }
 
 async fn end(shutdown: &CancellationToken, running: Running) {
@@ -165,6 +174,10 @@ async fn settings_without_sense_do_not_start() {
     let database = TestDatabase { url: "host=/nowhere user=cqm dbname=none".to_owned().into() };
     let mut settings = settings(&database, config(Shape::MultiThread), &Counts::default());
     settings.server.drain.timeout = Duration::ZERO;
-    let started = process::start::<App>(settings, Clock::system(), CancellationToken::new()).await;
+    let started = process::start::<App>(settings.clone(), Clock::system(), CancellationToken::new()).await;
     assert!(started.unwrap_err().to_string().contains("server.drain.timeout"));
+    settings.server.drain.timeout = PATIENCE;
+    settings.passes.keys = "/nowhere/keys.pem".into();
+    let started = process::start::<App>(settings, Clock::system(), CancellationToken::new()).await;
+    assert!(started.unwrap_err().to_string().contains("/nowhere/keys.pem"), "it could not tell who calls");
 }

@@ -1,16 +1,17 @@
 //! Every row of the contract's table of errors that the server answers before or around a handler.
 
 use bytes::Bytes;
+use cqm_proto::policy;
 use cqm_proto::surveys::v1::OpenInvitationRequest;
 use cqm_proto::surveys::v1::invitation_service_client::InvitationServiceClient;
-use cqm_rpc::{Failure, TraceContext, metadata};
+use cqm_rpc::{Failure, Role, TraceContext, metadata};
 use cqm_runtime::server::{Shape, UNARY_LIMIT};
 use cqm_runtime::tasks::detached;
 use http_body_util::{BodyExt, Full};
 use tonic::{Code, Request, Status};
 
 use crate::connections::connect;
-use crate::desk::{Served, config, create, from_manager, get, import, refused, row, serve_desk};
+use crate::desk::{Served, config, create, from, from_manager, get, import, pass, refused, row, serve_desk};
 
 const GET: &str = "/cqm.customers.v1.CustomerService/GetCustomer";
 
@@ -23,10 +24,9 @@ async fn raw(
 ) -> (http::HeaderMap, Status) {
     let mut request = http::Request::post(format!("http://cqm{path}"))
         .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .header(metadata::ROLES, "service_manager");
-    if !headers.iter().any(|(name, _)| *name == metadata::CALLER) {
-        request = request.header(metadata::CALLER, "staff-7");
+        .header("te", "trailers");
+    if policy::find(path).is_some() && !headers.iter().any(|(name, _)| *name == metadata::PASS) {
+        request = request.header(metadata::PASS, pass(path).await);
     }
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -57,8 +57,7 @@ fn frame(message: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn a_good_call_knows_its_caller_its_trace_and_its_deadline() {
     let served = serve_desk(config(Shape::PerCore)).await;
-    let mut request = from_manager(get("known"));
-    request.metadata_mut().insert(metadata::ROLES, "crm_specialist, root,supervisor".parse().unwrap());
+    let mut request = from(&[Role::CrmSpecialist, Role::Supervisor], get("known"));
     request.metadata_mut().insert(metadata::TIMEOUT, "2S".parse().unwrap());
     let trace = TraceContext::fresh(false);
     request.metadata_mut().insert(metadata::TRACEPARENT, trace.to_string().parse().unwrap());
@@ -196,18 +195,22 @@ async fn without_a_deadline_the_fallback_holds_and_the_cap_over_a_long_one() {
 }
 
 #[tokio::test]
-async fn nobody_is_not_let_in_except_where_a_signed_link_opens() {
+async fn nobody_is_let_in_without_a_pass_also_where_a_signed_link_opens() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let missing = (Code::Unauthenticated, "CREDENTIALS_MISSING".to_owned());
     let answer = served.customers().await.get_customer(Request::new(get("known"))).await;
     assert_eq!(refused(answer), missing);
-    let mut blank = Request::new(get("known"));
-    blank.metadata_mut().insert(metadata::CALLER, " ".parse().unwrap());
-    blank.metadata_mut().insert(metadata::ROLES, "service_manager".parse().unwrap());
-    assert_eq!(refused(served.customers().await.get_customer(blank).await), missing);
+    // What a caller was known by before there were passes.
+    let mut named = Request::new(get("known"));
+    named.metadata_mut().insert("x-cqm-caller", "staff-7".parse().unwrap());
+    named.metadata_mut().insert("x-cqm-roles", "service_manager".parse().unwrap());
+    assert_eq!(refused(served.customers().await.get_customer(named).await), missing);
 
     let mut invitations = InvitationServiceClient::new(served.channel().await);
-    let opened = invitations.open_invitation(Request::new(OpenInvitationRequest::default())).await.unwrap();
+    let open = OpenInvitationRequest::default;
+    assert_eq!(refused(invitations.open_invitation(Request::new(open())).await), missing);
+    let customer = cqm_testkit::request(Role::Customer, open());
+    let opened = invitations.open_invitation(customer).await.unwrap();
     assert_eq!(opened.into_inner().questionnaire_version.unwrap().name, "customer");
 }
 
@@ -215,14 +218,13 @@ async fn nobody_is_not_let_in_except_where_a_signed_link_opens() {
 async fn a_role_that_lacks_the_method_is_told_the_permission() {
     let served = serve_desk(config(Shape::PerCore)).await;
     let mut client = served.customers().await;
-    for roles in ["supervisor,after_sales", "", "root", "SERVICE_MANAGER"] {
-        let mut request = from_manager(cqm_proto::customers::v1::DeleteCustomerRequest::default());
-        request.metadata_mut().insert(metadata::ROLES, roles.parse().unwrap());
+    for roles in [&[Role::Supervisor, Role::AfterSales][..], &[], &[Role::Unspecified]] {
+        let request = from(roles, cqm_proto::customers::v1::DeleteCustomerRequest::default());
         let failure = Failure::of(&client.delete_customer(request).await.unwrap_err());
         assert_eq!(
             (failure.code, failure.reason.as_str()),
             (Code::PermissionDenied, "ROLE_MISSING"),
-            "{roles}"
+            "{roles:?}"
         );
         assert_eq!(failure.facts["permission"], "cqm.customers.v1.CustomerService/DeleteCustomer");
     }
@@ -233,9 +235,9 @@ async fn identity_comes_before_the_deadline_and_the_deadline_before_the_message(
     let served = serve_desk(config(Shape::PerCore)).await;
     let garbage = frame(b"\xff\xff\xff");
     let denied = (metadata::TIMEOUT, "soon");
-    let nobody = [(metadata::CALLER, ""), denied];
+    let nobody = [(metadata::PASS, ""), denied];
     let (_, status) = raw(&served, GET, &nobody, &garbage).await;
-    assert_eq!(said(&status), (Code::Unauthenticated, "CREDENTIALS_MISSING".to_owned()));
+    assert_eq!(said(&status), (Code::Unauthenticated, "TOKEN_INVALID".to_owned()));
 
     let (_, status) = raw(&served, GET, &[denied], &garbage).await;
     assert_eq!(said(&status), (Code::InvalidArgument, "BAD_DEADLINE".to_owned()));

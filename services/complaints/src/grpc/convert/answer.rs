@@ -1,7 +1,7 @@
 //! The domain to messages.
 
 use cqm_proto::complaints::v1 as wire;
-use cqm_rpc::{Etag, time};
+use cqm_rpc::{Etag, ResourceName, time};
 
 use crate::domain::{Complaint, TimelineEntry};
 
@@ -44,8 +44,14 @@ pub fn complaint(complaint: &Complaint) -> wire::Complaint {
     }
 }
 
-pub fn timeline_entry(entry: &TimelineEntry) -> wire::TimelineEntry {
+pub fn timeline_entry(
+    complaint: ResourceName,
+    customer: ResourceName,
+    entry: &TimelineEntry,
+) -> wire::TimelineEntry {
     wire::TimelineEntry {
+        name: format!("{complaint}/timeline/{}", entry.version),
+        customer: customer.to_string(),
         time: Some(time::wire(entry.time)),
         action: entry.action.code().into(),
         from_state: entry.from.map_or(0, |state| state.code().into()),

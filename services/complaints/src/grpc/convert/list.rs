@@ -6,6 +6,7 @@ use cqm_rpc::{Error, PageRequest, ResourceName, Violations};
 use super::command::{COMPLETE, subject};
 use crate::domain::COLLECTION;
 use crate::store::list::{Filter, Key, Order, Query};
+use crate::store::timeline::Step;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
@@ -27,6 +28,7 @@ impl List {
             severity: violations.optional_choice("severity", message.severity),
             assignee: Some(subject("assignee", &message.assignee, &mut violations))
                 .filter(|assignee| !assignee.is_empty()),
+            open_only: message.open_only,
         };
         let order = match violations.optional_choice("order_by", message.order_by) {
             None | Some(OrderBy::Unspecified | OrderBy::CreateTimeDesc) => Order::Newest,
@@ -40,6 +42,7 @@ impl List {
             message.category.to_string(),
             message.severity.to_string(),
             message.assignee.clone(),
+            message.open_only.to_string(),
             format!("{order:?}"),
         ];
         let page = PageRequest::parse(
@@ -75,6 +78,27 @@ impl ListTimeline {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListCustomerTimeline {
+    pub customer: ResourceName,
+    pub page: PageRequest<Step>,
+}
+
+impl ListCustomerTimeline {
+    pub fn parse(message: &wire::ListCustomerTimelineRequest) -> Result<Self, Error> {
+        let mut violations = Violations::default();
+        let customer = ResourceName::parse("customers", "customer", &message.customer, &mut violations);
+        let page = PageRequest::parse(
+            message.page_size,
+            &message.page_token,
+            &["customer_timeline", &message.customer],
+            &mut violations,
+        );
+        violations.finish()?;
+        Ok(Self { customer: customer.expect(COMPLETE), page })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use cqm_rpc::reason::{ENUM_UNKNOWN, FIELD_FORMAT, FIELD_RANGE, PAGE_TOKEN_INVALID};
@@ -96,6 +120,7 @@ mod tests {
             severity: 9,
             assignee: "Li Lei".to_owned(),
             order_by: 9,
+            open_only: true,
         };
         assert_eq!(
             violations(List::parse(&message)),
@@ -132,6 +157,7 @@ mod tests {
             wire::ListComplaintsRequest { severity: 1, ..next.clone() },
             wire::ListComplaintsRequest { assignee: "agent".to_owned(), ..next.clone() },
             wire::ListComplaintsRequest { order_by: 2, ..next.clone() },
+            wire::ListComplaintsRequest { open_only: true, ..next.clone() },
         ] {
             assert_eq!(violations(List::parse(&other)), expected(&[("page_token", PAGE_TOKEN_INVALID)]));
         }

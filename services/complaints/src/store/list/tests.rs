@@ -48,7 +48,7 @@ async fn an_index_gives_the_rows_and_the_order_of_every_list() {
     let plans = db.tx(&call, "plans", async |conn| plans(conn).await).await.unwrap();
     assert_eq!(plans.len(), 32 * 3 * 2);
     for (query, plan) in plans {
-        let Filter { customer, state, category, severity, assignee } = &query.filter;
+        let Filter { customer, state, category, severity, assignee, .. } = &query.filter;
         let told = format!("{query:?}\n{plan}");
         assert!(!plan.contains("Seq Scan"), "{told}");
         if customer.is_some() || assignee.is_some() {
@@ -87,6 +87,7 @@ async fn plans(conn: &mut Conn) -> Result<Vec<(Query, String)>, Error> {
             category: on(2).then_some(Category::Logistics),
             severity: on(3).then_some(Severity::Medium),
             assignee: on(4).then(|| "agent-4".to_owned()),
+            open_only: false,
         };
         for order in [Order::Newest, Order::Oldest, Order::MostSevere] {
             for after in [None, Some(middle)] {

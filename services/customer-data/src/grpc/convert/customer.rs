@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use cqm_proto::customers::v1 as proto;
 use cqm_proto::customers::v1::customer::State;
-use cqm_rpc::{Error, Etag, Mask, PageRequest, ResourceName, Violations, text, time};
+use cqm_proto::{Kinds, PersonalData as _};
+use cqm_rpc::{Error, Etag, Mask, PageRequest, ResourceName, Violations, reason, text, time};
 use uuid::Uuid;
 
 use super::profile;
@@ -74,7 +75,12 @@ pub fn parse_import(message: &proto::ImportCustomersRequest, now: DateTime<Utc>)
 }
 
 impl Update {
-    pub fn parse(message: &proto::UpdateCustomerRequest, now: DateTime<Utc>) -> Result<Self, Error> {
+    /// `sees`: what the caller sees of a customer. Who does not see all of it cannot give all of it anew.
+    pub fn parse(
+        message: &proto::UpdateCustomerRequest,
+        sees: Kinds,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Error> {
         let mut violations = Violations::default();
         violations.optional_request_id(&message.request_id);
         let region = profile::read_region(&message.default_region, &mut violations);
@@ -85,6 +91,10 @@ impl Update {
         };
         let id = read_name("customer.name", &customer.name, &mut violations);
         let paths = message.update_mask.as_ref().map(|mask| mask.paths.as_slice());
+        if paths.is_some_and(|paths| paths == ["*"]) && !(proto::Customer::KINDS - sees).is_empty() {
+            let description = "must name the fields: not all of them are shown to the caller";
+            violations.add("update_mask", reason::FIELD_MASKED, description);
+        }
         let populated = |field: &str| profile::is_populated(customer, field);
         let mask = Mask::parse(paths, FIELDS, populated, &mut violations);
         let profile = profile::read(customer, region, now, |field| mask.has(field), &mut violations);

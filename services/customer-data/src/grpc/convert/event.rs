@@ -2,12 +2,15 @@
 
 use cqm_db::log::NewEvent;
 use cqm_proto::events::v1::{
-    CustomerCreated, CustomerDeleted, CustomerUpdated, InteractionRecorded, PurchaseRecorded,
+    CustomerCreated, CustomerDeleted, CustomerErased, CustomerErasureCancelled, CustomerErasureCleared,
+    CustomerErasureRequested, CustomerUpdated, InteractionRecorded, PurchaseRecorded,
 };
 use cqm_rpc::{ResourceName, time};
 
+use super::erasure::ERASURES;
 use super::purchase;
 use crate::domain::customer::{COLLECTION, Customer, CustomerEvent};
+use crate::domain::erasure::{Erasure, Happened};
 use crate::domain::interaction::Interaction;
 use crate::domain::purchase::Purchase;
 
@@ -28,6 +31,21 @@ pub fn of_customer(customer: &Customer, event: CustomerEvent) -> NewEvent {
         CustomerEvent::Deleted => {
             NewEvent::new(aggregate, version, at, &CustomerDeleted { customer, version })
         }
+    }
+}
+
+pub fn of_erasure(erasure: &Erasure, happened: Happened) -> NewEvent {
+    let name = ResourceName::new(ERASURES, erasure.customer);
+    let customer = ResourceName::new(COLLECTION, erasure.customer).to_string();
+    let (version, at) = (erasure.version, erasure.update_time);
+    match happened {
+        Happened::Requested => {
+            let forfeit_points = erasure.forfeit_points;
+            NewEvent::new(name, version, at, &CustomerErasureRequested { customer, forfeit_points })
+        }
+        Happened::Cancelled => NewEvent::new(name, version, at, &CustomerErasureCancelled { customer }),
+        Happened::Cleared => NewEvent::new(name, version, at, &CustomerErasureCleared { customer }),
+        Happened::Erased => NewEvent::new(name, version, at, &CustomerErased { customer }),
     }
 }
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use cqm_proto::customers::v1 as proto;
 use cqm_proto::google::r#type::Date;
+use cqm_proto::options::v1::PersonalKind;
 use cqm_rpc::{Personal, Violations, reason, text};
 
 use super::words::{Wire, number};
@@ -34,7 +35,9 @@ pub(super) fn read(
     let mut profile = Profile::default();
     if wanted("display_name") {
         let name = text::required("customer.display_name", &message.display_name, MAX_NAME, violations);
-        profile.display_name = collapse_white_space(&name).into();
+        let name = collapse_white_space(&name);
+        violations.unmasked("customer.display_name", PersonalKind::Name, &name);
+        profile.display_name = name.into();
     }
     if wanted("phones") {
         profile.phones = read_phones(&message.phones, region, violations);
@@ -115,6 +118,9 @@ fn read_phones(phones: &[proto::Phone], region: DialRegion, violations: &mut Vio
         let Some(typed) = clean(&field, &phone.number, MAX_NUMBER, violations) else {
             continue;
         };
+        if !violations.unmasked(&field, PersonalKind::Phone, &typed) {
+            continue;
+        }
         let Some(number) = e164(&typed, region) else {
             violations.format(&field, "a telephone number that can be dialled, without an extension");
             continue;
@@ -138,6 +144,9 @@ fn read_emails(emails: &[proto::Email], violations: &mut Violations) -> Vec<Emai
         let Some(typed) = clean(&field, &message.address, MAX_EMAIL, violations) else {
             continue;
         };
+        if !violations.unmasked(&field, PersonalKind::Email, &typed) {
+            continue;
+        }
         let Some(address) = email(&typed) else {
             violations.format(&field, "an e-mail address");
             continue;
@@ -162,7 +171,10 @@ fn read_address(field: &str, message: &proto::Address, violations: &mut Violatio
             .format(&format!("{field}.country_code"), "a country code of ISO 3166-1 alpha-2 such as CN");
     }
     let mut part = |name: &str, text: &str, limit| {
-        Personal::new(text::line(&format!("{field}.{name}"), text, limit, violations))
+        let field = format!("{field}.{name}");
+        let text = text::line(&field, text, limit, violations);
+        violations.unmasked(&field, PersonalKind::Address, &text);
+        Personal::new(text)
     };
     let region = part("region", &message.region, MAX_PLACE);
     let city = part("city", &message.city, MAX_PLACE);
@@ -170,7 +182,12 @@ fn read_address(field: &str, message: &proto::Address, violations: &mut Violatio
     let field = format!("{field}.lines");
     let lines = bounded(&field, &message.lines, MAX_LINES, violations).iter().enumerate();
     let lines = lines
-        .map(|(index, line)| text::required(&format!("{field}[{index}]"), line, MAX_LINE, violations).into())
+        .map(|(index, line)| {
+            let field = format!("{field}[{index}]");
+            let line = text::required(&field, line, MAX_LINE, violations);
+            violations.unmasked(&field, PersonalKind::Address, &line);
+            line.into()
+        })
         .collect();
     PostalAddress { country_code, region, city, lines, postal_code }
 }

@@ -3,6 +3,7 @@
 use cqm_proto::customers::v1 as proto;
 
 use crate::domain::contact::PhoneLabel;
+use crate::domain::erasure::{Ground, State as ErasureState};
 use crate::domain::interaction::{InteractionChannel, InteractionKind};
 use crate::domain::profile::{Gender, SourceChannel};
 
@@ -46,6 +47,8 @@ wire! {
     SourceChannel = proto::SourceChannel, "SOURCE_CHANNEL_";
     InteractionKind = proto::interaction::Kind, "KIND_";
     InteractionChannel = proto::interaction::Channel, "CHANNEL_";
+    Ground = proto::erasure::Ground, "GROUND_";
+    ErasureState = proto::erasure::State, "STATE_";
 }
 
 #[cfg(test)]
@@ -70,5 +73,7 @@ mod tests {
         every_value_has_its_counterpart(SourceChannel::ALL);
         every_value_has_its_counterpart(InteractionKind::ALL);
         every_value_has_its_counterpart(InteractionChannel::ALL);
+        every_value_has_its_counterpart(Ground::ALL);
+        every_value_has_its_counterpart(ErasureState::ALL);
     }
 }

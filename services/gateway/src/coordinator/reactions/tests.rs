@@ -39,6 +39,22 @@ fn recorded() -> Vec<(String, Vec<u8>)> {
         event(CustomerCreated { customer: customer(), version: 1 }),
         event(CustomerUpdated { customer: customer(), version: 2 }),
         event(CustomerDeleted { customer: customer(), version: 3 }),
+        event(CustomerErasureRequested { customer: customer(), forfeit_points: true }),
+        event(SubjectRestricted {
+            customer: customer(),
+            service: "complaints".into(),
+            version: 1,
+            blockers: vec!["OPEN_COMPLAINT".into()],
+        }),
+        event(CustomerErasureCancelled { customer: customer() }),
+        event(CustomerErasureCleared { customer: customer() }),
+        event(SubjectErased {
+            customer: customer(),
+            service: "complaints".into(),
+            version: 2,
+            erased: [("complaints".to_owned(), 3)].into(),
+        }),
+        event(CustomerErased { customer: customer() }),
         event(PurchaseRecorded {
             customer: customer(),
             purchase: "customers/c1/purchases/p1".into(),
@@ -124,7 +140,7 @@ fn story() -> String {
     story
 }
 
-fn shown(command: &Command) -> String {
+pub(super) fn shown(command: &Command) -> String {
     match command {
         Command::SendMessage(message) => {
             let variables: BTreeMap<_, _> = message.variables.iter().collect();
@@ -154,6 +170,27 @@ fn shown(command: &Command) -> String {
             message.cause,
             message.caused_by_version
         ),
+        Command::RestrictSubject(backend, message) => {
+            format!(
+                "RestrictSubject {} at {} forfeit {}",
+                message.customer,
+                backend.name(),
+                message.forfeit_points
+            )
+        }
+        Command::ReleaseSubject(backend, message) => {
+            format!("ReleaseSubject {} at {}", message.customer, backend.name())
+        }
+        Command::EraseSubject(backend, message) => {
+            format!("EraseSubject {} at {}", message.customer, backend.name())
+        }
+        Command::RecordErasureStep(message) => {
+            let receipt: BTreeMap<_, _> = message.receipt.iter().collect();
+            format!(
+                "RecordErasureStep {} at {} version {} erased {} blocked by {:?} receipt {receipt:?}",
+                message.customer, message.service, message.version, message.erased, message.blockers
+            )
+        }
         Command::RefreshContact { .. } | Command::SendInvitation { .. } => format!("{command:?}"),
     }
 }
@@ -167,7 +204,7 @@ fn the_recorded_events_lead_to_these_commands_and_no_others() {
 
 /// The types that a service may write into its log: everything in the package but the envelope and the feed.
 fn event_types() -> BTreeSet<String> {
-    let feed = ["Event", "Cursor", "ParkedAggregate"];
+    let feed = ["Event", "Cursor", "ParkedAggregate", "Reaction"];
     let set = FileDescriptorSet::decode(cqm_proto::FILE_DESCRIPTOR_SET).unwrap();
     set.file
         .iter()
@@ -201,6 +238,11 @@ fn an_event_that_nobody_knows_is_told_from_one_that_nothing_follows_from() {
 fn an_id_belongs_to_one_reaction_for_ever() {
     let ids: BTreeSet<&str> = REACTIONS.iter().map(|reaction| reaction.id).collect();
     assert_eq!(ids.len(), REACTIONS.len());
+    // A new version needs the old one for the events that were its own, and is about the same events.
+    for reaction in REACTIONS.iter().filter(|reaction| !reaction.replaces.is_empty()) {
+        let old = REACTIONS.iter().find(|old| old.id == reaction.replaces);
+        assert_eq!(old.map(|old| old.event_type), Some(reaction.event_type), "{}", reaction.id);
+    }
 }
 
 #[test]

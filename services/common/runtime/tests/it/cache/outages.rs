@@ -6,7 +6,7 @@ use cqm_runtime::cache::{Cache, CacheConfig};
 use cqm_testkit::eventually;
 
 use super::suite::{KIND, Suite, Table, redis, version};
-use crate::door::Door;
+use cqm_testkit::Door;
 
 #[tokio::test]
 async fn a_wiped_redis_costs_a_read() {

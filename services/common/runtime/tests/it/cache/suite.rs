@@ -7,10 +7,8 @@ use std::time::Duration;
 use cqm_proto::customers::v1::Customer;
 use cqm_rpc::Error;
 use cqm_runtime::cache::{Cache, CacheConfig};
-use cqm_testkit::eventually;
+use cqm_testkit::{environment, eventually};
 use redis::aio::MultiplexedConnection;
-
-use crate::door::redis_url;
 
 pub const KIND: &str = "customer";
 const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -27,7 +25,7 @@ impl Suite {
 
     pub fn config(&self) -> CacheConfig {
         CacheConfig {
-            redis_url: Some(redis_url().into()),
+            redis_url: Some(environment("CQM_TEST_REDIS_URL").into()),
             key: Some(KEY.into()),
             // Two cores run everything at once: a stall of the test machine is no broken Redis.
             budget: Duration::from_secs(5),
@@ -60,7 +58,7 @@ impl Suite {
 }
 
 pub async fn redis() -> MultiplexedConnection {
-    let client = redis::Client::open(redis_url()).unwrap();
+    let client = redis::Client::open(environment("CQM_TEST_REDIS_URL")).unwrap();
     client.get_multiplexed_async_connection().await.expect("the Redis of CQM_TEST_REDIS_URL answers")
 }
 

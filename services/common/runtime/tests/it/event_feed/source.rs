@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Status};
 
+use crate::desk::gate;
+
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("tests/it/migrations");
 /// Longer than any test: what does not come by a wake-up does not come.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -59,10 +61,11 @@ impl Source {
         let make = move |shard: cqm_runtime::server::Shard| {
             Ok(Routes::new(event_feed::server(served.clone(), shard.closing.clone())))
         };
-        let running = bind(&config).unwrap().serve(options, make).await.unwrap();
+        let running = bind(&config).unwrap().serve(options, gate("source"), make).await.unwrap();
         health.ready().await;
         let channel = channel::connect(&format!("http://{}", running.address()), &ChannelConfig::default());
-        Self { database, db, client: EventFeedClient::new(channel.unwrap()), shutdown, running }
+        let channel = channel.unwrap().with_passes(cqm_testkit::mint(Clock::system()).for_service("source"));
+        Self { database, db, client: EventFeedClient::new(channel), shutdown, running }
     }
 
     /// With the sequencer of its process at work.
@@ -168,6 +171,7 @@ pub fn by(role: Role, budget: Duration) -> Call {
         deadline: Deadline::after(budget),
         trace: TraceContext::fresh(false),
         path: "/test".into(),
+        purpose: None,
     }
 }
 

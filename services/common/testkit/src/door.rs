@@ -8,9 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 
-pub fn redis_url() -> String {
-    cqm_testkit::environment("CQM_TEST_REDIS_URL")
-}
+use crate::environment;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -21,6 +19,7 @@ enum State {
     Frozen,
 }
 
+/// See the module.
 pub struct Door {
     address: SocketAddr,
     state: watch::Sender<State>,
@@ -29,17 +28,18 @@ pub struct Door {
 impl Door {
     /// In front of the tests' Redis, whatever its address looks like.
     pub async fn to_redis() -> Self {
-        let info = redis_url().into_connection_info().unwrap();
+        let info = environment("CQM_TEST_REDIS_URL").into_connection_info().expect("an address of Redis");
         Self::to(info.addr().clone()).await
     }
 
+    /// In front of this server.
     pub async fn to_server(address: SocketAddr) -> Self {
         Self::to(ConnectionAddr::Tcp(address.ip().to_string(), address.port())).await
     }
 
     async fn to(target: ConnectionAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound address");
         let (state, watched) = watch::channel(State::Open);
         detached(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -49,18 +49,22 @@ impl Door {
         Self { address, state }
     }
 
+    /// Where it is entered.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// Breaks every connection, and the new ones as soon as they are there.
     pub fn close(&self) {
         self.state.send_replace(State::Closed);
     }
 
+    /// Lets nothing pass any more; connections stay.
     pub fn freeze(&self) {
         self.state.send_replace(State::Frozen);
     }
 
+    /// As in the beginning.
     pub fn reopen(&self) {
         self.state.send_replace(State::Open);
     }
@@ -68,9 +72,12 @@ impl Door {
 
 async fn pass(client: TcpStream, target: ConnectionAddr, state: watch::Receiver<State>) {
     match target {
-        ConnectionAddr::Unix(path) => join(client, UnixStream::connect(path).await.unwrap(), state).await,
+        ConnectionAddr::Unix(path) => {
+            join(client, UnixStream::connect(path).await.expect("the server behind the door"), state).await
+        }
         ConnectionAddr::Tcp(host, port) => {
-            join(client, TcpStream::connect((host, port)).await.unwrap(), state).await;
+            join(client, TcpStream::connect((host, port)).await.expect("the server behind the door"), state)
+                .await;
         }
         other => panic!("the tests do not know how to reach {other}"),
     }

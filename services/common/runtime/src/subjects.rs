@@ -1,0 +1,265 @@
+//! Forgetting a person in one service: `cqm.subjects.v1.SubjectService`, one implementation for all of them.
+//!
+//! What a service has of a person and why it must keep it is its own to say ([`Service::blockers`], [`Service::erase`]);
+//! the way is the same everywhere. Restricted first: nothing new is taken, and what stands in the way is told. A loop
+//! looks whether it still does. Erased last, in one transaction with the receipt.
+
+use std::time::Duration;
+
+use cqm_db::Db;
+use cqm_db::log::{self, NewEvent};
+use cqm_db::subjects::{self, State, Subject};
+use cqm_proto::events::v1::{SubjectErased, SubjectRestricted};
+use cqm_proto::subjects::v1 as proto;
+use cqm_proto::subjects::v1::subject_service_server::{SubjectService, SubjectServiceServer};
+use cqm_rpc::{Call, Error, Reason, Refusal, ResourceName, Violations, reason, serve, time};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use crate::process::{Base, Service};
+use crate::server::UNARY_LIMIT;
+use crate::tasks::Supervisor;
+
+/// Something stands in the way of the erasure.
+pub const SUBJECT_BLOCKED: Reason = Reason::new("cqm.subjects.v1", "SUBJECT_BLOCKED");
+
+const CUSTOMERS: &str = "customers";
+const SUBJECTS: &str = "subjects";
+/// Between two looks whether what stood in the way still does. Too high: an erasure waits for nothing. Too low: the
+/// database is asked for nothing. Few persons wait at any time.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looked at by one query.
+const PAGE: i64 = 100;
+/// What one look at one person may take.
+const BUDGET: Duration = Duration::from_secs(10);
+
+/// The tonic service over one runtime's `Db`.
+pub fn server<S: Service>(service: S, base: Base) -> SubjectServiceServer<impl SubjectService> {
+    let forgetting = Forgetting { service, db: base.db, clock: base.clock };
+    SubjectServiceServer::new(forgetting).max_decoding_message_size(UNARY_LIMIT)
+}
+
+#[derive(Clone)]
+struct Forgetting<S> {
+    service: S,
+    db: Db,
+    clock: cqm_rpc::Clock,
+}
+
+#[tonic::async_trait]
+impl<S: Service> SubjectService for Forgetting<S> {
+    async fn restrict_subject(
+        &self,
+        request: Request<proto::RestrictSubjectRequest>,
+    ) -> Result<Response<proto::Subject>, Status> {
+        serve(request, async |call, message| self.restrict(&call, message).await).await
+    }
+
+    async fn release_subject(
+        &self,
+        request: Request<proto::ReleaseSubjectRequest>,
+    ) -> Result<Response<proto::Subject>, Status> {
+        serve(request, async |call, message| self.release(&call, message).await).await
+    }
+
+    async fn erase_subject(
+        &self,
+        request: Request<proto::EraseSubjectRequest>,
+    ) -> Result<Response<proto::Subject>, Status> {
+        serve(request, async |call, message| self.erase(&call, message).await).await
+    }
+}
+
+impl<S: Service> Forgetting<S> {
+    async fn restrict(
+        &self,
+        call: &Call,
+        message: proto::RestrictSubjectRequest,
+    ) -> Result<proto::Subject, Error> {
+        let customer = parse(&message.customer, &message.request_id)?;
+        let forfeit_points = message.forfeit_points;
+        self.db
+            .mutate(call, "restrict_subject", &message, async |tx| {
+                let before = subjects::lock(tx, customer).await?;
+                if let Some(before) = before.as_ref().filter(|before| before.state != State::Open) {
+                    return Ok(answer(before));
+                }
+                let blockers = self.service.blockers(tx, customer, forfeit_points).await?;
+                let subject = Subject {
+                    customer,
+                    state: State::Restricted,
+                    forfeit_points,
+                    blockers: blockers.into_iter().map(str::to_owned).collect(),
+                    version: before.map_or(1, |before| before.version + 1),
+                    update_time: self.clock.now(),
+                };
+                subjects::save(tx, &subject).await?;
+                log::append(tx, &call.trace, &[restricted(S::NAME, &subject)]).await?;
+                Ok(answer(&subject))
+            })
+            .await
+    }
+
+    /// Tells nobody: who called the erasure off knows.
+    async fn release(
+        &self,
+        call: &Call,
+        message: proto::ReleaseSubjectRequest,
+    ) -> Result<proto::Subject, Error> {
+        let customer = parse(&message.customer, &message.request_id)?;
+        self.db
+            .mutate(call, "release_subject", &message, async |tx| {
+                let before = subjects::lock(tx, customer).await?;
+                let subject = Subject {
+                    customer,
+                    state: State::Open,
+                    forfeit_points: false,
+                    blockers: Vec::new(),
+                    version: before.as_ref().map_or(1, |before| before.version + 1),
+                    update_time: self.clock.now(),
+                };
+                match before.map(|before| before.state) {
+                    Some(State::Erased) => return Err(Error::refused(reason::CUSTOMER_ERASED)),
+                    Some(State::Restricted) => subjects::save(tx, &subject).await?,
+                    Some(State::Open) | None => {}
+                }
+                Ok(answer(&subject))
+            })
+            .await
+    }
+
+    async fn erase(&self, call: &Call, message: proto::EraseSubjectRequest) -> Result<proto::Subject, Error> {
+        let customer = parse(&message.customer, &message.request_id)?;
+        let answer = self
+            .db
+            .mutate(call, "erase_subject", &message, async |tx| {
+                let before = subjects::lock(tx, customer).await?;
+                if let Some(before) = before.as_ref().filter(|before| before.state == State::Erased) {
+                    return Ok(answer(before));
+                }
+                let forfeit_points = before.as_ref().is_some_and(|before| before.forfeit_points);
+                let blockers = self.service.blockers(tx, customer, forfeit_points).await?;
+                if !blockers.is_empty() {
+                    return Err(Refusal::new(SUBJECT_BLOCKED).fact("blockers", blockers.join(",")).into());
+                }
+                let mut erased = self.service.erase(tx, call, customer).await?;
+                if S::ANSWERS_TELL_OF_PERSONS {
+                    erased.push(("answers", subjects::forget_answers(tx, customer).await?));
+                }
+                let subject = Subject {
+                    customer,
+                    state: State::Erased,
+                    forfeit_points,
+                    blockers: Vec::new(),
+                    version: before.map_or(1, |before| before.version + 1),
+                    update_time: self.clock.now(),
+                };
+                subjects::save(tx, &subject).await?;
+                let payload = SubjectErased {
+                    customer: ResourceName::new(CUSTOMERS, customer).to_string(),
+                    service: S::NAME.to_owned(),
+                    version: subject.version,
+                    erased: erased.into_iter().map(|(what, count)| (what.to_owned(), count)).collect(),
+                };
+                log::append(tx, &call.trace, &[told(&subject, &payload)]).await?;
+                Ok(answer(&subject))
+            })
+            .await?;
+        self.service.erased(customer).await;
+        Ok(answer)
+    }
+
+    /// Looks whether what stood in the way of one person's erasure still does, and tells what has changed.
+    async fn look_again(&self, customer: Uuid) -> Result<(), Error> {
+        let call = &Call::internal("look_at_subject", BUDGET);
+        self.db
+            .tx(call, "look_at_subject", async |tx| {
+                let before = subjects::lock(tx, customer).await?;
+                let Some(before) = before.filter(|before| before.state == State::Restricted) else {
+                    return Ok(());
+                };
+                let blockers = self.service.blockers(tx, customer, before.forfeit_points).await?;
+                if before.blockers == blockers {
+                    return Ok(());
+                }
+                let subject = Subject {
+                    blockers: blockers.into_iter().map(str::to_owned).collect(),
+                    version: before.version + 1,
+                    update_time: self.clock.now(),
+                    ..before
+                };
+                subjects::save(tx, &subject).await?;
+                log::append(tx, &call.trace, &[restricted(S::NAME, &subject)]).await
+            })
+            .await
+    }
+}
+
+/// Looks again and again at those whose erasure waits. Any replica may; two that look at the same person see the same.
+pub(crate) fn look_again<S: Service>(service: S, base: &Base, supervisor: &Supervisor) {
+    let forgetting = Forgetting { service, db: base.db.clone(), clock: base.clock.clone() };
+    let ticks = supervisor.every(LOOK_EVERY);
+    supervisor.spawn("look at blocked subjects", move || {
+        let (forgetting, mut ticks) = (forgetting.clone(), ticks.clone());
+        async move {
+            while ticks.next().await {
+                let mut after = Uuid::nil();
+                loop {
+                    let call = Call::internal("blocked_subjects", BUDGET);
+                    let waiting = forgetting
+                        .db
+                        .read(&call, "blocked_subjects", async |conn| {
+                            subjects::blocked(conn, after, PAGE).await
+                        })
+                        .await?;
+                    let Some(last) = waiting.last().copied() else {
+                        break;
+                    };
+                    after = last;
+                    for customer in waiting {
+                        forgetting.look_again(customer).await?;
+                    }
+                }
+            }
+            Ok(())
+        }
+    });
+}
+
+fn parse(customer: &str, request_id: &str) -> Result<Uuid, Error> {
+    let mut violations = Violations::default();
+    let name = ResourceName::parse(CUSTOMERS, "customer", customer, &mut violations);
+    violations.optional_request_id(request_id);
+    violations.finish()?;
+    Ok(name.expect("no violation means that there is a customer").id())
+}
+
+fn restricted(service: &str, subject: &Subject) -> NewEvent {
+    let payload = SubjectRestricted {
+        customer: ResourceName::new(CUSTOMERS, subject.customer).to_string(),
+        service: service.to_owned(),
+        version: subject.version,
+        blockers: subject.blockers.clone(),
+    };
+    told(subject, &payload)
+}
+
+fn told<P: prost::Message + prost::Name>(subject: &Subject, payload: &P) -> NewEvent {
+    let name = ResourceName::new(SUBJECTS, subject.customer);
+    NewEvent::new(name, subject.version, subject.update_time, payload)
+}
+
+fn answer(subject: &Subject) -> proto::Subject {
+    let state = match subject.state {
+        State::Open => proto::subject::State::Open,
+        State::Restricted => proto::subject::State::Restricted,
+        State::Erased => proto::subject::State::Erased,
+    };
+    proto::Subject {
+        customer: ResourceName::new(CUSTOMERS, subject.customer).to_string(),
+        state: state.into(),
+        blockers: subject.blockers.clone(),
+        version: subject.version,
+        update_time: Some(time::wire(subject.update_time)),
+    }
+}

@@ -1,0 +1,3 @@
+DROP TABLE legal_holds;
+DROP TABLE erasure_steps;
+DROP TABLE erasures;

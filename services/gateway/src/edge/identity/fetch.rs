@@ -1,0 +1,123 @@
+//! Fetching an issuer's keys over HTTP: from the address in the configuration, or from the one that OpenID Connect
+//! Discovery finds. No redirects: an issuer's keys are where the issuer says.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cqm_rpc::BoxError;
+use http::uri::Scheme;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::config::IssuerConfig;
+
+/// What an issuer may tell. The largest sets have some dozens of keys.
+const MAX_BYTES: usize = 256 * 1024;
+
+pub(super) struct Fetcher {
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    address: Uri,
+    /// Discovery says where the keys are, and has to say that it speaks for this issuer.
+    discovers: Option<String>,
+    bearer: Option<PathBuf>,
+    timeout: Duration,
+}
+
+/// As much of OpenID Connect Discovery 1.0, 3, as keys need.
+#[derive(Deserialize)]
+struct Discovered {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl Fetcher {
+    /// Of an issuer whose keys do not lie in a file.
+    pub fn new(config: &IssuerConfig, timeout: Duration) -> Result<Self, BoxError> {
+        let address = config.address().ok_or("the issuer's keys lie in a file")?;
+        let address = Uri::from_str(&address)?;
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_connect_timeout(Some(timeout));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls(config, &address)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        // Minutes lie between two fetches: no connection is kept, and none is left to a runtime that has gone.
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let discovers = config.jwks_url.is_none().then(|| config.issuer.clone());
+        Ok(Self { client, address, discovers, bearer: config.bearer.clone(), timeout })
+    }
+
+    /// The key set as the issuer tells it now.
+    pub async fn fetch(&self) -> Result<Bytes, BoxError> {
+        let fetching = async {
+            let Some(issuer) = &self.discovers else {
+                return self.get(self.address.clone()).await;
+            };
+            let discovered: Discovered = serde_json::from_slice(&self.get(self.address.clone()).await?)?;
+            if discovered.issuer != *issuer {
+                return Err("its discovery speaks for another issuer".into());
+            }
+            let keys = Uri::from_str(&discovered.jwks_uri)?;
+            if self.address.scheme() == Some(&Scheme::HTTPS) && keys.scheme() != Some(&Scheme::HTTPS) {
+                return Err("its discovery leads away from https".into());
+            }
+            self.get(keys).await
+        };
+        tokio::time::timeout(self.timeout, fetching).await.map_err(|_elapsed| "no answer in time")?
+    }
+
+    async fn get(&self, address: Uri) -> Result<Bytes, BoxError> {
+        let mut request = Request::get(&address).header(header::ACCEPT, "application/json");
+        if let Some(path) = &self.bearer {
+            // It is exchanged while the process runs.
+            let token = tokio::fs::read_to_string(path).await?;
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.trim()));
+        }
+        let failed = |problem: BoxError| format!("{address}: {problem}");
+        let response = self.client.request(request.body(Empty::new())?).await;
+        let response = response.map_err(|error| failed(error.into()))?;
+        if response.status() != StatusCode::OK {
+            return Err(failed(format!("HTTP status {}", response.status()).into()).into());
+        }
+        let body = Limited::new(response.into_body(), MAX_BYTES).collect().await.map_err(failed)?;
+        Ok(body.to_bytes())
+    }
+}
+
+/// Trusts those who are named in the configuration, or those whom the machine trusts.
+fn tls(config: &IssuerConfig, address: &Uri) -> Result<ClientConfig, BoxError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?;
+    let builder = match &config.ca {
+        Some(path) => {
+            let refused = |problem: BoxError| format!("{}: {problem}", path.display());
+            let mut roots = RootCertStore::empty();
+            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| refused(error.into()))?;
+            for certificate in certificates {
+                let certificate = certificate.map_err(|error| refused(error.into()))?;
+                roots.add(certificate).map_err(|error| refused(error.into()))?;
+            }
+            if roots.is_empty() {
+                return Err(refused("holds no certificate".into()).into());
+            }
+            builder.with_root_certificates(roots)
+        }
+        None if address.scheme() == Some(&Scheme::HTTPS) => builder.with_native_roots()?,
+        None => builder.with_root_certificates(RootCertStore::empty()),
+    };
+    Ok(builder.with_no_client_auth())
+}

@@ -1,0 +1,145 @@
+//! How much a caller may ask for, alone, over several gateways, and without Redis.
+
+use std::time::Duration;
+
+use cqm_gateway::backend::Backends;
+use cqm_gateway::config::{CallerQuota, Rate};
+use cqm_proto::google::rpc;
+use cqm_rpc::{Failure, Role};
+use cqm_testkit::{Door, eventually};
+use prost::Message;
+use serde_json::json;
+use tonic::Code;
+use uuid::Uuid;
+
+use crate::desk::{self, Desk, Served};
+use crate::tokens;
+use crate::wire::{Answer, Edge, Wire};
+
+const GET: &str = "/cqm.customers.v1.CustomerService/GetCustomer";
+const CREATE: &str = "/cqm.customers.v1.CustomerService/CreateCustomer";
+const SLOW: Rate = Rate { per_second: 1, burst: 10 };
+
+/// One caller, known by a name that no other test has: buckets in Redis outlive a test.
+struct Caller {
+    subject: String,
+    wire: Wire,
+    token: String,
+}
+
+impl Caller {
+    async fn new(edge: &Edge, subject: &str) -> Self {
+        let mut claims = tokens::claims(edge.clock.now(), &[Role::ServiceManager]);
+        claims["sub"] = json!(subject);
+        let token = format!("Bearer {}", edge.issuer.sign(&claims));
+        Self { subject: subject.to_owned(), wire: edge.wire().await, token }
+    }
+
+    async fn call(&self, path: &str) -> Answer {
+        self.wire.call(path, &[("authorization", &self.token)], b"").await
+    }
+
+    /// How many of so many calls are answered; the others are refused by quota.
+    async fn answered(&self, path: &str, calls: usize) -> usize {
+        let mut answered = 0;
+        for _ in 0..calls {
+            match self.call(path).await.failure() {
+                (Code::Ok, _) => answered += 1,
+                failure => assert_eq!(failure, (Code::ResourceExhausted, "QUOTA".to_owned())),
+            }
+        }
+        answered
+    }
+}
+
+fn anybody() -> String {
+    format!("caller-{}", Uuid::new_v4())
+}
+
+async fn edge(redis_url: Option<String>) -> (Edge, Served) {
+    let served = desk::serve(desk::config(), Desk::default()).await;
+    let url = served.url();
+    let edge = Edge::configured(Backends::at(|_| url.clone()), |config| {
+        config.quota.redis_url = redis_url.map(Into::into);
+        config.quota.read = SLOW;
+        config.quota.budget = Duration::from_millis(250);
+        let many = Rate { per_second: 1000, burst: 1000 };
+        let own = CallerQuota { read: Some(many), ..CallerQuota::default() };
+        config.quota.callers.insert("importer".to_owned(), own);
+    })
+    .await;
+    (edge, served)
+}
+
+fn redis() -> String {
+    cqm_testkit::environment("CQM_TEST_REDIS_URL")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_over_its_quota_is_told_when_to_come_back() {
+    let (edge, _served) = edge(None).await;
+    let caller = Caller::new(&edge, &anybody()).await;
+    // Ten lie ready, and one comes back each second that this takes.
+    let answered = caller.answered(GET, 40).await;
+    assert!((10..=20).contains(&answered), "{answered}");
+
+    let status = loop {
+        let answer = caller.call(GET).await;
+        if answer.failure().0 != Code::Ok {
+            break answer.status();
+        }
+    };
+    let failure = Failure::of(&status);
+    assert_eq!((failure.code, failure.reason.as_str()), (Code::ResourceExhausted, "QUOTA"));
+    assert_eq!(failure.facts["class"], "read");
+    let wait = failure.retry_after.unwrap();
+    assert!(!wait.is_zero() && wait <= Duration::from_secs(1), "{wait:?}");
+    let details = rpc::Status::decode(status.details()).unwrap().details;
+    let quota = details.iter().find(|any| any.type_url.ends_with("QuotaFailure")).unwrap();
+    let quota = rpc::QuotaFailure::decode(quota.value.as_slice()).unwrap();
+    assert_eq!(quota.violations[0].subject, caller.subject);
+
+    // Another class, another caller, and a caller with a quota of its own.
+    assert_eq!(caller.answered(CREATE, 20).await, 20);
+    assert!(Caller::new(&edge, &anybody()).await.answered(GET, 5).await == 5);
+    assert_eq!(Caller::new(&edge, "importer").await.answered(GET, 100).await, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_share_a_quota_over_redis() {
+    let (first, _served) = edge(Some(redis())).await;
+    let (second, _other) = edge(Some(redis())).await;
+    // Whether it is shared shows in what both give together; a gateway that is not connected yet counts for itself.
+    eventually("a quota that is shared", || async {
+        let subject = anybody();
+        let callers = [Caller::new(&first, &subject).await, Caller::new(&second, &subject).await];
+        let started = std::time::Instant::now();
+        let mut answered = 0;
+        for _ in 0..15 {
+            for caller in &callers {
+                answered += caller.answered(GET, 1).await;
+            }
+        }
+        let back = started.elapsed().as_secs() as usize + 1;
+        assert!(answered >= 10, "{answered}");
+        answered <= 10 + back
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_every_gateway_counts_for_itself_and_no_call_fails() {
+    let door = Door::to_redis().await;
+    let (edge, _served) = edge(Some(format!("redis://{}", door.address()))).await;
+    let caller = Caller::new(&edge, "importer").await;
+    assert_eq!(caller.answered(GET, 20).await, 20);
+    for shut in [Door::close, Door::freeze] {
+        shut(&door);
+        assert_eq!(caller.answered(GET, 100).await, 100);
+        let poor = Caller::new(&edge, &anybody()).await;
+        let answered = poor.answered(GET, 40).await;
+        assert!((10..=25).contains(&answered), "{answered}");
+        door.reopen();
+        assert_eq!(caller.answered(GET, 20).await, 20);
+    }
+}

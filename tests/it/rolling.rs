@@ -1,0 +1,256 @@
+//! Every service restarted, pod by pod, while callers call.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cqm_gateway::backend::{Backend, Backends};
+use cqm_gateway::config::{IdentityConfig, IssuerConfig};
+use cqm_gateway::edge::{self, EdgeConfig, Resolve};
+use cqm_proto::complaints::v1::ListComplaintsRequest;
+use cqm_proto::complaints::v1::complaint_service_client::ComplaintServiceClient;
+use cqm_proto::customers::v1::ListCustomersRequest;
+use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
+use cqm_proto::loyalty::v1::ListProgrammesRequest;
+use cqm_proto::loyalty::v1::programme_service_client::ProgrammeServiceClient;
+use cqm_proto::notifications::v1::ListTemplatesRequest;
+use cqm_proto::notifications::v1::template_service_client::TemplateServiceClient;
+use cqm_proto::surveys::v1::ListInvitationsRequest;
+use cqm_proto::surveys::v1::invitation_service_client::InvitationServiceClient;
+use cqm_rpc::Clock;
+use cqm_runtime::config::{self, Settings};
+use cqm_runtime::process::{self, Running, Service};
+use cqm_runtime::server::{DrainConfig, ServerConfig, Shape};
+use cqm_runtime::tasks::detached;
+use cqm_testkit::{TestDatabase, environment, eventually};
+use cqm_tests::{Bearer, Caller, binary};
+use futures::future::BoxFuture;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::{Response, Status};
+
+use crate::contract::{about, register};
+
+/// Any 32 bytes: the data is thrown away.
+const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+const PODS: usize = 2;
+
+/// The addresses behind each service's name, as a headless service has them.
+#[derive(Clone, Debug, Default)]
+struct Names(Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>);
+
+impl Resolve for Names {
+    fn resolve<'a>(&'a self, host: &'a str, _: u16) -> BoxFuture<'a, std::io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(self.0.lock().unwrap().get(host).cloned().unwrap_or_default()) })
+    }
+}
+
+/// One process of a service.
+struct Pod {
+    running: Running,
+    shutdown: CancellationToken,
+}
+
+impl Pod {
+    async fn start<S: Service>(settings: Settings<S::Config>) -> Self {
+        let shutdown = CancellationToken::new();
+        let mut running =
+            process::start::<S>(settings, Clock::system(), shutdown.clone()).await.expect("the pod starts");
+        running.ready().await;
+        Self { running, shutdown }
+    }
+}
+
+/// Starts two pods of a service on one database.
+async fn pods<S: Service>(names: &Names, own: &str) -> Vec<(Settings<S::Config>, Pod)> {
+    let database = TestDatabase::migrated(S::MIGRATIONS).await;
+    let mut pods = Vec::new();
+    for _ in 0..PODS {
+        let layer = format!(
+            "[cache]\nredis_url = \"{}\"\nkey = \"{KEY}\"\n[database]\nurl = \"unused\"\n[service]\n{own}",
+            environment("CQM_TEST_REDIS_URL")
+        );
+        let mut settings: Settings<S::Config> =
+            config::layered(S::NAME, &[S::DEFAULTS, &layer]).expect("the pod is configured");
+        settings.database = database.config();
+        settings.passes = cqm_testkit::passes();
+        settings.server = ServerConfig {
+            shape: Shape::MultiThread,
+            // As long as the edge may need to hear of it.
+            drain: DrainConfig { settle: Duration::from_millis(500), timeout: Duration::from_secs(10) },
+            ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
+        };
+        let pod = Pod::start::<S>(settings.clone()).await;
+        settings.server.listen = pod.running.address();
+        pods.push((settings, pod));
+    }
+    let addresses = pods.iter().map(|(settings, _)| settings.server.listen).collect();
+    names.0.lock().unwrap().insert(S::NAME.to_owned(), addresses);
+    pods
+}
+
+/// Restarts them one after another, as a deployment does.
+async fn roll<S: Service>(
+    pods: Vec<(Settings<S::Config>, Pod)>,
+    load: &Load,
+) -> Vec<(Settings<S::Config>, Pod)> {
+    let mut rolled = Vec::new();
+    for (settings, pod) in pods {
+        load.answer(20).await;
+        pod.shutdown.cancel();
+        pod.running.join().await;
+        load.answer(20).await;
+        let pod = Pod::start::<S>(settings.clone()).await;
+        rolled.push((settings, pod));
+        load.answer(20).await;
+    }
+    rolled
+}
+
+/// Reads of every service and a write, over and over.
+struct Load {
+    over: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    registered: Arc<AtomicUsize>,
+    workers: Vec<JoinHandle<Result<(), Status>>>,
+}
+
+impl Load {
+    fn start(caller: &Caller, subject: &str) -> Self {
+        let mut load = Self {
+            over: Arc::default(),
+            answered: Arc::default(),
+            registered: Arc::default(),
+            workers: Vec::new(),
+        };
+        let (complaints, registered, subject) =
+            (ComplaintServiceClient::new(caller.clone()), Arc::clone(&load.registered), subject.to_owned());
+        load.repeat(move || {
+            let (mut client, registered) = (complaints.clone(), Arc::clone(&registered));
+            let message = register(about(&subject));
+            async move {
+                let answer = client.register_complaint(message).await?;
+                registered.fetch_add(1, Ordering::Relaxed);
+                Ok(answer)
+            }
+        });
+        macro_rules! read {
+            ($client:ident, $method:ident, $request:ident) => {
+                let client = $client::new(caller.clone());
+                load.repeat(move || {
+                    let mut client = client.clone();
+                    async move { client.$method($request::default()).await }
+                });
+            };
+        }
+        read!(ComplaintServiceClient, list_complaints, ListComplaintsRequest);
+        read!(CustomerServiceClient, list_customers, ListCustomersRequest);
+        read!(ProgrammeServiceClient, list_programmes, ListProgrammesRequest);
+        read!(TemplateServiceClient, list_templates, ListTemplatesRequest);
+        read!(InvitationServiceClient, list_invitations, ListInvitationsRequest);
+        load
+    }
+
+    fn repeat<A: Send, W>(&mut self, call: impl Fn() -> W + Send + Sync + 'static)
+    where
+        W: Future<Output = Result<Response<A>, Status>> + Send + 'static,
+    {
+        let (over, answered) = (Arc::clone(&self.over), Arc::clone(&self.answered));
+        self.workers.push(detached(async move {
+            while !over.load(Ordering::Relaxed) {
+                call().await?;
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        }));
+    }
+
+    async fn answer(&self, more: usize) {
+        let until = self.answered.load(Ordering::Relaxed) + more;
+        eventually("answers", || async {
+            // A worker that ended has failed; its word is better than the end of patience.
+            self.answered.load(Ordering::Relaxed) >= until || self.workers.iter().any(JoinHandle::is_finished)
+        })
+        .await;
+    }
+
+    /// How many complaints were acknowledged; fails when one call has.
+    async fn end(self) -> usize {
+        self.over.store(true, Ordering::Relaxed);
+        for worker in self.workers {
+            worker.await.unwrap().unwrap();
+        }
+        self.registered.load(Ordering::Relaxed)
+    }
+}
+
+/// An edge in front of what the names name, and a caller of it.
+async fn edge(names: &Names, folder: &Path) -> (edge::Running, Caller) {
+    let keys = folder.join("keys");
+    assert!(Command::new(binary("cqm")).arg("dev-keys").arg(&keys).status().unwrap().success());
+    let printed = Command::new(binary("cqm"))
+        .args(["token", "--role", "service_manager", "--key"])
+        .arg(keys.join("signing.pem"))
+        .output()
+        .unwrap();
+    let token = String::from_utf8(printed.stdout).unwrap();
+    let issuer = IssuerConfig::of_file("cqm-development", "cqm", keys.join("jwks.json"));
+    let identity =
+        IdentityConfig { issuers: [("development".to_owned(), issuer)].into(), ..IdentityConfig::default() };
+    let server = ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let backends = Backends::at(|backend: Backend| format!("http://{}:50051", backend.name()));
+    let mut config = EdgeConfig::new(server, backends, identity);
+    config.resolver = Arc::new(names.clone());
+    config.passes = cqm_testkit::signing();
+    let running = edge::start(config, Clock::system(), CancellationToken::new()).await.unwrap();
+    let caller = Bearer::caller(&running.address().to_string(), token.trim());
+    (running, caller)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_of_every_service_fails_no_call_that_is_safe_to_repeat() {
+    let names = Names::default();
+    let folder = tempfile::tempdir().unwrap();
+    let mail = folder.path().join("mail");
+    std::fs::create_dir(&mail).unwrap();
+    let customer_data = pods::<cqm_customer_data::App>(&names, "").await;
+    let complaints = pods::<cqm_complaints::App>(&names, "").await;
+    let surveys = pods::<cqm_surveys::App>(
+        &names,
+        &format!("public_url = \"http://localhost/survey/\"\ntoken_keys = [\"{KEY}\"]\n"),
+    )
+    .await;
+    let notifications =
+        pods::<cqm_notifications::App>(&names, &format!("mailbox = \"{}\"\n", mail.display())).await;
+    let loyalty = pods::<cqm_loyalty::App>(&names, &format!("voucher_keys = [\"{KEY}\"]\n")).await;
+    let (_edge, caller) = edge(&names, folder.path()).await;
+
+    let load = Load::start(&caller, "It does not work");
+    let _kept = (
+        roll::<cqm_customer_data::App>(customer_data, &load).await,
+        roll::<cqm_complaints::App>(complaints, &load).await,
+        roll::<cqm_surveys::App>(surveys, &load).await,
+        roll::<cqm_notifications::App>(notifications, &load).await,
+        roll::<cqm_loyalty::App>(loyalty, &load).await,
+    );
+    let registered = load.end().await;
+
+    // What was acknowledged is there, and what was repeated is there once.
+    let mut client = ComplaintServiceClient::new(caller);
+    let mut found = 0;
+    let mut page_token = String::new();
+    loop {
+        let message = ListComplaintsRequest { page_size: 200, page_token, ..Default::default() };
+        let page = client.list_complaints(message).await.unwrap().into_inner();
+        found += page.complaints.len();
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(found, registered);
+}
