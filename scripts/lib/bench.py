@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from lib import machine, places, rig, tools, ui
+from lib.abuse_readings import Abuse
 from lib.gateway_readings import Gateway
 from lib.ledger_readings import Ledger
 from lib.readings import Reads, Writes
@@ -19,7 +20,9 @@ from lib.telemetry_readings import Telemetry
 FEWEST_ROUNDS = 5
 # Of the processors' time, when nothing is measured: more than a quiet machine's own.
 BUSY = 0.1
-SECTIONS = {"reads": Reads, "writes": Writes, "loyalty": Ledger, "gateway": Gateway, "telemetry": Telemetry}
+SECTIONS = {
+    "reads": Reads, "writes": Writes, "loyalty": Ledger, "gateway": Gateway, "telemetry": Telemetry, "abuse": Abuse,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -113,6 +113,8 @@ def allowed(drawn: dict) -> dict:
         scaling.pop("minReplicas", None)
         if "maxReplicas" in scaling:
             scaling["maxReplicas"] += 2
+        # A certificate for everybody or for nobody: who may call whom by what is tried elsewhere.
+        service.pop("tls", None)
         for name, source in list(service.get("files", {}).items()):
             service["files"][name] = dict(list(source.items())[:1]) or {"existingSecret": "null"}
         for map_name in ("env", "secretEnv"):
@@ -127,6 +129,11 @@ def allowed(drawn: dict) -> dict:
     values["defaults"].get("database", {}).pop("enabled", None)
     values["defaults"].pop("enabled", None)
     values["defaults"].pop("image", None)
+    tls = drawn.get("defaults", {}).get("tls", {})
+    secret = tls.get("existingSecret") or ""
+    values["defaults"]["tls"] = {
+        "existingSecret": secret, "plaintext": not secret, "mutual": bool(secret) and tls.get("mutual", False),
+    }
     rule = values.get("monitoring", {}).get("prometheusRule", {})
     rule["runbooks"] = rule.get("runbooks") or "https://a"
     for way, expose in values.get("expose", {}).items():

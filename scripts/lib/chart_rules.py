@@ -266,9 +266,19 @@ def workloads(things: list[dict], services: dict) -> list[str]:
             want(container.get(probe, {}).get("grpc") == {"port": ADMIN_PORT, "service": asked}, f"the {probe} is not right")
         ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
         want(ports == {"admin": ADMIN_PORT, **({"grpc": PORT} if service["listens"] else {})}, "the ports are not right")
+        certificate = service["tls"]["existingSecret"]
+        data = maps[name]["data"]
+        if service["listens"]:
+            want(("CQM__SERVER__TLS__CERTIFICATE" in data) == bool(certificate), "is not secured as the values say")
+            want((data.get("CQM__SERVER__PLAINTEXT") == "true") != bool(certificate), "is both secured and not, or neither")
+            want(("CQM__SERVER__TLS__CLIENT_CA" in data) == service["tls"]["mutual"], "does not ask callers as the values say")
+        mounted = [volume["secret"]["secretName"] for volume in pod.get("volumes", []) if volume["name"] == "tls"]
+        want(mounted == ([certificate] if certificate else []), "its certificate is not mounted")
         for variable, value in maps[name]["data"].items():
-            address = re.fullmatch(r"http://([^:/]+):50051", value)
-            if variable.startswith("CQM__SERVICE__BACKENDS__"):
+            address = re.fullmatch(r"https?://([^:/]+):50051", value)
+            if variable.startswith("CQM__SERVICE__BACKENDS__TLS__"):
+                want(bool(mounted), f"{variable} leads to a file that is not there")
+            elif variable.startswith("CQM__SERVICE__BACKENDS__"):
                 want(bool(address) and address.group(1) in names, f"{variable} is no Service of the release: {value}")
     return problems
 

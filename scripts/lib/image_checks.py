@@ -98,6 +98,7 @@ def _life(podman: "Podman", pair: servers.Servers) -> None:
     environment = {
         "CQM__DATABASE__URL": pair.database_url(DATABASE).replace(f"host={sockets}", "host=/sockets"),
         "CQM__SERVER__LISTEN": f"127.0.0.1:{calls}",
+        "CQM__SERVER__PLAINTEXT": "true",
         "CQM__SERVER__DRAIN__SETTLE": "1s",
         "CQM__TELEMETRY__LISTEN": f"127.0.0.1:{admin}",
     }

@@ -93,7 +93,7 @@ class Rig:
         address = free_address()
         database = name.replace("-", "_")
         configuration = (
-            f'[server]\nlisten = "{address}"\n'
+            f'[server]\nlisten = "{address}"\nplaintext = true\n'
             + (f'shape = "{shape}"\n' if shape else "")
             + '[server.drain]\nsettle = "0s"\n'
             f'[passes]\nkeys = "{PASSES / "keys.pem"}"\n'
@@ -127,7 +127,7 @@ class Rig:
         backends = "".join(f'{database} = "http://{behind}"\n' for database in servers.DATABASES)
         rate = "{ per_second = 1000000, burst = 1000000 }"
         configuration = (
-            f'[server]\nlisten = "{address}"\n{server}[server.drain]\nsettle = "0s"\n'
+            f'[server]\nlisten = "{address}"\nplaintext = true\n{server}[server.drain]\nsettle = "0s"\n'
             f"[service.backends]\n{backends}"
             f'[service.quota]\nredis_url = "{self.pair.redis_url}"\nread = {rate}\nwrite = {rate}\nbulk = {rate}\n'
             '[service.identity.issuers.dev]\nissuer = "cqm-development"\naudience = "cqm"\n'

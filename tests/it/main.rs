@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod abuse;
 mod contract;
 mod database_tls;
 mod demo;
 mod erasure;
 mod faults;
+mod fuzz;
 mod journey;
 mod ledger_faults;
 mod observed;

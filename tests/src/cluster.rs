@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crate::{Postgres, Redis, SERVICES, binary, servers};
 
@@ -51,7 +51,7 @@ impl Cluster {
             let listen = addresses.next();
             backends.push_str(&format!("{} = \"http://{listen}\"\n", service.replace('-', "_")));
             let configuration = format!(
-                "[server]\nlisten = \"{listen}\"\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
+                "[server]\nlisten = \"{listen}\"\nplaintext = true\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
                  [passes]\nkeys = \"{}\"\n\
                  [database]\nurl = \"{}\"\n\
                  [cache]\nredis_url = \"{}\"\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n\
@@ -69,7 +69,7 @@ impl Cluster {
         }
         let gateway = addresses.next();
         let configuration = format!(
-            "[server]\nlisten = \"{gateway}\"\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
+            "[server]\nlisten = \"{gateway}\"\nplaintext = true\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
              [service.backends]\n{backends}\
              [service.identity.issuers.dev]\nissuer = \"cqm-development\"\naudience = \"cqm\"\n\
              internal_service = true\njwks = \"{}\"\n\
@@ -108,13 +108,7 @@ impl Cluster {
 
     /// A token as a developer gets it.
     pub fn token(&self, role: &str) -> String {
-        let printed = Command::new(binary("cqm"))
-            .args(["token", "--role", role, "--key"])
-            .arg(self.signing_key())
-            .output()
-            .expect("cqm runs");
-        assert!(printed.status.success(), "cqm token: {}", String::from_utf8_lossy(&printed.stderr));
-        String::from_utf8(printed.stdout).expect("a token is text").trim().to_owned()
+        token(role, &self.signing_key())
     }
 
     /// Where `/metrics` and health of a process are.
@@ -199,7 +193,7 @@ impl Drop for Cluster {
 }
 
 impl Process {
-    fn new(
+    pub(crate) fn new(
         folder: &Path,
         name: &str,
         program: &str,
@@ -219,7 +213,7 @@ impl Process {
         }
     }
 
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("a log file");
         let child = Command::new(&self.program)
             .arg(&self.command)
@@ -233,11 +227,24 @@ impl Process {
         self.child = Some(child);
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|child| child.try_wait().expect("a child can be asked"))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("it was started").id()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     fn terminate(&mut self) {
@@ -248,7 +255,7 @@ impl Process {
         }
     }
 
-    fn tail(&self) -> String {
+    pub(crate) fn tail(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
@@ -272,26 +279,37 @@ fn own_section(service: &str, folder: &Path) -> String {
     }
 }
 
-fn run(command: &mut Command) {
+/// A token that is signed with this key.
+pub(crate) fn token(role: &str, key: &Path) -> String {
+    let printed = Command::new(binary("cqm"))
+        .args(["token", "--role", role, "--key"])
+        .arg(key)
+        .output()
+        .expect("cqm runs");
+    assert!(printed.status.success(), "cqm token: {}", String::from_utf8_lossy(&printed.stderr));
+    String::from_utf8(printed.stdout).expect("a token is text").trim().to_owned()
+}
+
+pub(crate) fn run(command: &mut Command) {
     let output = command.output().expect("the binary runs");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Addresses of one cluster: a loopback host of its own, so that no other cluster and no outgoing connection of
 /// anybody ever has one of its ports while a process of it is down.
-struct Addresses {
+pub(crate) struct Addresses {
     host: Ipv4Addr,
     next: u16,
 }
 
 impl Addresses {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // 127.0.x.x is where everybody else is.
         let [a, b, c]: [u8; 3] = rand::random();
         Self { host: Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254)), next: 50051 }
     }
 
-    fn next(&mut self) -> String {
+    pub(crate) fn next(&mut self) -> String {
         let address = format!("{}:{}", self.host, self.next);
         self.next += 1;
         address

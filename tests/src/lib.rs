@@ -1,16 +1,19 @@
 //! What the tests over all services stand on: the suite as separate processes with servers of its own that may
 //! be killed ([`Cluster`]), and a caller who does not give up ([`Caller`]).
 
+pub mod attack;
 mod caller;
 mod cluster;
 mod collector;
 pub mod customer;
+mod gatehouse;
 mod servers;
 mod settled;
 
 pub use caller::{Bearer, Caller, again, channel};
 pub use cluster::{Cluster, Process};
 pub use collector::{Collector, Told};
+pub use gatehouse::Gatehouse;
 pub use servers::{Postgres, Redis, folder};
 pub use settled::{parked, settled, sources};
 

@@ -85,13 +85,32 @@ addresses of those it calls, the drain) lies under what the user sets.
   "CQM__TELEMETRY__OTLP_ENDPOINT" $service.telemetry.endpoint
   "CQM__TELEMETRY__LISTEN" "0.0.0.0:9464" }}
 {{- $env = merge $env (include "cqm.databaseEnv" $service | fromJson) }}
+{{- if $service.listens }}
+{{- if $service.tls.existingSecret }}
+{{- $env = merge $env (dict "CQM__SERVER__TLS__CERTIFICATE" "/etc/cqm/tls/tls.crt" "CQM__SERVER__TLS__KEY" "/etc/cqm/tls/tls.key") }}
+{{- if $service.tls.mutual }}
+{{- $env = merge $env (dict "CQM__SERVER__TLS__CLIENT_CA" "/etc/cqm/tls/ca.crt") }}
+{{- end }}
+{{- else }}
+{{- $env = merge $env (dict "CQM__SERVER__PLAINTEXT" "true") }}
+{{- end }}
+{{- end }}
 {{- range $other, $callee := $services }}
 {{- if has $name $callee.callers }}
 {{- $variable := printf "CQM__SERVICE__BACKENDS__%s" ($other | upper | replace "-" "_") }}
 {{- /* The gateway balances over pods itself and needs their addresses. The coordinator does not: a client takes the first
        address it resolves, and resolvers sort them. */}}
 {{- $suffix := ternary "-headless" "" (eq $name "gateway") }}
-{{- $address := printf "http://%s-%s%s:50051" (include "cqm.fullname" $root) $other $suffix }}
+{{- $scheme := "http" }}
+{{- if $callee.tls.existingSecret }}
+{{- $scheme = "https" }}
+{{- $env = merge $env (dict "CQM__SERVICE__BACKENDS__TLS__CA" "/etc/cqm/tls/ca.crt") }}
+{{- if $callee.tls.mutual }}
+{{- $env = merge $env (dict "CQM__SERVICE__BACKENDS__TLS__CERTIFICATE" "/etc/cqm/tls/tls.crt"
+      "CQM__SERVICE__BACKENDS__TLS__KEY" "/etc/cqm/tls/tls.key") }}
+{{- end }}
+{{- end }}
+{{- $address := printf "%s://%s-%s%s:50051" $scheme (include "cqm.fullname" $root) $other $suffix }}
 {{- $env = merge $env (dict $variable $address) }}
 {{- end }}
 {{- end }}

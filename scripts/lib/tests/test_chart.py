@@ -266,5 +266,8 @@ class Fuzz(unittest.TestCase):
         })
         self.assertTrue(values["image"]["registry"] and values["expose"]["ingress"]["host"])
         self.assertFalse(values["expose"]["ingress"]["enabled"])
-        self.assertEqual(values["defaults"], {"files": {"a": {"existingSecret": "null"}}, "env": {}, "secretEnv": {}})
+        self.assertEqual(values["defaults"], {
+            "files": {"a": {"existingSecret": "null"}}, "env": {}, "secretEnv": {},
+            "tls": {"existingSecret": "", "plaintext": True, "mutual": False},
+        })
         self.assertEqual(values["services"]["gateway"]["files"], {})

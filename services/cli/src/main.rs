@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use cqm_runtime::tls::{ClientTls, ClientTlsConfig};
 
 use crate::connect::Target;
 
@@ -91,9 +92,18 @@ enum What {
 /// Which suite, and as whom.
 #[derive(Args)]
 struct TargetOptions {
-    /// The gateway's address
+    /// The gateway's address: host:port, or https://host:port for TLS
     #[arg(long, env = "CQM_ADDRESS", default_value = "127.0.0.1:50050", global = true)]
     address: String,
+    /// The authority that the gateway's certificate is believed by, PEM [default: those that the machine trusts]
+    #[arg(long, env = "CQM_CA", global = true)]
+    ca: Option<PathBuf>,
+    /// The certificate to show to a gateway that asks for one, PEM
+    #[arg(long, env = "CQM_CERT", requires = "cert_key", global = true)]
+    cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, env = "CQM_CERT_KEY", requires = "cert", global = true)]
+    cert_key: Option<PathBuf>,
     /// The key that signs this command's own tokens
     #[arg(long, env = "CQM_KEY", default_value = ".dev/keys/signing.pem", global = true)]
     key: PathBuf,
@@ -104,7 +114,13 @@ struct TargetOptions {
 
 impl TargetOptions {
     fn target(&self) -> Result<Target> {
-        Target::new(&self.address, &self.key, self.role)
+        // Whoever names files of TLS wants TLS.
+        let wanted = self.ca.is_some() || self.cert.is_some();
+        let tls = wanted.then(|| {
+            let (ca, certificate, key) = (self.ca.clone(), self.cert.clone(), self.cert_key.clone());
+            ClientTls::from(ClientTlsConfig { ca, certificate, key, ..ClientTlsConfig::default() })
+        });
+        Target::new(&self.address, tls, &self.key, self.role)
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::str::FromStr;
 
+use cqm_rpc::BoxError;
 use cqm_runtime::channel::{self, Channel, ChannelConfig};
 use cqm_runtime::config::{ConfigError, Validate};
 use cqm_runtime::pass::Mint;
+use cqm_runtime::tls::ClientTls;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 use serde::Deserialize;
@@ -55,7 +57,7 @@ impl Backend {
     }
 }
 
-/// Where each service listens, `http://host:port`.
+/// Where each service listens, `https://host:port` or, without TLS, `http://host:port`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backends {
@@ -64,6 +66,9 @@ pub struct Backends {
     pub loyalty: String,
     pub notifications: String,
     pub surveys: String,
+    /// How those with `https` are called.
+    #[serde(default)]
+    pub tls: ClientTls,
 }
 
 impl Backends {
@@ -75,6 +80,7 @@ impl Backends {
             loyalty: address(Backend::Loyalty),
             notifications: address(Backend::Notifications),
             surveys: address(Backend::Surveys),
+            tls: ClientTls::default(),
         }
     }
 
@@ -97,6 +103,22 @@ impl Backends {
             Backend::Surveys => &self.surveys,
         }
     }
+
+    /// What their address is secured by, if it is.
+    pub fn tls(&self, backend: Backend) -> Option<&ClientTls> {
+        self.address(backend).starts_with("https:").then_some(&self.tls)
+    }
+
+    /// How channels to them are made.
+    pub fn channels(&self) -> ChannelConfig {
+        ChannelConfig { tls: self.tls.clone(), ..ChannelConfig::default() }
+    }
+
+    /// Reads the certificates that the addresses need, so that what is wrong with them is told at the start.
+    pub fn open(&self) -> Result<(), BoxError> {
+        let secured = Backend::ALL.into_iter().find_map(|backend| self.tls(backend));
+        secured.map_or(Ok(()), ClientTls::open)
+    }
 }
 
 /// A channel to each service.
@@ -117,19 +139,22 @@ impl Validate for Backends {
     fn validate(&self) -> Result<(), ConfigError> {
         for backend in Backend::ALL {
             authority(self.address(backend)).ok_or_else(|| {
-                let problem = format!("must name {} as http://host:port", backend.name());
+                let problem =
+                    format!("must name {} as https://host:port or http://host:port", backend.name());
                 ConfigError::refused("service.backends", problem)
             })?;
         }
-        Ok(())
+        self.tls.validate()
     }
 }
 
-/// Host and port of `http://host:port`, or `None` when it is anything else.
+/// Host and port of `https://host:port` or `http://host:port`, or `None` when it is anything else.
 pub(crate) fn authority(address: &str) -> Option<Authority> {
     let uri = Uri::from_str(address).ok()?;
-    let plain = uri.scheme() == Some(&Scheme::HTTP) && uri.path() == "/" && uri.query().is_none();
-    let authority = uri.authority().filter(|authority| plain && !authority.as_str().contains('@'))?;
+    let bare = [Some(&Scheme::HTTP), Some(&Scheme::HTTPS)].contains(&uri.scheme())
+        && uri.path() == "/"
+        && uri.query().is_none();
+    let authority = uri.authority().filter(|authority| bare && !authority.as_str().contains('@'))?;
     authority.port_u16().map(|_| authority.clone())
 }
 
@@ -158,14 +183,14 @@ mod tests {
 
     #[test]
     fn only_plain_addresses_are_taken() {
-        for address in ["http://complaints:50051", "http://127.0.0.1:1", "http://[::1]:50051"] {
+        for address in ["http://complaints:50051", "http://127.0.0.1:1", "https://[::1]:50051"] {
             assert!(authority(address).is_some(), "{address}");
         }
         for address in [
             "",
             "complaints:50051",
-            "https://complaints:50051",
-            "http://complaints",
+            "ftp://complaints:50051",
+            "https://complaints",
             "http://x:1/p",
             "http://u@x:1",
         ] {

@@ -92,6 +92,7 @@ pub fn start(
     config.backends.validate()?;
     config.passes.validate()?;
     config.reading.validate()?;
+    config.backends.open()?;
     let mint = Mint::new(&config.passes, clock.clone())?;
     let name: Arc<str> = match &config.reading.reader {
         Some(name) => name.as_str().into(),

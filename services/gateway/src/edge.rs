@@ -117,6 +117,7 @@ pub async fn start(
     config.identity.validate()?;
     config.passes.validate()?;
     config.customer360.validate()?;
+    config.backends.open()?;
     config.traffic.validate()?;
     config.quota.validate()?;
     config.reflection.validate()?;

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cqm_rpc::{BoxError, Clock};
+use cqm_runtime::channel;
 use cqm_runtime::config;
 use cqm_runtime::pass::Mint;
 use cqm_runtime::process::{Admin, Findings, run, serving};
-use cqm_runtime::server::Health;
-use tokio::net::TcpStream;
+use cqm_runtime::server::{self, Health};
 
-use crate::backend::{Backend, authority};
+use crate::backend::{Backend, Backends, authority};
 use crate::config::{DEFAULTS, Settings};
 use crate::coordinator::CoordinatorConfig;
 use crate::edge::{EdgeConfig, Identity};
@@ -70,6 +70,7 @@ async fn coordinate(settings: &Settings) -> Result<(), BoxError> {
 
 async fn check(settings: &Settings) -> Result<(), BoxError> {
     let mut findings = Findings::default();
+    findings.add("listener", server::check(&settings.server));
     let mint = Mint::new(&settings.service.passes, Clock::system());
     findings.add("passes", mint.map(|_| "their key can be read"));
     match Identity::new(&settings.service.identity, Clock::system()) {
@@ -81,16 +82,14 @@ async fn check(settings: &Settings) -> Result<(), BoxError> {
         Err(problem) => findings.add("identity", Err::<&str, _>(problem)),
     }
     for backend in Backend::ALL {
-        let reached = reach(settings.service.backends.address(backend)).await;
-        findings.add(backend.name(), reached.map(|()| "accepts connections"));
+        findings.add(backend.name(), reach(&settings.service.backends, backend).await);
     }
     findings.conclude()
 }
 
-async fn reach(address: &str) -> Result<(), BoxError> {
-    let authority = authority(address).ok_or("the address must be http://host:port")?;
-    let host = authority.host().trim_matches(['[', ']']);
-    let port = authority.port_u16().unwrap_or_default();
-    tokio::time::timeout(REACH, TcpStream::connect((host, port))).await??;
-    Ok(())
+async fn reach(backends: &Backends, backend: Backend) -> Result<&'static str, BoxError> {
+    let authority = authority(backends.address(backend)).ok_or("the address must be a URL")?;
+    let tls = backends.tls(backend);
+    tokio::time::timeout(REACH, channel::dial(&authority, tls)).await??;
+    Ok(if tls.is_some() { "accepts connections by TLS" } else { "accepts connections, without TLS" })
 }

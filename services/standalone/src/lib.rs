@@ -146,7 +146,7 @@ async fn start<S: Service>(
         format!("redis_url = {}\nkey = {}\n", quoted(url), quoted(&options.secrets.cache_key))
     });
     let layer = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n{DRAIN}[database]\nurl = {}\n[cache]\n{redis}[service]\n{own}",
+        "[server]\nlisten = \"127.0.0.1:0\"\n{PLAINTEXT}{DRAIN}[database]\nurl = {}\n[cache]\n{redis}[service]\n{own}",
         quoted(&database),
     );
     let mut settings: Settings<S::Config> = config::layered(S::NAME, &[S::DEFAULTS, &layer])?;
@@ -162,6 +162,8 @@ async fn start<S: Service>(
     Ok(running)
 }
 
+/// Everything stays on one machine.
+const PLAINTEXT: &str = "plaintext = true\n";
 /// No balancer stands in front of a suite on one machine: nobody has to notice before the door closes.
 const DRAIN: &str = "[server.drain]\nsettle = \"0s\"\ntimeout = \"10s\"\n";
 
@@ -194,7 +196,8 @@ fn notifications(options: &Options) -> String {
 fn gateway(options: &Options, backends: Backends) -> Result<cqm_gateway::config::Settings, BoxError> {
     let redis =
         options.redis_url.as_ref().map_or_else(String::new, |url| format!("redis_url = {}\n", quoted(url)));
-    let layer = format!("[server]\nlisten = \"{}\"\n{DRAIN}[service.quota]\n{redis}", options.listen);
+    let layer =
+        format!("[server]\nlisten = \"{}\"\n{PLAINTEXT}{DRAIN}[service.quota]\n{redis}", options.listen);
     let mut settings: cqm_gateway::config::Settings =
         config::layered("gateway", &[cqm_gateway::config::DEFAULTS, &layer])?;
     settings.telemetry = options.telemetry.clone();

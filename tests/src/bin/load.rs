@@ -4,6 +4,8 @@
 #![allow(clippy::print_stdout, reason = "a command's result belongs on stdout")]
 
 // A binary's root looks for its modules beside itself, where Cargo would take each for a binary of its own.
+#[path = "load/attack.rs"]
+mod attack;
 #[path = "load/calls.rs"]
 mod calls;
 #[path = "load/echo.rs"]
@@ -45,6 +47,8 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// Do harm until killed
+    Attack(attack::Options),
     /// Fill a service; prints what was made, one name a line
     #[command(subcommand)]
     Seed(Seed),
@@ -138,6 +142,7 @@ fn run(command: Command) -> Result<(), BoxError> {
     match command {
         Command::Echo { listen } => echo::serve(listen),
         Command::Sink { listen } => sink::serve(listen),
+        Command::Attack(options) => attack::go_on(&options),
         Command::Seed(seed) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let names = runtime.block_on(async {

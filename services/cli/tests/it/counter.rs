@@ -1,7 +1,7 @@
 //! A customer-data service behind a gateway, and the tool in front of it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use cqm_gateway::config::{IdentityConfig, IssuerConfig};
 use cqm_gateway::edge::{self, EdgeConfig};
 use cqm_rpc::Clock;
 use cqm_runtime::server::{DrainConfig, Running, ServerConfig, Shape};
-use cqm_testkit::Kit;
+use cqm_runtime::tls::ServerTlsConfig;
+use cqm_testkit::{Authority, Kit};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,6 +26,27 @@ pub struct Counter {
 
 impl Counter {
     pub async fn open() -> Self {
+        Self::open_with(|_| ServerTlsConfig::default()).await
+    }
+
+    /// Behind a gateway that speaks TLS, its certificate vouched for by `ca.crt`.
+    pub async fn open_secured() -> Self {
+        Self::open_with(|folder| {
+            let authority = Authority::new();
+            let (certificate, key) = authority.papers_for("127.0.0.1");
+            for (name, text) in [("ca.crt", authority.pem()), ("tls.crt", certificate), ("tls.key", key)] {
+                std::fs::write(folder.join(name), text).unwrap();
+            }
+            ServerTlsConfig {
+                certificate: Some(folder.join("tls.crt")),
+                key: Some(folder.join("tls.key")),
+                ..ServerTlsConfig::default()
+            }
+        })
+        .await
+    }
+
+    async fn open_with(tls: impl FnOnce(&Path) -> ServerTlsConfig) -> Self {
         let folder = TempDir::new().unwrap();
         // The tool makes the key pair that the gateway is to trust.
         let made = Command::new(env!("CARGO_BIN_EXE_cqm")).arg("dev-keys").arg(folder.path()).status().await;
@@ -34,8 +56,11 @@ impl Counter {
             Kit::start_at::<App>(Config { batch_rows: 50, report_keys: Vec::new() }, Clock::system()).await;
         let issuer = IssuerConfig::of_file("cqm-development", "cqm", folder.path().join("jwks.json"));
         let address = kit.address;
+        let tls = tls(folder.path());
         let server = ServerConfig {
             shape: Shape::MultiThread,
+            plaintext: tls.certificate.is_none(),
+            tls,
             drain: DrainConfig { settle: Duration::ZERO, timeout: Duration::from_secs(5) },
             ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
         };
@@ -75,7 +100,13 @@ impl Counter {
 
     /// Runs `cqm import WHAT NAME`.
     pub async fn import(&self, what: &str, name: &str) -> Output {
-        self.run(&["import", what, &self.path(name).to_string_lossy()]).await
+        self.import_with(what, name, &[]).await
+    }
+
+    /// The same with more options.
+    pub async fn import_with(&self, what: &str, name: &str, more: &[&str]) -> Output {
+        let path = self.path(name);
+        self.run(&[&["import", what, &path.to_string_lossy()], more].concat()).await
     }
 
     /// Runs `cqm` with these arguments, against the gateway.
@@ -86,6 +117,7 @@ impl Counter {
             .arg(self.edge.address().to_string())
             .arg("--key")
             .arg(self.path("signing.pem"))
+            .args(more)
             .output()
             .await
             .unwrap()

@@ -40,6 +40,22 @@ async fn purchases(counter: &Counter, customer: &str) -> Vec<Purchase> {
 }
 
 #[tokio::test]
+async fn an_import_by_tls_believes_the_authority_that_it_is_given_and_no_other() {
+    let mut counter = Counter::open_secured().await;
+    counter.write("customers.csv", "external_reference,display_name\ncrm/1,Li Na\n");
+    let ca = counter.path("ca.crt").display().to_string();
+    let outcome = counter.import_with("customers", "customers.csv", &["--ca", &ca]).await;
+    assert_eq!(outcome.status.code(), Some(0), "{}", complained(&outcome));
+    assert_eq!(counter.kit.events.next_types().await, ["CustomerCreated"]);
+
+    let other = counter.path("other.crt");
+    std::fs::write(&other, cqm_testkit::Authority::new().pem()).unwrap();
+    let refused =
+        counter.import_with("customers", "customers.csv", &["--ca", &other.display().to_string()]).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+}
+
+#[tokio::test]
 async fn customers_come_in_and_the_rejected_rows_lie_beside_the_file_with_their_reasons() {
     let mut counter = Counter::open().await;
     counter.write("customers.csv", CUSTOMERS);

@@ -13,6 +13,7 @@
 //! the edge that forwards bytes: there the [`Call`] in the request's extensions is used, and nothing is repeated.
 
 mod connector;
+mod dial;
 mod measure;
 mod retry;
 
@@ -36,7 +37,9 @@ use tower::{Service, ServiceExt};
 
 use crate::config::{ConfigError, Validate, positive};
 use crate::pass::Passes;
+use crate::tls::ClientTls;
 use connector::Connector;
+pub use dial::{dial, dial_at};
 use measure::Measure;
 use retry::RetryBudget;
 
@@ -62,6 +65,8 @@ pub struct ChannelConfig {
     pub keepalive_timeout: Duration,
     /// How often a call that is safe to repeat is sent at most, 1 to 5.
     pub tries: u32,
+    /// How addresses that begin with `https` are secured. `http` is plaintext.
+    pub tls: ClientTls,
 }
 
 impl Default for ChannelConfig {
@@ -71,6 +76,7 @@ impl Default for ChannelConfig {
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(5),
             tries: 3,
+            tls: ClientTls::default(),
         }
     }
 }
@@ -83,22 +89,23 @@ impl Validate for ChannelConfig {
         if !(1..=5).contains(&self.tries) {
             return Err(ConfigError::refused("channel.tries", "must be 1 to 5"));
         }
-        Ok(())
+        self.tls.validate()
     }
 }
 
-/// Makes a channel to `target`, `http://host:port`. It connects at the first call and again whenever the
+/// Makes a channel to `target`, `http://host:port` or, with TLS, `https://host:port`. It connects at the first call and again whenever the
 /// connection is lost. Its connection lives on the current runtime.
 pub fn connect(target: &str, config: &ChannelConfig) -> Result<Channel, ConfigError> {
-    let refused = || ConfigError::refused("channel target", "must be http://host:port");
+    let refused = || ConfigError::refused("channel target", "must be http://host:port or https://host:port");
     let uri = Uri::from_str(target).map_err(|_| refused())?;
-    if uri.scheme_str() != Some("http")
+    if !matches!(uri.scheme_str(), Some("http" | "https"))
         || uri.port_u16().is_none()
         || uri.path() != "/"
         || uri.query().is_some()
     {
         return Err(refused());
     }
+    let tls = (uri.scheme_str() == Some("https")).then(|| config.tls.clone());
     let endpoint = Endpoint::from(uri)
         .http2_keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
@@ -106,7 +113,7 @@ pub fn connect(target: &str, config: &ChannelConfig) -> Result<Channel, ConfigEr
         .http2_max_header_list_size(16 * 1024)
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(2 * 1024 * 1024);
-    let connector = Connector::new(config.connect_timeout);
+    let connector = Connector::new(config.connect_timeout, tls);
     let inner = endpoint.connect_with_connector_lazy(connector);
     Ok(Channel::over(inner.map_err(BoxError::from), config.tries))
 }
@@ -277,14 +284,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_addresses_of_services_are_targets() {
+    fn only_addresses_of_services_are_targets() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _inside = runtime.enter();
         let config = ChannelConfig::default();
         assert!(connect("http://complaints:50051", &config).is_ok());
         assert!(connect("http://[::1]:50051", &config).is_ok());
+        assert!(connect("https://complaints:50051", &config).is_ok());
         for target in
-            ["", "complaints:50051", "https://complaints:50051", "http://complaints", "http://x:1/path"]
+            ["", "complaints:50051", "ftp://complaints:50051", "https://complaints", "http://x:1/path"]
         {
             assert!(connect(target, &config).is_err(), "{target}");
         }

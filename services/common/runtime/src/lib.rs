@@ -1,4 +1,4 @@
-//! What every process of the suite runs on: configuration, telemetry, the server stack, client channels, passes
+//! What every process of the suite runs on: configuration, telemetry, the server stack, client channels, TLS, passes
 //! between processes, the cache, supervised tasks, and the gRPC edges of the event feed and of the log of releases.
 //!
 //! A service is a [`process::Service`]; its `main` is [`process::main`]. The gateway and the standalone put the
@@ -17,4 +17,5 @@ pub mod server;
 pub mod subjects;
 pub mod tasks;
 pub mod telemetry;
+pub mod tls;
 pub mod watched;

@@ -8,6 +8,7 @@
 
 mod admin;
 mod command;
+mod descriptors;
 mod program;
 mod readiness;
 mod shared;

@@ -30,10 +30,12 @@ mod accept;
 mod body;
 mod config;
 mod connection;
+mod crowd;
 mod deadline;
 mod detach;
 mod gate;
 mod health;
+mod inbound;
 mod limit;
 mod method;
 mod observe;
@@ -49,6 +51,12 @@ pub use method::all_services;
 pub use observe::report;
 pub(crate) use observe::status_code;
 pub use stack::Served;
+
+/// What a process would listen with, for its `check`: whether it is secured, and by a certificate that can be used.
+pub fn check(config: &ServerConfig) -> Result<&'static str, cqm_rpc::BoxError> {
+    let listener = crate::tls::Listener::open(&config.tls, config.plaintext)?;
+    Ok(if listener.is_secured() { "with TLS, its certificate can be used" } else { "without TLS" })
+}
 
 /// What a unary message may weigh, in bytes. tonic reserves the announced length before a byte arrives, so
 /// the limit is also what a liar can make us allocate. Services set it by `max_decoding_message_size`.

@@ -175,7 +175,7 @@ impl Executor {
 
 /// A channel that does not repeat: the coordinator does so itself, and longer.
 pub(super) fn connect(backends: &Backends, backend: Backend, mint: &Mint) -> Result<Channel, BoxError> {
-    let config = ChannelConfig { tries: 1, ..ChannelConfig::default() };
+    let config = ChannelConfig { tries: 1, ..backends.channels() };
     Ok(backends.connect(backend, &config, mint)?)
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use cqm_proto::events::v1::event_feed_server::SERVICE_NAME as EVENT_FEED;
 use cqm_rpc::BoxError;
 use cqm_runtime::server::{self, Health};
+use cqm_runtime::tls::ClientTls;
 use cqm_runtime::tasks::{Backoff, Periodic, Supervisor};
 use futures::future::{BoxFuture, join_all};
 use http::uri::Authority;
@@ -66,6 +67,8 @@ pub(super) struct Peer {
 pub(super) struct Whereabouts {
     pub backend: Backend,
     pub authority: Authority,
+    /// What its pods' connections are secured by, if they are.
+    pub tls: Option<ClientTls>,
     pub peers: watch::Receiver<Arc<[Peer]>>,
     /// Asks for another look: a pod could not be reached.
     pub look: Arc<Notify>,
@@ -82,9 +85,10 @@ impl Discovery {
         let mut seekers = Vec::new();
         for backend in Backend::ALL {
             let authority =
-                authority(backends.address(backend)).ok_or("a service's address must be http://host:port")?;
+                authority(backends.address(backend)).ok_or("a service's address must be a URL of host and port")?;
             let (found, peers) = watch::channel(Arc::from([]));
-            let whereabouts = Whereabouts { backend, authority, peers, look: Arc::default() };
+            let tls = backends.tls(backend).cloned();
+            let whereabouts = Whereabouts { backend, authority, tls, peers, look: Arc::default() };
             seekers.push(Seeker { whereabouts, resolver: Arc::clone(&resolver), found });
         }
         let _ = tokio::time::timeout(FIRST_LOOK, join_all(seekers.iter().map(Seeker::look))).await;

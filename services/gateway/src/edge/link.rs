@@ -9,13 +9,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use cqm_rpc::BoxError;
+use cqm_runtime::channel;
 use cqm_runtime::tasks::{Backoff, detached};
+use cqm_runtime::tls::ClientTls;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tonic::body::Body;
 use tower::Service;
 
@@ -47,6 +48,7 @@ struct Inner {
     backend: Backend,
     authority: Authority,
     peer: SocketAddr,
+    tls: Option<ClientTls>,
     lines: Mutex<Vec<Line>>,
     /// A call has been answered since the last try to connect.
     answered: AtomicBool,
@@ -74,8 +76,9 @@ pub(super) enum Lost {
 impl Link {
     pub fn new(whereabouts: &Whereabouts, peer: SocketAddr) -> Self {
         let (backend, authority) = (whereabouts.backend, whereabouts.authority.clone());
+        let tls = whereabouts.tls.clone();
         let (lines, answered, dialling) = Default::default();
-        Self(Arc::new(Inner { backend, authority, peer, lines, answered, dialling }))
+        Self(Arc::new(Inner { backend, authority, peer, tls, lines, answered, dialling }))
     }
 
     /// Sends a request over. The stream's place is to be held until the answer has ended.
@@ -112,7 +115,7 @@ impl Link {
     /// As the service would be called directly.
     fn address(&self, request: &mut Request<Body>) -> Result<(), BoxError> {
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(if self.0.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
         parts.authority = Some(self.0.authority.clone());
         *request.uri_mut() = Uri::from_parts(parts)?;
         *request.version_mut() = http::Version::HTTP_2;
@@ -158,9 +161,7 @@ impl Link {
 
     async fn dial(&self) -> Result<SendRequest<Body>, BoxError> {
         let connect = async {
-            let stream = TcpStream::connect(self.0.peer).await?;
-            // A call is one small write each way; Nagle's pause would cost a third of the calls per second.
-            stream.set_nodelay(true)?;
+            let stream = channel::dial_at(self.0.peer, &self.0.authority, self.0.tls.as_ref()).await?;
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
                 .timer(TokioTimer::new())

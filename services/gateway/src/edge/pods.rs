@@ -242,7 +242,7 @@ mod tests {
         let (found, peers) = watch::channel(Arc::from(peers));
         let authority = "complaints:50051".parse().unwrap();
         let whereabouts =
-            Whereabouts { backend: Backend::Complaints, authority, peers, look: Arc::default() };
+            Whereabouts { backend: Backend::Complaints, authority, tls: None, peers, look: Arc::default() };
         (Pods::new(whereabouts, Arc::default(), Metrics::new()), found)
     }
 

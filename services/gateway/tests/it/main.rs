@@ -20,6 +20,7 @@ mod pods;
 mod process;
 mod provider;
 mod quota;
+mod secured;
 mod tokens;
 mod traffic;
 mod web;

@@ -64,6 +64,7 @@ async fn a_check_says_everything_that_is_wrong_and_what_is_well() {
     ]
     .map(|(key, value)| (format!("CQM__SERVICE__IDENTITY__ISSUERS__STAFF__{key}"), value.to_owned()));
     let mut variables = staff.to_vec();
+    variables.push(("CQM__SERVER__PLAINTEXT".to_owned(), "true".to_owned()));
     let signing = cqm_testkit::signing().key.to_str().unwrap().to_owned();
     variables.push(("CQM__SERVICE__PASSES__KEY".to_owned(), signing));
     variables.extend(Backend::ALL.map(|backend| at(backend, service.local_addr().unwrap())));
@@ -71,15 +72,19 @@ async fn a_check_says_everything_that_is_wrong_and_what_is_well() {
     let (code, said) = run(&["check"], &variables);
     assert_eq!((code, said.lines().count()), (Some(0), Backend::ALL.len() + 2), "{said}");
 
+    variables.push(("CQM__SERVER__PLAINTEXT".to_owned(), "false".to_owned()));
     variables.push(at(Backend::Loyalty, nobody.local_addr().unwrap()));
     std::fs::remove_file(keys).unwrap();
     let (code, said) = run(&["check"], &variables);
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        said.contains("jwks.json") && said.contains("loyalty: ") && said.contains("surveys: accepts"),
+        said.contains("server.plaintext")
+            && said.contains("jwks.json")
+            && said.contains("loyalty: ")
+            && said.contains("surveys: accepts"),
         "{said}"
     );
-    assert!(said.ends_with("cqm-gateway: 2 of 7 checks failed\n"), "{said}");
+    assert!(said.ends_with("cqm-gateway: 3 of 8 checks failed\n"), "{said}");
 }
 
 /// What a probe of the process at this address is told; `None` while nobody answers.

@@ -12,6 +12,7 @@ fn run(database: &TestDatabase, command: &str, variables: &[(&str, &str)]) -> Ou
         .env("CQM__DATABASE__URL", database.url.expose_secret())
         .env("CQM__CACHE__REDIS_URL", environment("CQM_TEST_REDIS_URL"))
         .env("CQM__CACHE__KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+        .env("CQM__SERVER__PLAINTEXT", "true")
         .env("CQM__PASSES__KEYS", cqm_testkit::passes().keys)
         .env("CQM__SERVICE__VOUCHER_KEYS", "a-key-of-the-tests-and-of-nobody-else")
         .envs(variables.iter().copied())

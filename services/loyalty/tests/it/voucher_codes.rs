@@ -34,6 +34,7 @@ impl Talkative {
             .env("CQM__DATABASE__URL", database.url.expose_secret())
             .env("CQM__CACHE__REDIS_URL", environment("CQM_TEST_REDIS_URL"))
             .env("CQM__CACHE__KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+            .env("CQM__SERVER__PLAINTEXT", "true")
             .env("CQM__SERVER__LISTEN", "127.0.0.1:0")
             .env("CQM__PASSES__KEYS", cqm_testkit::passes().keys)
             .env("CQM__SERVICE__VOUCHER_KEYS", "a-key-of-the-tests-and-of-nobody-else")

@@ -9,19 +9,21 @@ use std::time::{Duration, Instant};
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tower::Service;
 
+use super::dial;
 use crate::tasks::Backoff;
+use crate::tls::{ClientTls, Stream};
 
 /// A connection that is asked for this long after the one before is no sign of trouble.
 const CALM: Duration = Duration::from_secs(10);
 
-/// Dials over TCP. While it holds back, calls fail at once instead of queueing behind tries that will fail:
+/// Dials. While it holds back, calls fail at once instead of queueing behind tries that will fail:
 /// tonic would try anew for each of them.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     timeout: Duration,
+    tls: Option<ClientTls>,
     pace: Arc<Mutex<Pace>>,
 }
 
@@ -33,8 +35,8 @@ struct Pace {
 }
 
 impl Connector {
-    pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, pace: Arc::default() }
+    pub(super) fn new(timeout: Duration, tls: Option<ClientTls>) -> Self {
+        Self { timeout, tls, pace: Arc::default() }
     }
 }
 
@@ -56,9 +58,9 @@ impl Pace {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Stream>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<TcpStream>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Stream>>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -66,19 +68,16 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, target: Uri) -> Self::Future {
         let admitted = self.pace.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
-        let timeout = self.timeout;
+        let (timeout, tls) = (self.timeout, self.tls.clone());
         Box::pin(async move {
             if let Err(wait) = admitted {
                 let text = format!("the next try to connect is in {} ms", wait.as_millis());
                 return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
             }
-            let host = target.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-            let port = target.port_u16().unwrap_or_default();
-            let stream = tokio::time::timeout(timeout, TcpStream::connect((host, port)))
+            let authority = target.authority().ok_or_else(|| io::Error::other("the address has no host"))?;
+            let stream = tokio::time::timeout(timeout, dial(authority, tls.as_ref()))
                 .await
                 .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))??;
-            // A call is one small write each way; Nagle's pause would cost a third of the calls per second.
-            stream.set_nodelay(true)?;
             Ok(TokioIo::new(stream))
         })
     }

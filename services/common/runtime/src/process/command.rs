@@ -9,6 +9,7 @@ use super::{Admin, Findings, Service, readiness, run, serving, start};
 use crate::cache::Cache;
 use crate::config::{self, Settings};
 use crate::pass::PassGate;
+use crate::server;
 
 #[derive(Clone, Copy)]
 enum Command {
@@ -62,6 +63,7 @@ async fn migrate<S: Service>(database: DatabaseConfig) -> Result<(), BoxError> {
 
 async fn check<S: Service>(settings: Settings<S::Config>) -> Result<(), BoxError> {
     let mut findings = Findings::default();
+    findings.add("listener", server::check(&settings.server));
     let gate = PassGate::new(&settings.passes, S::NAME, Clock::system());
     findings.add("passes", gate.map(|_| "their keys can be read"));
     let database = readiness::expected(&settings.database, S::MIGRATIONS).await;

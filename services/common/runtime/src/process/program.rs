@@ -7,6 +7,7 @@ use cqm_rpc::BoxError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::descriptors;
 use crate::config::ConfigError;
 use crate::tasks::{chain, detached};
 use crate::telemetry::{self, TelemetryConfig};
@@ -58,6 +59,7 @@ pub async fn serving(
     serve: impl AsyncFnOnce(CancellationToken) -> Result<(), BoxError>,
 ) -> Result<(), BoxError> {
     let mut guard = telemetry::init(telemetry, name)?;
+    descriptors::raise();
     let outcome = serve(shutdown_on_signal()?).await;
     tokio::task::spawn_blocking(move || guard.flush()).await?;
     outcome

@@ -9,22 +9,28 @@ use std::time::Duration;
 use cqm_rpc::BoxError;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Ends};
+use super::crowd::Crowd;
 use super::gate::Gate;
 use super::health::Health;
 use super::stack::{Served, Shared, Stack};
 use super::web::Web;
 use super::{ServerConfig, Shape};
 use crate::telemetry::Sampling;
+use crate::tls::Listener;
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 1024;
 /// After a failed accept; without it, a process out of descriptors burns a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks for connections whose time is over.
+const SWEEP: Duration = Duration::from_secs(1);
+/// The process, or the machine, is out of descriptors (EMFILE, ENFILE).
+const NO_DESCRIPTOR: [i32; 2] = [24, 23];
 /// After the drain's time, how long a shard's last tasks may take to notice.
 const LAST_TASKS: Duration = Duration::from_secs(1);
 
@@ -157,16 +163,12 @@ impl Bound {
         make: impl Fn(Shard) -> Result<S, BoxError> + Send + Sync + 'static,
     ) -> Result<Running, BoxError> {
         let Self { config, address, listeners } = self;
+        let listener = Listener::open(&config.tls, config.plaintext)?;
         let ends = Ends { stop: CancellationToken::new(), cut: CancellationToken::new() };
         let Options { health, shutdown, sampling } = options;
         let shared =
             Shared::new(&config, health.clone(), sampling, edge, ends.stop.clone(), ends.cut.clone())?;
-        let door = Door {
-            config: Arc::clone(&config),
-            places: Arc::new(Semaphore::new(config.max_connections)),
-            web: Web::new(&config.web),
-            ends: ends.clone(),
-        };
+        let door = Door::new(Arc::clone(&config), listener, ends.clone());
 
         // Everything of the server hangs on this tracker: the drain waits for it and for nothing else.
         let shards = TaskTracker::new();
@@ -262,12 +264,28 @@ async fn on_its_own_thread<S: Served, G: Gate>(
 #[derive(Clone)]
 struct Door {
     config: Arc<ServerConfig>,
+    listener: Listener,
     places: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     web: Web,
     ends: Ends,
 }
 
 impl Door {
+    /// Also sees to it, on the current runtime, that those go whose time is over.
+    fn new(config: Arc<ServerConfig>, listener: Listener, ends: Ends) -> Self {
+        let places = Arc::new(Semaphore::new(config.max_connections));
+        let crowd = Arc::new(Crowd::new(&config));
+        let (watched, stop) = (Arc::clone(&crowd), ends.stop.clone());
+        crate::tasks::detached(async move {
+            while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
+                watched.sweep();
+            }
+        });
+        let web = Web::new(&config.web);
+        Self { config, listener, places, crowd, web, ends }
+    }
+
     /// Accepts until the door closes, then waits for what is at work, and no longer than the drain does.
     async fn attend<S: Served, G: Gate>(self, listener: TcpListener, stack: Stack<S, G>, tasks: TaskTracker) {
         tokio::select! {
@@ -292,23 +310,43 @@ impl Door {
         tasks: &TaskTracker,
     ) {
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                // The semaphore is never closed; if it were, nobody would be let in.
-                return pending().await;
-            };
             match listener.accept().await {
                 Ok((socket, _peer)) => {
-                    let (door, stack) = (self.clone(), stack.clone());
+                    let place = self.place().await;
+                    let (door, stack, inside) = (self.clone(), stack.clone(), self.crowd.enter());
                     tasks.spawn(async move {
                         let _place = place;
-                        connection::serve(socket, &door.config, stack, door.web, door.ends).await;
+                        let Door { config, listener, web, ends, .. } = door;
+                        connection::serve(socket, &config, &listener, stack, inside, web, ends).await;
                     });
                 }
                 Err(error) if the_peers(&error) => {}
                 Err(error) => {
+                    if error.raw_os_error().is_some_and(|code| NO_DESCRIPTOR.contains(&code)) {
+                        self.crowd.make_room();
+                    }
                     tracing::warn!(error = %error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
+            }
+        }
+    }
+
+    /// A place for one who stands at the door. Where there is none, somebody idle has to leave: silent connections must
+    /// not be able to keep everybody else out.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+                return place;
+            }
+            self.crowd.make_room();
+            let place = Arc::clone(&self.places).acquire_owned();
+            match tokio::time::timeout(ACCEPT_PAUSE, place).await {
+                Ok(Ok(place)) => return place,
+                // The semaphore is never closed; if it were, nobody would be let in.
+                Ok(Err(_closed)) => pending().await,
+                // Everybody was at work; perhaps not any more.
+                Err(_elapsed) => {}
             }
         }
     }

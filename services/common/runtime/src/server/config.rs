@@ -7,12 +7,16 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::{ConfigError, Validate, positive};
+use crate::tls::ServerTlsConfig;
 
 /// How a process listens and what it lets in.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
     pub listen: SocketAddr,
+    /// Says that nothing is secured; a listener without certificate and without this word does not open.
+    pub plaintext: bool,
+    pub tls: ServerTlsConfig,
     pub shape: Shape,
     /// Runtimes of [`Shape::PerCore`]; 0 takes one per core.
     pub shards: usize,
@@ -30,6 +34,12 @@ pub struct ServerConfig {
     pub connection_window: u32,
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub send_timeout: Duration,
+    /// On one connection, by the second.
+    pub max_control_frames: u32,
     #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
     #[serde(with = "humantime_serde")]
@@ -86,9 +96,10 @@ pub struct DrainConfig {
 }
 
 impl ServerConfig {
-    /// The suite's defaults on another address, for processes that are put together by hand.
+    /// The suite's defaults on another address and in plaintext, for processes that are put together by hand on one
+    /// machine.
     pub fn on(listen: SocketAddr) -> Self {
-        Self { listen, ..Self::default() }
+        Self { listen, plaintext: true, ..Self::default() }
     }
 }
 
@@ -97,6 +108,8 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 50051)),
+            plaintext: false,
+            tls: ServerTlsConfig::default(),
             shape: Shape::PerCore,
             shards: 0,
             max_connections: 10_000,
@@ -107,6 +120,9 @@ impl Default for ServerConfig {
             stream_window: 1024 * 1024,
             connection_window: 2 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(5 * 60),
+            send_timeout: Duration::from_secs(10),
+            max_control_frames: 25_000,
             keepalive_interval: Duration::from_secs(20),
             keepalive_timeout: Duration::from_secs(10),
             connection_age: Duration::from_secs(10 * 60),
@@ -130,6 +146,7 @@ impl Validate for ServerConfig {
             ("server.max_in_flight", self.max_in_flight),
             ("server.max_in_flight_per_caller", self.max_in_flight_per_caller),
             ("server.max_concurrent_streams", self.max_concurrent_streams as usize),
+            ("server.max_control_frames", self.max_control_frames as usize),
         ];
         for (key, count) in counts {
             if count == 0 || count > tokio::sync::Semaphore::MAX_PERMITS {
@@ -154,7 +171,14 @@ impl Validate for ServerConfig {
                 return Err(ConfigError::refused(key, "must lie between 65535 and 2147483647"));
             }
         }
+        self.tls.validate()?;
+        if self.plaintext && self.tls.certificate.is_some() {
+            let problem = "must not be true beside server.tls.certificate: a listener is one or the other";
+            return Err(ConfigError::refused("server.plaintext", problem));
+        }
         positive("server.handshake_timeout", self.handshake_timeout)?;
+        positive("server.idle_timeout", self.idle_timeout)?;
+        positive("server.send_timeout", self.send_timeout)?;
         positive("server.keepalive_interval", self.keepalive_interval)?;
         positive("server.keepalive_timeout", self.keepalive_timeout)?;
         positive("server.connection_age", self.connection_age)?;

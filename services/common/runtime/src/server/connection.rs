@@ -1,24 +1,34 @@
 //! One connection, from its first byte to its end.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::io::Cursor;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rand::Rng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
 
 use super::ServerConfig;
+use super::crowd::{Inside, Lease, Order};
 use super::gate::Gate;
+use super::inbound::{Flooded, Inbound};
 use super::stack::{Served, Stack};
 use super::web::Web;
+use crate::tls::{Listener, Stream};
 
 /// RFC 9113, 3.4: how every client begins.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HTTP_1: &[u8] =
     b"HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-type: text/plain\r\n\
     content-length: 59\r\n\r\nThis address speaks gRPC: HTTP/2 without TLS from the start";
@@ -26,8 +36,10 @@ const HTTP_1: &[u8] =
 const MAX_HEADER_LIST: u32 = 16 * 1024;
 /// The same for HTTP/1, whose buffer it is.
 const MAX_HEADERS: usize = MAX_HEADER_LIST as usize;
-/// After the drain's time is over, how long the last words may take.
+/// After the drain's time is over, or when a place is needed, how long the last words may take.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+/// What one stream may hold of an answer that its peer does not take, bytes. hyper's own is 400 KiB.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// What ends connections.
 #[derive(Clone)]
@@ -40,70 +52,106 @@ pub(super) struct Ends {
 
 /// Serves one connection to its end.
 pub(super) async fn serve<S: Served, G: Gate>(
-    mut socket: TcpStream,
+    socket: TcpStream,
     config: &ServerConfig,
+    listener: &Listener,
     stack: Stack<S, G>,
+    inside: Inside,
     web: Web,
     ends: Ends,
 ) {
     // Small frames wait for an acknowledgement otherwise: a third of the throughput is lost.
     let _ = socket.set_nodelay(true);
 
-    // A peer that never speaks is not hyper's to notice (hyper#4170).
+    // A peer that shakes hands slowly or never speaks is not hyper's to notice (hyper#4170).
     let greeted = tokio::select! {
-        greeted = tokio::time::timeout(config.handshake_timeout, greet(&mut socket, web.is_open())) => greeted,
+        greeted = tokio::time::timeout(config.handshake_timeout, greet(socket, listener, web.is_open())) => greeted,
+        _ = inside.ordered() => return,
         () = ends.stop.cancelled() => return,
     };
-    let Ok(Ok(Some(greeting))) = greeted else {
-        return;
+    let (stream, greeting) = match greeted {
+        Ok(Ok(Some(greeted))) => greeted,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => {
+            tracing::debug!(error = %error, "a connection did not get as far as HTTP/2");
+            return;
+        }
+        Err(_elapsed) => return inside.count("handshake"),
     };
 
-    let speaks_2 = greeting == PREFACE;
-    let (read, write) = socket.into_split();
-    let stream = TokioIo::new(tokio::io::join(Cursor::new(greeting).chain(read), write));
+    let visit = Arc::clone(inside.visit());
     let answer = hyper::service::service_fn(move |request| {
-        let (stack, web) = (stack.clone(), web.clone());
-        async move { Ok::<_, Infallible>(web.call(&stack, request).await) }
+        let (stack, web, mut lease) = (stack.clone(), web.clone(), visit.call());
+        async move {
+            let response = web.call(&stack, request, &mut lease).await;
+            let ended = response.body().is_end_stream();
+            lease.answer(ended);
+            let _lease = (!ended).then_some(lease);
+            Ok::<_, Infallible>(response.map(|body| Leased { body, _lease }))
+        }
     });
-    if speaks_2 {
+    if greeting == PREFACE {
+        let stream = TokioIo::new(Inbound::new(stream, config.max_control_frames));
         let connection = http2(config).serve_connection(stream, answer);
-        live(pin!(connection), |connection| connection.graceful_shutdown(), config, &ends).await;
+        live(pin!(connection), |connection| connection.graceful_shutdown(), config, &inside, &ends).await;
     } else {
+        let (read, write) = tokio::io::split(stream);
+        let stream = TokioIo::new(tokio::io::join(Cursor::new(greeting).chain(read), write));
         let connection = http1(config).serve_connection(stream, answer);
-        live(pin!(connection), |connection| connection.graceful_shutdown(), config, &ends).await;
+        live(pin!(connection), |connection| connection.graceful_shutdown(), config, &inside, &ends).await;
     }
 }
 
 /// A connection's life: until its peer leaves it, it is old, or the process ends.
-async fn live<C: Future>(
+async fn live<C: Future<Output = hyper::Result<()>>>(
     mut connection: Pin<&mut C>,
     close: impl FnOnce(Pin<&mut C>),
     config: &ServerConfig,
+    inside: &Inside,
     ends: &Ends,
 ) {
     let age = config.connection_age.mul_f64(rand::rng().random_range(0.9..1.1));
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = tokio::time::sleep(age) => {}
-        () = ends.stop.cancelled() => {}
-    }
+    let order = tokio::select! {
+        ended = connection.as_mut() => {
+            if ended.is_err_and(|error| flooded(&error)) {
+                inside.count("flood");
+            }
+            return;
+        }
+        order = inside.ordered() => Some(order),
+        () = tokio::time::sleep(age) => None,
+        () = ends.stop.cancelled() => None,
+    };
+    let grace = match order {
+        // Whoever does not read or gives up its calls is owed nothing.
+        Some(Order::Stalled | Order::Resets) => return,
+        Some(Order::Room) => LAST_WORDS,
+        Some(Order::Idle) | None => config.connection_grace,
+    };
     // GOAWAY: the peer opens its next calls elsewhere, the ones at work go on.
     close(connection.as_mut());
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = tokio::time::sleep(config.connection_grace), if !ends.stop.is_cancelled() => {}
+        () = tokio::time::sleep(grace), if !ends.stop.is_cancelled() => {}
         () = ends.cut.cancelled() => {}
     }
-    let _ = tokio::time::timeout(LAST_WORDS, connection).await;
+    if order != Some(Order::Room) {
+        let _ = tokio::time::timeout(LAST_WORDS, connection).await;
+    }
 }
 
-/// Reads how the peer begins: the preface, or what else it said where HTTP/1 is spoken too. Elsewhere whoever speaks
-/// HTTP/1 is told so instead of reading frames.
-async fn greet(socket: &mut TcpStream, takes_1: bool) -> std::io::Result<Option<Vec<u8>>> {
+/// Secures the connection and reads how the peer begins: the preface, or what else it said where HTTP/1 is spoken too.
+/// Elsewhere whoever speaks HTTP/1 is told so instead of reading frames.
+async fn greet(
+    socket: TcpStream,
+    listener: &Listener,
+    takes_1: bool,
+) -> std::io::Result<Option<(Stream, Vec<u8>)>> {
+    let mut stream = listener.accept(socket).await?;
     let mut read = [0; PREFACE.len()];
     let mut length = 0;
     while length < PREFACE.len() {
-        match socket.read(&mut read[length..]).await? {
+        match stream.read(&mut read[length..]).await? {
             0 => return Ok(None),
             more => length += more,
         }
@@ -111,15 +159,17 @@ async fn greet(socket: &mut TcpStream, takes_1: bool) -> std::io::Result<Option<
             if takes_1 {
                 break;
             }
-            socket.write_all(HTTP_1).await?;
-            socket.shutdown().await?;
+            if matches!(stream, Stream::Plain(_)) {
+                stream.write_all(HTTP_1).await?;
+            }
+            stream.shutdown().await?;
             return Ok(None);
         }
     }
-    Ok(Some(read[..length].to_vec()))
+    Ok(Some((stream, read[..length].to_vec())))
 }
 
-/// For browsers without TLS between them and us, whose every request comes one after another.
+/// For browsers whose connection does not speak HTTP/2, whose every request comes one after another.
 fn http1(config: &ServerConfig) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
@@ -141,6 +191,7 @@ fn http2(config: &ServerConfig) -> http2::Builder<TokioExecutor> {
         .max_local_error_reset_streams(1024)
         .max_pending_accept_reset_streams(20)
         .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buf_size(SEND_BUFFER)
         .adaptive_window(false)
         .initial_stream_window_size(config.stream_window)
         .initial_connection_window_size(config.connection_window)
@@ -149,4 +200,44 @@ fn http2(config: &ServerConfig) -> http2::Builder<TokioExecutor> {
         // No reader of gRPC looks at it.
         .auto_date_header(false);
     builder
+}
+
+fn flooded(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.is::<Flooded>() {
+            return true;
+        }
+        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            return inner.is::<Flooded>();
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// An answer's body, at whose end the call is over.
+struct Leased {
+    body: Body,
+    _lease: Option<Lease>,
+}
+
+impl http_body::Body for Leased {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

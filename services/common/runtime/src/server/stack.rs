@@ -16,6 +16,7 @@ use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
 use super::body::{Origin, Until, Watched};
+use super::crowd::Lease;
 use super::gate::{Gate, access};
 use super::health::{Health, Phase};
 use super::limit::{Place, Places, Priority};
@@ -124,7 +125,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
     }
 
     /// Answers one request. Every failure of the steps in [`Self::answer`] becomes a status here, once.
-    pub async fn call(&self, request: Request<Body>) -> Response<Body> {
+    pub async fn call(&self, request: Request<Body>, lease: &mut Lease) -> Response<Body> {
         let shared = &*self.shared.0;
         if !speaks_grpc(&request) {
             return no_grpc();
@@ -132,6 +133,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
         // Health and reflection stand outside everything: a probe has no identity, and a process under load or
         // on its way out still has to say so. Their streams end when the door closes, or no drain would end.
         if request.uri().path().starts_with("/grpc.") {
+            lease.only_watches();
             return self.describe(request).await;
         }
         let method = shared.methods.find(request.uri().path()).copied();
@@ -158,6 +160,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
                 return status.into_http();
             }
         };
+        lease.due(deadline.instant());
         let (parts, body) = response.into_parts();
         if let Some(status) = parts.extensions.get::<Status>() {
             observation.fail(status);

@@ -12,6 +12,7 @@ use tonic_web::GrpcWebLayer;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::crowd::Lease;
 use super::WebConfig;
 use super::gate::Gate;
 use super::stack::{Served, Stack};
@@ -66,19 +67,23 @@ impl Web {
         &self,
         stack: &Stack<S, G>,
         request: Request<Incoming>,
+        lease: &mut Lease,
     ) -> Response<Body> {
         let request = request.map(Body::new);
         match &self.0 {
             Some(cors) if is_a_browsers(&request) => {
-                let stack = stack.clone();
+                let mut lease = Some(lease);
                 let answer = service_fn(move |request: Request<Body>| {
-                    let stack = stack.clone();
-                    async move { Ok::<_, Infallible>(stack.call(request).await) }
+                    let (stack, lease) = (stack.clone(), lease.take());
+                    async move {
+                        let lease = lease.expect("one request is one call");
+                        Ok::<_, Infallible>(stack.call(request, lease).await)
+                    }
                 });
                 let Ok(response) = cors.layer(GrpcWebLayer::new().layer(answer)).oneshot(request).await;
                 response
             }
-            _ => stack.call(request).await,
+            _ => stack.call(request, lease).await,
         }
     }
 }

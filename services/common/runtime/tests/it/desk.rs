@@ -227,11 +227,10 @@ pub struct Served {
 /// Short where the defaults are long.
 pub fn config(shape: Shape) -> ServerConfig {
     ServerConfig {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         shape,
         shards: 2,
         drain: DrainConfig { settle: Duration::ZERO, timeout: PATIENCE },
-        ..ServerConfig::default()
+        ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 }
 

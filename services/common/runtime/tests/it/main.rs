@@ -13,4 +13,5 @@ mod hangup;
 mod health;
 mod process;
 mod telemetry;
+mod tls;
 mod wire;

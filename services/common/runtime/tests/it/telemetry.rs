@@ -136,6 +136,30 @@ pub fn sampling() -> Sampling {
     Sampling::of(&TELEMETRY.config)
 }
 
+/// The log's lines.
+pub fn log() -> Vec<String> {
+    std::fs::read_to_string(&TELEMETRY.log).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// What the collector was told last of a gauge.
+pub fn gauge(name: &str) -> Option<f64> {
+    use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point::Value};
+    let exports = TELEMETRY.collector.metrics.lock().unwrap();
+    let metrics = exports
+        .iter()
+        .flat_map(|export| &export.resource_metrics)
+        .flat_map(|resource| &resource.scope_metrics)
+        .flat_map(|scope| &scope.metrics);
+    let mut points = metrics.filter(|metric| metric.name == name).filter_map(|metric| match &metric.data {
+        Some(Data::Gauge(gauge)) => gauge.data_points.last(),
+        _ => None,
+    });
+    points.next_back().and_then(|point| match point.value {
+        Some(Value::AsDouble(value)) => Some(value),
+        _ => None,
+    })
+}
+
 fn traced<T>(message: T, trace: &TraceContext) -> Request<T> {
     let mut request = from_manager(message);
     request.metadata_mut().insert("traceparent", trace.to_string().parse().unwrap());

@@ -1,0 +1,295 @@
+//! TLS on listeners and channels: who is let in, who is believed, and certificates that change while a process runs.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
+use cqm_runtime::channel::{self, Channel, ChannelConfig};
+use cqm_runtime::server::{Health, Options, ServerConfig, Shape, bind};
+use cqm_runtime::tls::{ClientTlsConfig, ServerTlsConfig};
+use cqm_testkit::{Authority, eventually, until};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tonic::service::Routes;
+use tonic::{Code, Status};
+
+use crate::desk::{PATIENCE, Served, config, from_manager, get, refused, serve_desk};
+
+const HOST: &str = "127.0.0.1";
+
+/// Files as a process has them, and the authority that vouches for what is in them.
+struct Office {
+    authority: Authority,
+    folder: TempDir,
+}
+
+impl Office {
+    fn open() -> Self {
+        let office = Self { authority: Authority::new(), folder: TempDir::new().unwrap() };
+        fs::write(office.path("ca.crt"), office.authority.pem()).unwrap();
+        office.issue(office.folder.path());
+        office
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A new certificate and its key in this folder.
+    fn issue(&self, folder: &Path) -> CertificateDer<'static> {
+        let (certificate, key) = self.authority.papers_for(HOST);
+        fs::write(folder.join("tls.crt"), &certificate).unwrap();
+        fs::write(folder.join("tls.key"), key).unwrap();
+        CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()
+    }
+
+    fn server(&self) -> ServerConfig {
+        self.server_in(self.folder.path())
+    }
+
+    fn server_in(&self, folder: &Path) -> ServerConfig {
+        let tls = ServerTlsConfig {
+            certificate: Some(folder.join("tls.crt")),
+            key: Some(folder.join("tls.key")),
+            client_ca: None,
+            reload: Duration::from_millis(20),
+        };
+        ServerConfig { plaintext: false, tls, ..config(Shape::PerCore) }
+    }
+
+    fn mutual(&self) -> ServerConfig {
+        let mut server = self.server();
+        server.tls.client_ca = Some(self.path("ca.crt"));
+        server
+    }
+
+    /// Believes the authority and shows nothing.
+    fn stranger(&self) -> ClientTlsConfig {
+        ClientTlsConfig { ca: Some(self.path("ca.crt")), ..ClientTlsConfig::default() }
+    }
+
+    fn colleague(&self) -> ClientTlsConfig {
+        ClientTlsConfig {
+            certificate: Some(self.path("tls.crt")),
+            key: Some(self.path("tls.key")),
+            ..self.stranger()
+        }
+    }
+}
+
+fn customers(url: String, tls: ClientTlsConfig) -> CustomerServiceClient<Channel> {
+    // One try: what is refused is told at once.
+    let config = ChannelConfig { tls: tls.into(), tries: 1, ..ChannelConfig::default() };
+    CustomerServiceClient::new(channel::connect(&url, &config).unwrap())
+}
+
+async fn call(served: &Served, tls: ClientTlsConfig) -> Result<(), Status> {
+    let mut client = customers(format!("https://{}", served.running.address()), tls);
+    client.get_customer(from_manager(get("known"))).await.map(|_| ())
+}
+
+/// Shakes hands as a client that offers these protocols, and sees the certificate.
+async fn shake(office: &Office, address: SocketAddr, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(office.authority.pem().as_bytes()).unwrap()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let socket = TcpStream::connect(address).await?;
+    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(HOST).unwrap(), socket).await
+}
+
+/// The certificate that a new connection is shown.
+async fn shown(office: &Office, served: &Served) -> CertificateDer<'static> {
+    let stream = shake(office, served.running.address(), &["h2"]).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+#[tokio::test]
+async fn a_listener_with_a_certificate_answers_by_tls_and_nothing_in_plaintext() {
+    let office = Office::open();
+    for shape in [Shape::PerCore, Shape::MultiThread] {
+        let served = serve_desk(ServerConfig { shape, ..office.server() }).await;
+        call(&served, office.stranger()).await.unwrap();
+
+        let plain = customers(format!("http://{}", served.running.address()), ClientTlsConfig::default());
+        let (code, reason) = refused(plain.clone().get_customer(from_manager(get("known"))).await);
+        assert_eq!((code, reason.as_str()), (Code::Unavailable, "UNREACHABLE"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_believed_by_its_authority_and_its_name() {
+    let (office, other) = (Office::open(), Office::open());
+    let served = serve_desk(office.server()).await;
+    call(&served, other.stranger()).await.expect_err("another authority");
+
+    let url = format!("https://localhost:{}", served.running.address().port());
+    let mut misled = customers(url, office.stranger());
+    misled.get_customer(from_manager(get("known"))).await.expect_err("a certificate for another name");
+    call(&served, office.stranger()).await.unwrap();
+}
+
+#[tokio::test]
+async fn with_mutual_tls_only_whom_the_authority_vouches_for_is_let_in() {
+    let (office, other) = (Office::open(), Office::open());
+    let served = serve_desk(office.mutual()).await;
+    call(&served, office.colleague()).await.unwrap();
+    call(&served, office.stranger()).await.expect_err("no certificate");
+    let impostor = ClientTlsConfig { ca: Some(office.path("ca.crt")), ..other.colleague() };
+    call(&served, impostor).await.expect_err("a certificate of another authority");
+}
+
+#[tokio::test]
+async fn whoever_does_not_ask_for_http_2_is_not_let_in() {
+    let office = Office::open();
+    let served = serve_desk(office.server()).await;
+    let address = served.running.address();
+    shake(&office, address, &["http/1.1"]).await.expect_err("the server offers h2 alone");
+    shake(&office, address, &["http/1.1", "h2"]).await.unwrap();
+
+    // Who offers nothing shakes hands, and then hears nothing.
+    if let Ok(mut stream) = shake(&office, address, &[]).await {
+        let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let mut heard = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut heard)).await.expect("it ends");
+        assert_eq!(heard, b"");
+    }
+}
+
+/// As Kubernetes mounts a Secret: the files are links into `..data`, which is a link to the newest version.
+#[tokio::test]
+async fn a_certificate_that_is_swapped_like_a_mounted_secret_is_shown_without_a_restart() {
+    let office = Office::open();
+    let mount = office.path("mount");
+    fs::create_dir_all(mount.join("version-1")).unwrap();
+    fs::create_dir_all(mount.join("version-2")).unwrap();
+    let first = office.issue(&mount.join("version-1"));
+    let second = office.issue(&mount.join("version-2"));
+    symlink("version-1", mount.join("..data")).unwrap();
+    for file in ["tls.crt", "tls.key"] {
+        symlink(format!("..data/{file}"), mount.join(file)).unwrap();
+    }
+    let served = serve_desk(office.server_in(&mount)).await;
+    assert_eq!(shown(&office, &served).await, first);
+    let mut open = customers(format!("https://{}", served.running.address()), office.stranger());
+    open.get_customer(from_manager(get("known"))).await.unwrap();
+
+    symlink("version-2", mount.join("..data_tmp")).unwrap();
+    fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
+    eventually("the second certificate", async || shown(&office, &served).await == second).await;
+    open.get_customer(from_manager(get("known"))).await.expect("an open connection stays");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_written_half_leaves_the_one_before_and_is_logged() {
+    let office = Office::open();
+    let served = serve_desk(office.server()).await;
+    let first = shown(&office, &served).await;
+    let good = fs::read(office.path("tls.crt")).unwrap();
+    let about = office.folder.path().display().to_string();
+    let complaints = || {
+        let lines = crate::telemetry::log();
+        lines.iter().filter(|line| line.contains("stay in use") && line.contains(&about)).count()
+    };
+
+    fs::write(office.path("tls.crt"), &good[..good.len() / 2]).unwrap();
+    until("a line about the half", async || (complaints() == 1).then_some(())).await;
+    assert_eq!(shown(&office, &served).await, first);
+
+    // A key that is not the certificate's.
+    fs::write(office.path("tls.crt"), &good).unwrap();
+    fs::write(office.path("tls.key"), office.authority.papers_for(HOST).1).unwrap();
+    until("a line about the key", async || (complaints() >= 2).then_some(())).await;
+    assert_eq!(shown(&office, &served).await, first);
+
+    // No file at all, and then all is well again.
+    fs::remove_file(office.path("tls.key")).unwrap();
+    until("a line about the absence", async || (complaints() >= 3).then_some(())).await;
+    let second = office.issue(office.folder.path());
+    eventually("the second certificate", async || shown(&office, &served).await == second).await;
+}
+
+#[tokio::test]
+async fn a_callers_own_certificate_is_read_again_too() {
+    let office = Office::open();
+    let served = serve_desk(office.mutual()).await;
+    let (certificate, key) = Authority::new().papers_for(HOST);
+    let good = (fs::read(office.path("tls.crt")).unwrap(), fs::read(office.path("tls.key")).unwrap());
+    let write = |certificate: &[u8], key: &[u8]| {
+        fs::write(office.path("me.crt"), certificate).unwrap();
+        fs::write(office.path("me.key"), key).unwrap();
+    };
+    write(certificate.as_bytes(), key.as_bytes());
+    let mut client = customers(
+        format!("https://{}", served.running.address()),
+        ClientTlsConfig {
+            certificate: Some(office.path("me.crt")),
+            key: Some(office.path("me.key")),
+            reload: Duration::from_millis(20),
+            ..office.stranger()
+        },
+    );
+    client.get_customer(from_manager(get("known"))).await.expect_err("the authority is another");
+    write(&good.0, &good.1);
+    eventually("an answer", async || client.get_customer(from_manager(get("known"))).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_go_on_ends_in_time_and_keeps_nobody_out() {
+    let office = Office::open();
+    let config = ServerConfig { handshake_timeout: Duration::from_secs(1), shards: 1, ..office.server() };
+    let served = serve_desk(config).await;
+    // As a client hello begins; the rest never comes.
+    let mut slow = Vec::new();
+    for _ in 0..50 {
+        let mut socket = TcpStream::connect(served.running.address()).await.unwrap();
+        socket.write_all(b"\x16\x03\x01").await.unwrap();
+        slow.push(socket);
+    }
+    call(&served, office.stranger()).await.unwrap();
+    for mut socket in slow {
+        let mut heard = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut heard)).await.expect("it ends");
+    }
+}
+
+#[tokio::test]
+async fn without_a_certificate_and_without_the_word_plaintext_nothing_is_served() {
+    let config = ServerConfig { plaintext: false, ..config(Shape::MultiThread) };
+    let started =
+        bind(&config).unwrap().serve(Options::new(Health::new(&[])), |_| Ok(Routes::default())).await;
+    assert!(started.unwrap_err().to_string().contains("server.plaintext"));
+
+    let office = Office::open();
+    fs::write(office.path("tls.key"), "nothing").unwrap();
+    let started = bind(&office.server())
+        .unwrap()
+        .serve(Options::new(Health::new(&[])), |_| Ok(Routes::default()))
+        .await;
+    let told = started.unwrap_err().to_string();
+    assert!(told.contains("tls.key") && !told.contains("nothing"), "{told}");
+}
+
+#[tokio::test]
+async fn the_time_until_a_certificate_ends_is_a_metric() {
+    let office = Office::open();
+    let _served = serve_desk(office.server()).await;
+    // rcgen's certificates hold until the year 4096.
+    let left = until("the metric", async || crate::telemetry::gauge("cqm.tls.certificate.expiry")).await;
+    assert!(left > 1000.0 * 365.0 * 24.0 * 3600.0, "{left}");
+}
