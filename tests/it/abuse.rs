@@ -8,6 +8,7 @@ use std::time::Duration;
 use cqm_customer_data::{App, Config};
 use cqm_proto::customers::v1::GetCustomerRequest;
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
+use cqm_rpc::Clock;
 use cqm_testkit::{Kit, eventually};
 use cqm_tests::attack::{
     Attack, End, Peer, Settings, call, data, head_of, header, message, ping, reset, settings,
@@ -35,7 +36,8 @@ struct Scene {
 
 impl Scene {
     async fn set(server: &str) -> Self {
-        let kit = Kit::start::<App>(Config { batch_rows: 50 }).await;
+        let config = Config { batch_rows: 50, report_keys: Vec::new() };
+        let kit = Kit::start_at::<App>(config, Clock::system()).await;
         let gate = Gatehouse::before(kit.address, server).await;
         let scene = Self { gate, customer: format!("customers/{}", uuid::Uuid::now_v7()), _kit: kit };
         let mut caller = scene.caller();

@@ -33,7 +33,7 @@ use cqm_proto::google::rpc;
 use cqm_proto::loyalty::v1::ledger_service_client::LedgerServiceClient;
 use cqm_proto::loyalty::v1::member_service_client::MemberServiceClient;
 use cqm_rpc::{Failure, reason};
-use cqm_tests::Caller;
+use cqm_tests::{Bearer, Caller};
 use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
@@ -75,6 +75,11 @@ impl Desk {
 
     fn customers(&self) -> CustomerServiceClient<Caller> {
         CustomerServiceClient::new(self.staff.clone())
+    }
+
+    /// As one who sees all of a customer.
+    fn customers_in_clear(&self) -> CustomerServiceClient<Caller> {
+        CustomerServiceClient::new(Bearer::caller(&self.address(), &self.stage.token("crm_specialist")))
     }
 
     fn complaints(&self) -> ComplaintServiceClient<Caller> {

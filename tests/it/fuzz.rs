@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use cqm_customer_data::{App, Config};
 use cqm_proto::policy::{self, MethodPolicy};
-use cqm_rpc::{Role, role_name};
+use cqm_rpc::{Clock, Role, role_name};
 use cqm_runtime::tasks::detached;
 use cqm_testkit::Kit;
 use cqm_tests::Gatehouse;
@@ -197,7 +197,8 @@ async fn every_method_answers_whatever_bytes_it_is_given_by_a_status_that_was_me
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_path_no_header_and_no_frame_shakes_the_gateway() {
-    let kit = Kit::start::<App>(Config { batch_rows: 50 }).await;
+    let config = Config { batch_rows: 50, report_keys: Vec::new() };
+    let kit = Kit::start_at::<App>(config, Clock::system()).await;
     let mut gate = Gatehouse::before(kit.address, "").await;
     let (address, token) = (gate.address().to_owned(), gate.token());
     let bearer = format!("Bearer {token}");

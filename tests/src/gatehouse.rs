@@ -33,8 +33,10 @@ impl Gatehouse {
         let configuration = format!(
             "[server]\nlisten = \"{address}\"\nplaintext = true\nshards = 2\n{server}\n\
              [server.drain]\nsettle = \"0s\"\n[service.backends]\n{backends}\
-             [service.identity.issuers.dev]\nissuer = \"cqm-development\"\naudience = \"cqm\"\njwks = \"{}\"\n",
+             [service.identity.issuers.dev]\nissuer = \"cqm-development\"\naudience = \"cqm\"\njwks = \"{}\"\n\
+             [service.passes]\nkey = \"{}\"\n",
             keys.join("jwks.json").display(),
+            cqm_testkit::signing().key.display(),
         );
         let mut process =
             Process::new(folder.path(), "gateway", "cqm-gateway", "serve", &configuration, addresses.next());

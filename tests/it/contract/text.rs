@@ -63,15 +63,15 @@ async fn in_a_customer(desk: &Desk, text: &str) {
     let reference = format!("{text}#1");
     let customer =
         Customer { addresses: vec![address.clone()], external_reference: reference.clone(), ..named(text) };
-    let created = desk.customers().create_customer(create(customer)).await.unwrap().into_inner();
+    let created = desk.customers_in_clear().create_customer(create(customer)).await.unwrap().into_inner();
     let get = GetCustomerRequest { name: created.name.clone(), ..Default::default() };
-    let found = desk.customers().get_customer(get).await.unwrap().into_inner();
+    let found = desk.customers_in_clear().get_customer(get).await.unwrap().into_inner();
     assert_eq!(found, created);
     assert_eq!(found.display_name, text);
     assert_eq!((found.addresses, found.external_reference.as_str()), (vec![address], reference.as_str()));
     // Looked for, it is a value and no pattern.
     let list = ListCustomersRequest { external_reference: reference, ..Default::default() };
-    let listed = desk.customers().list_customers(list).await.unwrap().into_inner().customers;
+    let listed = desk.customers_in_clear().list_customers(list).await.unwrap().into_inner().customers;
     assert_eq!(listed, std::slice::from_ref(&created));
 
     let mut interactions = InteractionServiceClient::new(desk.staff.clone());

@@ -117,7 +117,6 @@ impl Counter {
             .arg(self.edge.address().to_string())
             .arg("--key")
             .arg(self.path("signing.pem"))
-            .args(more)
             .output()
             .await
             .unwrap()

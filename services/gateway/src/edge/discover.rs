@@ -11,8 +11,8 @@ use std::time::Duration;
 use cqm_proto::events::v1::event_feed_server::SERVICE_NAME as EVENT_FEED;
 use cqm_rpc::BoxError;
 use cqm_runtime::server::{self, Health};
-use cqm_runtime::tls::ClientTls;
 use cqm_runtime::tasks::{Backoff, Periodic, Supervisor};
+use cqm_runtime::tls::ClientTls;
 use futures::future::{BoxFuture, join_all};
 use http::uri::Authority;
 use tokio::sync::{Notify, mpsc, watch};
@@ -84,8 +84,8 @@ impl Discovery {
     pub async fn new(backends: &Backends, resolver: Arc<dyn Resolve>) -> Result<Self, BoxError> {
         let mut seekers = Vec::new();
         for backend in Backend::ALL {
-            let authority =
-                authority(backends.address(backend)).ok_or("a service's address must be a URL of host and port")?;
+            let authority = authority(backends.address(backend))
+                .ok_or("a service's address must be a URL of host and port")?;
             let (found, peers) = watch::channel(Arc::from([]));
             let tls = backends.tls(backend).cloned();
             let whereabouts = Whereabouts { backend, authority, tls, peers, look: Arc::default() };

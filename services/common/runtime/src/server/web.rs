@@ -12,8 +12,8 @@ use tonic_web::GrpcWebLayer;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::crowd::Lease;
 use super::WebConfig;
+use super::crowd::Lease;
 use super::gate::Gate;
 use super::stack::{Served, Stack};
 

@@ -124,7 +124,7 @@ async fn http_2_that_is_no_grpc_is_told_so() {
 async fn connections_over_the_limit_wait_while_everybody_is_at_work() {
     let served = serve_desk(ServerConfig { max_connections: 1, shards: 1, ..config(Shape::PerCore) }).await;
     let (mut first, _) = connect(served.running.address()).await;
-    let at_work = first.send_request(ask("wait"));
+    let at_work = first.send_request(ask("wait").await);
     served.desk.entered().await;
     let (mut second, _) = connect(served.running.address()).await;
     let waiting = detached(async move { second.send_request(ask("known").await).await.unwrap().status() });
@@ -147,12 +147,12 @@ async fn silent_and_idle_connections_make_room_for_who_comes_now() {
     let mut idle = Vec::new();
     for _ in 0..16 {
         let (mut send, connection) = connect(served.running.address()).await;
-        assert_eq!(send.send_request(ask("known")).await.unwrap().status(), 200);
+        assert_eq!(send.send_request(ask("known").await).await.unwrap().status(), 200);
         idle.push((send, connection));
     }
     // The oldest had to go, one by one; the newest is still here.
     let (mut newest, _) = idle.pop().unwrap();
-    assert_eq!(newest.send_request(ask("known")).await.unwrap().status(), 200);
+    assert_eq!(newest.send_request(ask("known").await).await.unwrap().status(), 200);
     let (_, oldest) = idle.swap_remove(0);
     let _ = tokio::time::timeout(PATIENCE, oldest).await.expect("it was sent away");
     for mut socket in silent {
@@ -166,7 +166,7 @@ async fn a_connection_that_has_been_idle_for_long_enough_is_asked_to_go() {
     let config = ServerConfig { idle_timeout: Duration::from_millis(100), ..config(Shape::PerCore) };
     let served = serve_desk(config).await;
     let (mut send, connection) = connect(served.running.address()).await;
-    assert_eq!(send.send_request(ask("known")).await.unwrap().status(), 200);
+    assert_eq!(send.send_request(ask("known").await).await.unwrap().status(), 200);
     tokio::time::timeout(PATIENCE, connection).await.expect("it ends").unwrap().unwrap();
 }
 

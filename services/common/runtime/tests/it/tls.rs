@@ -24,7 +24,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::service::Routes;
 use tonic::{Code, Status};
 
-use crate::desk::{PATIENCE, Served, config, from_manager, get, refused, serve_desk};
+use crate::desk::{NAME, PATIENCE, Served, config, from_manager, gate, get, refused, serve_desk};
 
 const HOST: &str = "127.0.0.1";
 
@@ -271,15 +271,17 @@ async fn a_handshake_that_does_not_go_on_ends_in_time_and_keeps_nobody_out() {
 #[tokio::test]
 async fn without_a_certificate_and_without_the_word_plaintext_nothing_is_served() {
     let config = ServerConfig { plaintext: false, ..config(Shape::MultiThread) };
-    let started =
-        bind(&config).unwrap().serve(Options::new(Health::new(&[])), |_| Ok(Routes::default())).await;
+    let started = bind(&config)
+        .unwrap()
+        .serve(Options::new(Health::new(&[])), gate(NAME), |_| Ok(Routes::default()))
+        .await;
     assert!(started.unwrap_err().to_string().contains("server.plaintext"));
 
     let office = Office::open();
     fs::write(office.path("tls.key"), "nothing").unwrap();
     let started = bind(&office.server())
         .unwrap()
-        .serve(Options::new(Health::new(&[])), |_| Ok(Routes::default()))
+        .serve(Options::new(Health::new(&[])), gate(NAME), |_| Ok(Routes::default()))
         .await;
     let told = started.unwrap_err().to_string();
     assert!(told.contains("tls.key") && !told.contains("nothing"), "{told}");
