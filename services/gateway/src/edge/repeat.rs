@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cqm_proto::policy::MethodPolicy;
-use cqm_rpc::{Call, Error, Refusal, reason};
+use cqm_rpc::{Call, Error};
 use cqm_runtime::server::UNARY_LIMIT;
 use cqm_runtime::tasks::Backoff;
 use http::{Request, Response};
@@ -147,8 +147,11 @@ async fn keep(mut body: Body) -> Result<Kept, Error> {
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        // The caller has hung up or breaks the protocol; there is nothing to send.
-        let frame = frame.map_err(|_broken| Error::Malformed(Refusal::new(reason::MALFORMED_MESSAGE)))?;
+        let Ok(frame) = frame else {
+            // The caller has hung up or breaks the protocol: there is nobody to answer, and the call ends with its
+            // stream. An answer here would make one that was given up look like one that was answered.
+            return std::future::pending().await;
+        };
         let Ok(data) = frame.into_data() else { continue };
         if first.is_empty() {
             first = data;

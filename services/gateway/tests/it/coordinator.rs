@@ -30,7 +30,7 @@ pub struct Scene {
     pub desk: Desk,
     pub source: Office,
     backends: Backends,
-    _quiet: Office,
+    quiet: Office,
 }
 
 impl Scene {
@@ -43,7 +43,13 @@ impl Scene {
         let (office, quiet) =
             (Office::with_lease(desk.clone(), lease).await, Office::open(desk.clone()).await);
         let backends = Backends::at(|backend| if backend == source { office.url() } else { quiet.url() });
-        Self { desk, source: office, backends, _quiet: quiet }
+        Self { desk, source: office, backends, quiet }
+    }
+
+    /// See [`Office::by_the_machines_clock`].
+    pub fn by_the_machines_clock(&self) {
+        self.source.by_the_machines_clock();
+        self.quiet.by_the_machines_clock();
     }
 
     /// Where a service of the scene is.

@@ -70,7 +70,7 @@ async fn a_check_says_everything_that_is_wrong_and_what_is_well() {
     variables.extend(Backend::ALL.map(|backend| at(backend, service.local_addr().unwrap())));
 
     let (code, said) = run(&["check"], &variables);
-    assert_eq!((code, said.lines().count()), (Some(0), Backend::ALL.len() + 2), "{said}");
+    assert_eq!((code, said.lines().count()), (Some(0), Backend::ALL.len() + 3), "{said}");
 
     variables.push(("CQM__SERVER__PLAINTEXT".to_owned(), "false".to_owned()));
     variables.push(at(Backend::Loyalty, nobody.local_addr().unwrap()));
@@ -97,6 +97,7 @@ async fn probe(address: SocketAddr) -> Option<ServingStatus> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_answers_probes_and_is_ready_when_it_reads() {
     let scene = Scene::at(Backend::Complaints).await;
+    scene.by_the_machines_clock();
     // Kept for one of the sources, which is away until it is served.
     let away = TcpSocket::new_v4().unwrap();
     away.set_reuseaddr(true).unwrap();
@@ -129,7 +130,8 @@ async fn a_coordinator_answers_probes_and_is_ready_when_it_reads() {
     assert_eq!(probe(own).await, Some(ServingStatus::NotServing), "the fifth one is away");
 
     drop(away);
-    let _loyalty = scene.serve_at(late).await;
+    let loyalty = scene.serve_at(late).await;
+    loyalty.by_the_machines_clock();
     eventually("it reads", || async { probe(own).await == Some(ServingStatus::Serving) }).await;
     assert!(Command::new("kill").arg(coordinator.id().to_string()).status().unwrap().success());
     assert!(coordinator.wait().unwrap().success(), "a drain ends well");

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cqm_proto::customers::v1::GetCustomerRequest;
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
+use cqm_rpc::{Call, Clock, Deadline, Role, TraceContext};
 use cqm_runtime::channel::{self, Channel, ChannelConfig};
 use cqm_runtime::server::{Health, Options, ServerConfig, Shape, bind};
 use cqm_runtime::tls::{ClientTlsConfig, ServerTlsConfig};
@@ -22,9 +24,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::service::Routes;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
-use crate::desk::{NAME, PATIENCE, Served, config, from_manager, gate, get, refused, serve_desk};
+use crate::desk::{NAME, PATIENCE, Served, config, gate, get, refused, serve_desk, staff};
 
 const HOST: &str = "127.0.0.1";
 
@@ -91,12 +93,25 @@ impl Office {
 fn customers(url: String, tls: ClientTlsConfig) -> CustomerServiceClient<Channel> {
     // One try: what is refused is told at once.
     let config = ChannelConfig { tls: tls.into(), tries: 1, ..ChannelConfig::default() };
-    CustomerServiceClient::new(channel::connect(&url, &config).unwrap())
+    let passes = cqm_testkit::mint(Clock::system()).for_service(NAME);
+    CustomerServiceClient::new(channel::connect(&url, &config).unwrap().with_passes(passes))
+}
+
+/// A service manager's call.
+fn asking() -> Request<GetCustomerRequest> {
+    let call = Call {
+        caller: staff(&[Role::ServiceManager]),
+        deadline: Deadline::after(PATIENCE),
+        trace: TraceContext::fresh(false),
+        path: "/test".into(),
+        purpose: None,
+    };
+    channel::request(&call, get("known"))
 }
 
 async fn call(served: &Served, tls: ClientTlsConfig) -> Result<(), Status> {
     let mut client = customers(format!("https://{}", served.running.address()), tls);
-    client.get_customer(from_manager(get("known"))).await.map(|_| ())
+    client.get_customer(asking()).await.map(|_| ())
 }
 
 /// Shakes hands as a client that offers these protocols, and sees the certificate.
@@ -127,7 +142,7 @@ async fn a_listener_with_a_certificate_answers_by_tls_and_nothing_in_plaintext()
         call(&served, office.stranger()).await.unwrap();
 
         let plain = customers(format!("http://{}", served.running.address()), ClientTlsConfig::default());
-        let (code, reason) = refused(plain.clone().get_customer(from_manager(get("known"))).await);
+        let (code, reason) = refused(plain.clone().get_customer(asking()).await);
         assert_eq!((code, reason.as_str()), (Code::Unavailable, "UNREACHABLE"));
     }
 }
@@ -140,7 +155,7 @@ async fn a_server_is_believed_by_its_authority_and_its_name() {
 
     let url = format!("https://localhost:{}", served.running.address().port());
     let mut misled = customers(url, office.stranger());
-    misled.get_customer(from_manager(get("known"))).await.expect_err("a certificate for another name");
+    misled.get_customer(asking()).await.expect_err("a certificate for another name");
     call(&served, office.stranger()).await.unwrap();
 }
 
@@ -187,12 +202,12 @@ async fn a_certificate_that_is_swapped_like_a_mounted_secret_is_shown_without_a_
     let served = serve_desk(office.server_in(&mount)).await;
     assert_eq!(shown(&office, &served).await, first);
     let mut open = customers(format!("https://{}", served.running.address()), office.stranger());
-    open.get_customer(from_manager(get("known"))).await.unwrap();
+    open.get_customer(asking()).await.unwrap();
 
     symlink("version-2", mount.join("..data_tmp")).unwrap();
     fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
     eventually("the second certificate", async || shown(&office, &served).await == second).await;
-    open.get_customer(from_manager(get("known"))).await.expect("an open connection stays");
+    open.get_customer(asking()).await.expect("an open connection stays");
 }
 
 #[tokio::test]
@@ -244,9 +259,9 @@ async fn a_callers_own_certificate_is_read_again_too() {
             ..office.stranger()
         },
     );
-    client.get_customer(from_manager(get("known"))).await.expect_err("the authority is another");
+    client.get_customer(asking()).await.expect_err("the authority is another");
     write(&good.0, &good.1);
-    eventually("an answer", async || client.get_customer(from_manager(get("known"))).await.is_ok()).await;
+    eventually("an answer", async || client.get_customer(asking()).await.is_ok()).await;
 }
 
 #[tokio::test]
