@@ -98,7 +98,6 @@ class Checks:
         problems = [f"no program reads {name}" for name in names if name.rsplit("__", 1)[-1].lower() not in fields]
         problems += [f"no program has the subcommand {command}" for command in commands - words]
         known = re.findall(r'(?:_(?:histogram|gauge|counter)|Figure::new)\(\s*"([a-z_.0-9]+)"', rust) + re.findall(r'KeyValue::new\("([a-z_.]+)"', rust)
-        # Told where a process speaks TLS; its alert stands here before the code that tells it.
         known = {name.replace(".", "_") for name in known}
         for path in (path for path in (CHART / "files").rglob("*") if path.is_file()):
             for name in set(re.findall(r"\b(?:cqm|rpc|db)_[a-z_]+\b", _queries(path))):
