@@ -1,7 +1,7 @@
 //! What was told of personal data, to whom and what for: written down before the answer leaves, never changed after.
 //!
 //! A service's releases are one chain: each row's hash covers the row before, so that a row that was altered, taken out
-//! or put in is found by [`verify`], and `audit_head` remembers where the chain ends. An [`Auditor`] appends: the
+//! or put in is found by `verify`, and `audit_head` remembers where the chain ends. An [`Auditor`] appends: the
 //! releases that come while a batch is on its way to the disk are the next batch. The chain's end is locked once for
 //! each batch and not for each release, and nobody waits for it but those who said what they need personal data for.
 
