@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Optional
 
-from lib import image, servers, tools, ui
+from lib import image, places, servers, tools, ui
 
 SERVICE = "complaints"
 DATABASE = "cqm_image"
@@ -72,7 +72,7 @@ def _contents(built: image.Image) -> None:
                         if member.name.endswith(".cdx.json"):
                             bill = json.loads(files.extractfile(member).read())
     labels, user = config["config"]["Labels"], config["config"]["User"]
-    wanted = {"title": f"cqm-{SERVICE}", "licenses": "Apache-2.0", "version": image.origin_of(image.places.ROOT).version}
+    wanted = {"title": f"cqm-{SERVICE}", "licenses": "Apache-2.0", "version": image.origin_of(places.ROOT).version}
     for label, value in wanted.items():
         if labels.get(f"org.opencontainers.image.{label}") != value:
             raise ui.Failure(f"the label {label} is {labels.get(f'org.opencontainers.image.{label}')!r} instead of {value!r}")
@@ -102,7 +102,10 @@ def _life(podman: "Podman", pair: servers.Servers) -> None:
         "CQM__SERVER__DRAIN__SETTLE": "1s",
         "CQM__TELEMETRY__LISTEN": f"127.0.0.1:{admin}",
     }
-    inside = [f"--env={name}={value}" for name, value in environment.items()] + [f"--volume={sockets}:/sockets"]
+    # The keys that tests sign passes with: without any, a service takes no call and does not start.
+    passes = places.ROOT / "services" / "common" / "testkit" / "passes"
+    volumes = [f"--volume={sockets}:/sockets", f"--volume={passes}:/etc/cqm/passes:ro"]
+    inside = [f"--env={name}={value}" for name, value in environment.items()] + volumes
     podman.run("run", "--rm", *POD, *LIMITS, *inside, podman.image, "migrate")
     name = podman.run("run", "--detach", "--name=cqm", *POD, *LIMITS, *inside, podman.image).strip()
     try:
