@@ -6,10 +6,9 @@ import contextlib
 import statistics
 from pathlib import Path
 
-from lib import ui
+from lib import figures, ui
 from lib.figures import Row, Sample
 from lib.processes import Keeper
-from lib.readings import failures
 from lib.rig import ENDINGS, Rig, binary
 
 CUSTOMERS = 1_000
@@ -95,7 +94,7 @@ class Abuse:
             f"Over {WANTED:g} times its p99 alone: {', '.join(missed)}." if missed
             else f"Beside none of them its p99 is over {WANTED:g} times that alone.",
         ]
-        return "\n\n".join(["## Abuse", "\n".join(lines), *failures(self.rows), *notes])
+        return "\n\n".join(["## Abuse", "\n".join(lines), *figures.failures(self.rows), *notes])
 
 
 def _ratio(value, base):
