@@ -85,8 +85,8 @@ class Gateway:
             f"Answers of {ANSWER_BYTES // 1024} KiB": self._three(**large),
             f"{STREAMS:,} streams, a message there and back on each": self._three(**many),
         }
-        self.rows = [row for rows in self._tables.values() for row in rows]
-        self._overload: list[tuple[int, Sample]] = []
+        self._overload = [Row(f"{callers:,}", lambda callers=callers: self._crowded(callers)) for callers in CALLERS]
+        self.rows = [row for rows in [*self._tables.values(), self._overload] for row in rows]
         self._idle = 0.0
 
     def _three(self, **how) -> list[Row]:
@@ -104,14 +104,13 @@ class Gateway:
             call, address, self._names, *watched, token=self._token if token else None, **how
         )
 
+    def _crowded(self, callers: int) -> Sample:
+        """More callers than the gateway has places."""
+        return self._load(
+            self._tight.address, self._tight.keeper, self._echo, token=True, callers=callers, more=("--patient",),
+        )
+
     def finish(self) -> None:
-        for callers in CALLERS:
-            with ui.working(f"overload: {callers} callers for {PLACES} places"):
-                sample = self._load(
-                    self._tight.address, self._tight.keeper, self._echo, token=True,
-                    callers=callers, more=("--patient",),
-                )
-            self._overload.append((callers, sample))
         with ui.working(f"{IDLE_CONNECTIONS:,} idle connections"):
             process = self._before_echo.keeper.running()
             answer = json.loads(self._rig.tool([
@@ -128,13 +127,13 @@ class Gateway:
         return "\n\n".join(parts)
 
     def _overload_table(self) -> str:
-        peak = max(sample.per_second for _, sample in self._overload)
+        peak = max(row.per_second for row in self._overload)
         lines = ["| callers | answered a second | of the peak | p50 ms | p99 ms | refused a second |",
                  "|---:|---:|---:|---:|---:|---:|"]
-        for callers, sample in self._overload:
-            refused = sum(sample.failed.values()) / self._rig.seconds
-            lines.append(f"| {callers:,} | {sample.per_second:,.0f} | {sample.per_second / peak:.2f} | {sample.p50_ms or math.nan:.2f} "
-                         f"| {sample.p99_ms or math.nan:.2f} | {refused:,.0f} |")
+        for row in self._overload:
+            refused = sum(row.failed().values()) / self._rig.seconds / len(row.samples)
+            lines.append(f"| {row.title} | {row.per_second:,.0f} | {row.per_second / peak:.2f} "
+                         f"| {row.median('p50_ms') or math.nan:.2f} | {row.median('p99_ms') or math.nan:.2f} | {refused:,.0f} |")
         return "\n".join(lines)
 
     def _notes(self) -> str:
@@ -142,8 +141,7 @@ class Gateway:
         echo, gateway, proxy, direct, through = busy
         added = (calm[1].median("p50_ms") - calm[0].median("p50_ms")) * 1000
         proxy_added = (calm[2].median("p50_ms") - calm[0].median("p50_ms")) * 1000
-        peak = max(sample.per_second for _, sample in self._overload)
-        last = self._overload[-1][1].per_second / peak
+        last = self._overload[-1].per_second / max(row.per_second for row in self._overload)
 
         def cpu(row: Row, bare: Row) -> str:
             return f"{row.median('server_us') - bare.median('server_us'):.0f} µs"

@@ -45,11 +45,12 @@ impl TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("00-")?;
-        self.trace_id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str("-")?;
-        self.span_id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        write!(f, "-{:02x}", u8::from(self.sampled))
+        // Once for every call that is passed on: put together first, written at once.
+        let mut text = *b"00-................................-................-00";
+        hex(&self.trace_id, &mut text[3..35]);
+        hex(&self.span_id, &mut text[36..52]);
+        hex(&[u8::from(self.sampled)], &mut text[53..]);
+        f.write_str(std::str::from_utf8(&text).map_err(|_not_ascii| fmt::Error)?)
     }
 }
 
@@ -58,6 +59,14 @@ fn random_span() -> [u8; 8] {
     // The last eight bytes of a v4 UUID hold 62 random bits; the variant bits keep the span from being zero.
     span.copy_from_slice(&Uuid::new_v4().as_bytes()[8..]);
     span
+}
+
+fn hex(bytes: &[u8], into: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (byte, digits) in bytes.iter().zip(into.chunks_exact_mut(2)) {
+        digits[0] = DIGITS[usize::from(byte >> 4)];
+        digits[1] = DIGITS[usize::from(byte & 15)];
+    }
 }
 
 fn unhex(text: &str, into: &mut [u8]) -> Option<()> {

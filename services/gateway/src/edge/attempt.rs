@@ -74,8 +74,8 @@ pub(super) async fn attempt(pods: &Pods, request: Request<Body>, tried: &mut Tri
         return lost(pods, format!("HTTP status {}", response.status()).into());
     }
     let (parts, mut body) = response.into_parts();
-    if let Some(status) = Status::from_header_map(&parts.headers) {
-        let again = judge(&busy, &status, &parts.headers);
+    if parts.headers.contains_key(Status::GRPC_STATUS) {
+        let again = judge(&busy, &parts.headers);
         let answer = Response::from_parts(parts, relayed(body, VecDeque::new(), true, busy));
         return outcome(answer, again);
     }
@@ -99,8 +99,7 @@ pub(super) async fn attempt(pods: &Pods, request: Request<Body>, tried: &mut Tri
             }
         };
         length += frame.data_ref().map_or(0, Bytes::len);
-        let status = frame.trailers_ref().and_then(Status::from_header_map);
-        let again = status.and_then(|status| judge(&busy, &status, frame.trailers_ref()?));
+        let again = frame.trailers_ref().and_then(|trailers| judge(&busy, trailers));
         let ends = frame.is_trailers();
         // With a message in it the answer was given, whatever its status says.
         let again = again.filter(|_| length == 0);
@@ -153,13 +152,15 @@ async fn send(
     Err(cause)
 }
 
-/// What a status says of the pod, and whether it asks for the call to come again.
-fn judge(busy: &Busy, status: &Status, headers: &HeaderMap) -> Option<Again> {
-    if status.code() != Code::Unavailable {
+/// What the status in these headers says of the pod, and whether it asks for the call to come again. Only one that may is
+/// read as a whole.
+fn judge(busy: &Busy, headers: &HeaderMap) -> Option<Again> {
+    let code = Code::from_bytes(headers.get(Status::GRPC_STATUS)?.as_bytes());
+    if code != Code::Unavailable {
         busy.succeeded();
         return None;
     }
-    let failure = Failure::of(status);
+    let failure = Failure::of(&Status::from_header_map(headers)?);
     if failure.reason == reason::DRAINING.name {
         // Its advice is for who has no other pod to ask.
         busy.gone();

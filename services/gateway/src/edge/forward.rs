@@ -93,12 +93,7 @@ impl Forwarder {
 
 /// Writes in which trace the call is and how long its caller waits, over whatever stands there.
 fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
-    let mut set = |name: &'static str, value: &str| {
-        let value = HeaderValue::from_str(value).map_err(Error::internal)?;
-        headers.insert(HeaderName::from_static(name), value);
-        Ok::<_, Error>(())
-    };
-    set(metadata::TRACEPARENT, &call.trace.to_string())?;
+    headers.insert(HeaderName::from_static(metadata::TRACEPARENT), once(&call.trace.to_string())?);
     // gRPC asks for it, and it may not be copied from hop to hop.
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     set_timeout(headers, call.deadline)
@@ -106,10 +101,17 @@ fn stamp(headers: &mut HeaderMap, call: &Call) -> Result<(), Error> {
 
 /// Writes how long the caller still waits; every try has less.
 pub(super) fn set_timeout(headers: &mut HeaderMap, deadline: Deadline) -> Result<(), Error> {
-    let value = timeout(deadline.remaining().saturating_sub(HOP))?;
-    let value = HeaderValue::from_str(&value).map_err(Error::internal)?;
+    let value = once(&timeout(deadline.remaining().saturating_sub(HOP))?)?;
     headers.insert(HeaderName::from_static(metadata::TIMEOUT), value);
     Ok(())
+}
+
+/// A value that no other call has. "Sensitive" is how h2 is told to keep it out of the connection's table of headers,
+/// where it would push out the pass and what else every call sends again.
+fn once(text: &str) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_str(text).map_err(Error::internal)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// `grpc-timeout`: at most eight digits and a unit.
