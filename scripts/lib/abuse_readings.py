@@ -12,8 +12,10 @@ from lib.processes import Keeper
 from lib.rig import ENDINGS, Rig, binary
 
 CUSTOMERS = 1_000
-# Of the honest client: a busy frontend, far from what the gateway can do.
+# Of the honest client, each with a call every few milliseconds: a busy frontend within its quota, far from what the gateway
+# can do.
 CALLERS = 8
+EVERY_MS = 5
 # Attack, attackers at a time.
 ATTACKS = (
     ("rapid-reset", 4), ("continuation", 4), ("pings", 4), ("settings", 4), ("slow-handshakes", 2_000),
@@ -30,13 +32,13 @@ class Abuse:
 
     def __init__(self, rig: Rig):
         self._rig = rig
-        keys, self._token = rig.folder / "keys", rig.folder / "token"
+        keys = rig.folder / "keys"
         rig.tool([binary("cqm"), "dev-keys", keys])
-        self._token.write_text(rig.tool(
-            [binary("cqm"), "token", "--role", "service_manager", "--minutes", 120, "--key", keys / "signing.pem"]
-        ))
+        # Two callers, each with a quota of its own.
+        self._honest, self._attackers = self._token(keys, "honest"), self._token(keys, "attacker")
         service = rig.service("customer-data", "per_core")
-        self._gateway = rig.gateway("per_core", service, keys / "jwks.json")
+        self._gateway = rig.gateway("abused", service.address, keys / "jwks.json", "", rate=None)
+        self._gateway.start()
         self._names = rig.seed("customers", service, CUSTOMERS)
         rig.catch_up("customer_data")
         self._peaks: dict[str, list[int]] = {}
@@ -44,6 +46,14 @@ class Abuse:
         self.rows = [alone] + [
             Row(name, lambda name=name, count=count: self._measure(name, count)) for name, count in ATTACKS
         ]
+
+    def _token(self, keys: Path, subject: str) -> Path:
+        file = self._rig.folder / f"{subject}.token"
+        file.write_text(self._rig.tool([
+            binary("cqm"), "token", "--role", "service_manager", "--subject", subject, "--minutes", 120,
+            "--key", keys / "signing.pem",
+        ]))
+        return file
 
     def _measure(self, name: str, count: int) -> Sample:
         # A process of its own for each measurement, or the peak of one attack would be the next one's.
@@ -55,11 +65,11 @@ class Abuse:
                 # It gives way: what it spends itself is no harm that it does to the gateway.
                 self._rig.start(attacker, self._gateway.address, [
                     "nice", "-n", "19", binary("load"), "attack", name, "--address", self._gateway.address,
-                    "--token", self._token, "--connections", count,
+                    "--token", self._attackers, "--connections", count,
                 ])
             sample = self._rig.load(
                 "get-customer", self._gateway.address, self._names, self._gateway.keeper,
-                token=self._token, callers=CALLERS,
+                token=self._honest, callers=CALLERS, more=("--every", EVERY_MS),
             )
             self._peaks.setdefault(name, []).append(self._peak())
         return sample
@@ -88,9 +98,10 @@ class Abuse:
             if to99 is not None and to99 > WANTED:
                 missed.append(f"{row.title} {to99:.2f}")
         notes = [
-            f"One honest client, {CALLERS} calls in flight, GetCustomer through the gateway. The attackers have the same "
-            "token, connect again 20 ms after they were cut off, and run at the lowest priority on the same cores. The "
-            "gateway is started anew for each measurement; its peak is VmHWM.",
+            f"One honest client, {CALLERS} calls in flight, each followed by the next after {EVERY_MS} ms, GetCustomer through the "
+            "gateway, whose quotas are as it comes. The attackers have a good token of another caller, connect again 20 ms after "
+            "they were cut off, and run at the lowest priority on the same cores. The gateway is started anew for each "
+            "measurement; its peak is VmHWM.",
             f"Over {WANTED:g} times its p99 alone: {', '.join(missed)}." if missed
             else f"Beside none of them its p99 is over {WANTED:g} times that alone.",
         ]

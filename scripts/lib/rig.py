@@ -118,18 +118,22 @@ class Rig:
             )
         self.tool([binary(f"cqm-{name}"), "migrate"], CQM_CONFIG=str(file))
 
-    def gateway(self, title: str, behind: str, jwks: Path, server: str) -> "Service":
-        """The edge before one address, its quotas on and out of reach; not started yet. `server`: more TOML of that section.
+    def gateway(
+        self, title: str, behind: str, jwks: Path, server: str,
+        rate: Optional[str] = "{ per_second = 1000000, burst = 1000000 }",
+    ) -> "Service":
+        """The edge before one address; not started yet. `server`: more TOML of that section. `rate`: the quota of every kind
+        of call, on and out of reach; None: as it comes.
 
         The other services' addresses lead there too: they are never called.
         """
         address = free_address()
         backends = "".join(f'{database} = "http://{behind}"\n' for database in servers.DATABASES)
-        rate = "{ per_second = 1000000, burst = 1000000 }"
+        rates = f"read = {rate}\nwrite = {rate}\nbulk = {rate}\n" if rate else ""
         configuration = (
             f'[server]\nlisten = "{address}"\nplaintext = true\n{server}[server.drain]\nsettle = "0s"\n'
             f"[service.backends]\n{backends}"
-            f'[service.quota]\nredis_url = "{self.pair.redis_url}"\nread = {rate}\nwrite = {rate}\nbulk = {rate}\n'
+            f'[service.quota]\nredis_url = "{self.pair.redis_url}"\n{rates}'
             '[service.identity.issuers.dev]\nissuer = "cqm-development"\naudience = "cqm"\n'
             f'jwks = "{jwks}"\n'
             f'[service.passes]\nkey = "{PASSES / "signing.pem"}"\n'

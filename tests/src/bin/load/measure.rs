@@ -45,6 +45,9 @@ pub struct Load {
     /// Wait as a refusal asks before the next call
     #[arg(long)]
     patient: bool,
+    /// Milliseconds between the beginnings of two calls of one in flight; 0: as soon as it is answered
+    #[arg(long, default_value_t = 0)]
+    every: u64,
     /// Processes of the servers, whose time on the processors is counted
     #[arg(long)]
     watch: Vec<u32>,
@@ -142,7 +145,7 @@ async fn share(job: &Job, load: &Load, connections: usize, window: Window) -> Re
             workers.push(if load.streams {
                 detached(talk(line, job, window))
             } else {
-                detached(repeat(line, job, window, load.patient))
+                detached(repeat(line, job, window, load.patient, Duration::from_millis(load.every)))
             });
         }
     }
@@ -157,7 +160,13 @@ async fn share(job: &Job, load: &Load, connections: usize, window: Window) -> Re
     Ok(sum)
 }
 
-async fn repeat(mut line: Line, job: Job, window: Window, patient: bool) -> Result<Tally, BoxError> {
+async fn repeat(
+    mut line: Line,
+    job: Job,
+    window: Window,
+    patient: bool,
+    every: Duration,
+) -> Result<Tally, BoxError> {
     let mut tally = Tally::default();
     let mut now = Instant::now();
     let (mut head, mut renewed) = (job.head.renewed().await?, now);
@@ -178,6 +187,11 @@ async fn repeat(mut line: Line, job: Job, window: Window, patient: bool) -> Resu
         }
         if let Some(pause) = answer.retry_after.filter(|_| patient) {
             tokio::time::sleep(pause).await;
+            now = Instant::now();
+        }
+        let early = every.saturating_sub(begin.elapsed());
+        if !early.is_zero() {
+            tokio::time::sleep(early).await;
             now = Instant::now();
         }
     }

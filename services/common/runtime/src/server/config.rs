@@ -38,7 +38,7 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     #[serde(with = "humantime_serde")]
     pub send_timeout: Duration,
-    /// On one connection, by the second.
+    /// On one connection, by the second, beside those that its calls and answers are worth.
     pub max_control_frames: u32,
     #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
@@ -122,7 +122,7 @@ impl Default for ServerConfig {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(5 * 60),
             send_timeout: Duration::from_secs(10),
-            max_control_frames: 25_000,
+            max_control_frames: 200,
             keepalive_interval: Duration::from_secs(20),
             keepalive_timeout: Duration::from_secs(10),
             connection_age: Duration::from_secs(10 * 60),

@@ -35,7 +35,7 @@ const HTTP_1: &[u8] =
 /// Bytes of headers that a request may have.
 const MAX_HEADER_LIST: u32 = 16 * 1024;
 /// The same for HTTP/1, whose buffer it is.
-const MAX_HEADERS: usize = MAX_HEADER_LIST as usize;
+pub(super) const MAX_HEADERS: usize = MAX_HEADER_LIST as usize;
 /// After the drain's time is over, or when a place is needed, how long the last words may take.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// What one stream may hold of an answer that its peer does not take, bytes. hyper's own is 400 KiB.

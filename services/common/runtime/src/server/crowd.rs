@@ -19,7 +19,7 @@ use super::ServerConfig;
 const IDLE_SHARE: usize = 64;
 /// Calls that a peer may give up before it is asked how many it let be answered (CVE-2023-44487 and its relatives, which
 /// stay below every limit of streams at one moment).
-const GIVEN_UP: u64 = 500;
+const GIVEN_UP: u64 = 100;
 
 /// Why a connection ends before its peer ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

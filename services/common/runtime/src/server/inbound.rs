@@ -2,6 +2,8 @@
 //!
 //! h2 answers pings and settings as fast as they come and has no measure for them; neither has it for resets,
 //! priorities, window updates and empty frames. Whoever sends nothing else keeps a core busy, one connection at a time.
+//! What a peer may send of them is earned by what it asks for and by what it is answered, as Envoy has it: a fixed number
+//! that the busiest client needs would be plenty for who does nothing else.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,13 +12,24 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::PREFACE;
+use super::connection::{MAX_HEADERS, PREFACE};
 
 /// RFC 9113, 4.1.
 const HEAD: usize = 9;
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
+const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
+/// Control frames that a request is worth: two window updates, a reset, and one to spare.
+const BY_REQUEST: u64 = 4;
+/// Bytes of answers that are worth a control frame: a window update for each message. The answer of a ping has 17 bytes
+/// and must not pay for the next ping.
+const BY_BYTES: u64 = 64;
+/// What can be saved up. Too high: who has asked for much may flood at the end. Too low: the window updates for a large
+/// answer that was read at once are a flood.
+const MOST_EARNED: f64 = 20_000.0;
+/// Control frames that a head is like which is larger than any head may be: it is read to its end, and refused.
+const OVERSIZED: u64 = 50;
 
 /// A connection whose preface was read.
 pub(super) struct Inbound<S> {
@@ -28,7 +41,7 @@ pub(super) struct Inbound<S> {
 }
 
 impl<S> Inbound<S> {
-    /// `limit`: frames that carry nothing, by the second.
+    /// `limit`: frames that carry nothing, by the second, beside those that are earned.
     pub fn new(stream: S, limit: u32) -> Self {
         Self { stream, told: 0, frames: Frames::default(), allowance: Allowance::new(limit, Instant::now()) }
     }
@@ -55,8 +68,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-        let empty = this.frames.count(&buffer.filled()[before..]);
-        if empty > 0 && !this.allowance.spend(empty, Instant::now()) {
+        let seen = this.frames.count(&buffer.filled()[before..]);
+        this.allowance.earn(seen.earned);
+        if seen.spent > 0 && !this.allowance.spend(seen.spent, Instant::now()) {
             return Poll::Ready(Err(io::Error::other(Flooded)));
         }
         Poll::Ready(Ok(()))
@@ -65,7 +79,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Inbound<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.allowance.earn_by_bytes(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -73,7 +89,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Inbound<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.allowance.earn_by_bytes(written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -97,55 +115,88 @@ struct Frames {
     have: usize,
     /// Bytes of the payload that are still to come.
     payload: usize,
+    /// Bytes of the head that is being read.
+    block: usize,
+}
+
+/// What the frames that begin in some bytes are worth and cost, in control frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    earned: u64,
+    spent: u64,
 }
 
 impl Frames {
-    /// How many frames begin in these bytes that neither ask for something nor carry anything.
-    fn count(&mut self, mut bytes: &[u8]) -> u32 {
-        let mut empty = 0;
+    fn count(&mut self, mut bytes: &[u8]) -> Seen {
+        let mut seen = Seen::default();
         loop {
             let skipped = self.payload.min(bytes.len());
             self.payload -= skipped;
             bytes = &bytes[skipped..];
             if bytes.is_empty() {
-                return empty;
+                return seen;
             }
             let some = (HEAD - self.have).min(bytes.len());
             self.head[self.have..self.have + some].copy_from_slice(&bytes[..some]);
             self.have += some;
             bytes = &bytes[some..];
             if self.have < HEAD {
-                return empty;
+                return seen;
             }
             self.have = 0;
             let [a, b, c, kind, flags, ..] = self.head;
             self.payload = u32::from_be_bytes([0, a, b, c]) as usize;
-            let useful = match kind {
-                DATA => self.payload > 0 || flags & END_STREAM != 0,
-                kind => kind == HEADERS,
-            };
-            empty += u32::from(!useful);
+            match kind {
+                HEADERS => {
+                    seen.earned += BY_REQUEST;
+                    self.head_grows(0, &mut seen);
+                }
+                DATA if self.payload > 0 || flags & END_STREAM != 0 => seen.earned += 1,
+                CONTINUATION => {
+                    seen.spent += 1;
+                    self.head_grows(self.block, &mut seen);
+                }
+                _ => seen.spent += 1,
+            }
+        }
+    }
+
+    fn head_grows(&mut self, before: usize, seen: &mut Seen) {
+        self.block = before + self.payload;
+        if before <= MAX_HEADERS && self.block > MAX_HEADERS {
+            seen.spent += OVERSIZED;
         }
     }
 }
 
-/// A bucket that fills by `limit` a second and holds as much.
+/// A bucket that fills by `limit` a second and holds as much, and what was earned beside it.
 struct Allowance {
-    limit: u32,
+    limit: f64,
     left: f64,
     filled: Instant,
+    earned: f64,
 }
 
 impl Allowance {
     fn new(limit: u32, now: Instant) -> Self {
-        Self { limit, left: f64::from(limit), filled: now }
+        let limit = f64::from(limit);
+        Self { limit, left: limit, filled: now, earned: 0.0 }
     }
 
-    fn spend(&mut self, count: u32, now: Instant) -> bool {
-        let limit = f64::from(self.limit);
-        let gained = now.saturating_duration_since(self.filled).as_secs_f64() * limit;
+    fn earn(&mut self, count: u64) {
+        self.earned = (self.earned + count as f64).min(MOST_EARNED);
+    }
+
+    fn earn_by_bytes(&mut self, bytes: usize) {
+        self.earned = (self.earned + bytes as f64 / BY_BYTES as f64).min(MOST_EARNED);
+    }
+
+    fn spend(&mut self, count: u64, now: Instant) -> bool {
+        let of_earned = self.earned.min(count as f64);
+        self.earned -= of_earned;
+        let gained = now.saturating_duration_since(self.filled).as_secs_f64() * self.limit;
         self.filled = now;
-        self.left = (self.left + gained).min(limit) - f64::from(count);
+        self.left = (self.left + gained).min(self.limit) - (count as f64 - of_earned);
         self.left >= 0.0
     }
 }
@@ -181,9 +232,41 @@ mod tests {
         .concat();
         for size in [1, 2, 7, 9, 10, 4096, frames.len()] {
             let mut follow = Frames::default();
-            let counted: u32 = frames.chunks(size).map(|some| follow.count(some)).sum();
-            assert_eq!(counted, 8, "{size} bytes at a time");
+            let seen: Vec<Seen> = frames.chunks(size).map(|some| follow.count(some)).collect();
+            let [spent, earned] =
+                [seen.iter().map(|seen| seen.spent).sum::<u64>(), seen.iter().map(|seen| seen.earned).sum()];
+            assert_eq!((spent, earned), (8, BY_REQUEST + 2), "{size} bytes at a time");
         }
+    }
+
+    #[test]
+    fn a_head_that_is_too_large_costs_once_however_many_frames_it_has() {
+        let half = MAX_HEADERS / 2;
+        let small = [frame(HEADERS, 0, half), frame(CONTINUATION, 0x4, half)].concat();
+        let large =
+            [frame(HEADERS, 0, half), frame(CONTINUATION, 0, half + 1), frame(CONTINUATION, 0x4, half)];
+        let mut follow = Frames::default();
+        assert_eq!(follow.count(&small).spent, 1);
+        assert_eq!(follow.count(&large.concat()).spent, 2 + OVERSIZED);
+        assert_eq!(follow.count(&small).spent, 1);
+    }
+
+    #[test]
+    fn what_is_asked_and_answered_pays_for_what_belongs_to_it() {
+        let now = Instant::now();
+        let mut allowance = Allowance::new(100, now);
+        assert!(allowance.spend(100, now));
+        // A large answer, read at once, and the window updates for it.
+        allowance.earn_by_bytes(1024 * 1024);
+        assert!(allowance.spend(1024, now));
+        // Pings do not pay for pings.
+        let mut pings = 0;
+        let mut allowance = Allowance::new(100, now);
+        while allowance.spend(1, now) {
+            allowance.earn_by_bytes(17);
+            pings += 1;
+        }
+        assert!(pings < 150, "{pings}");
     }
 
     #[test]
