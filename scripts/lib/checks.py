@@ -15,9 +15,9 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Iterable, Optional
 
-from lib import chart, image_checks, migration_lint, places, servers, tools, ui
+from lib import chart, git, image_checks, migration_lint, places, servers, tools, ui, upgrade
 
 PROTO = places.ROOT / "proto"
 # What the contracts must stay compatible with, when it is not found by itself.
@@ -46,12 +46,13 @@ class Run:
     def cargo(self, *arguments: str, **environment: str) -> None:
         self.call([tools.cargo(), *arguments], env={**tools.cargo_environment(), **_ci_settings(), **environment})
 
-    def cargo_test(self, *targets: str) -> None:
+    def cargo_test(self, *targets: str, chosen: Iterable[str] = (), **environment: str) -> None:
+        """Runs tests of these targets: the chosen ones, or those that the command line chooses."""
         if self._test_environment is None:
             self._test_environment = servers.test_environment(self._stack.enter_context(servers.thrown_away()))
-        behind = [*self.filters, *self.to_tests]
+        behind = list(chosen) or [*self.filters, *self.to_tests]
         arguments = ["test", "--workspace", "--no-fail-fast", *targets, *(["--", *behind] if behind else [])]
-        self.cargo(*arguments, **self._test_environment)
+        self.cargo(*arguments, **self._test_environment, **environment)
 
     def call(self, command: list, cwd: Path = places.ROOT, env: Optional[dict] = None) -> None:
         """Runs it in a process group of its own, so that nothing of it outlives the step."""
@@ -141,7 +142,7 @@ def contracts(run: Run) -> None:
         print(f"    no check for breaking changes: {why_not}", flush=True)
         return
     with tempfile.TemporaryDirectory(prefix="cqm-proto-") as before:
-        archive = _git("archive", "--format=tar", base, "proto")
+        archive = git.bytes_of("archive", "--format=tar", base, "proto")
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(before)
         print(f"    compared with {base[:12]}", flush=True)
@@ -155,40 +156,23 @@ def _base_of_contracts() -> tuple[Optional[str], str]:
     the last commit, if the work tree's contracts differ from it, else the one before.
     """
     named = os.environ.get(BASE_VARIABLE)
-    head = _commit("HEAD")
+    head = git.commit("HEAD")
     if head is None:
         return None, "there is no commit yet"
     if named:
-        base = _commit(named)
+        base = git.commit(named)
         if base is None:
             raise ui.Failure(f"{BASE_VARIABLE} names no commit: {named}")
     else:
-        base = _commit("origin/main")
+        base = git.commit("origin/main")
         if base in (None, head):
-            changed = _git("status", "--porcelain", "--", "proto").strip()
-            base = head if changed else _commit("HEAD^")
+            changed = git.bytes_of("status", "--porcelain", "--", "proto").strip()
+            base = head if changed else git.commit("HEAD^")
         if base is None:
             return None, "there is no commit before this one"
-    if not _git("ls-tree", base, "proto/buf.yaml").strip():
+    if not git.bytes_of("ls-tree", base, "proto/buf.yaml").strip():
         return None, f"{base[:12]} has no contracts yet"
     return base, ""
-
-
-def _commit(name: str) -> Optional[str]:
-    try:
-        return _git("rev-parse", "--verify", "--quiet", name + "^{commit}").decode().strip()
-    except ui.Failure:
-        return None
-
-
-def _git(*arguments: str) -> bytes:
-    try:
-        answer = subprocess.run(["git", *arguments], cwd=places.ROOT, stdin=subprocess.DEVNULL, capture_output=True)
-    except OSError as error:
-        raise ui.Failure(f"git cannot be run: {error}") from error
-    if answer.returncode:
-        raise ui.Failure(f"git {' '.join(arguments)}: {answer.stderr.decode(errors='replace').strip()}")
-    return answer.stdout
 
 
 def scripts(run: Run) -> None:
@@ -240,6 +224,7 @@ STEPS = (
     Step("image", "an image built twice and run", 600, image_checks.step),
     Step("unit", "tests beside the code", 1800, unit),
     Step("integration", "tests of each service and journeys over all, on a private Postgres and Redis", 2700, integration),
+    Step("upgrade", "an upgrade from the version before, under load", 1800, upgrade.step),
     Step("doctest", "examples in the documentation", 900, examples),
 )
 TESTS = ("unit", "integration", "doctest")

@@ -17,3 +17,4 @@ mod recording;
 mod releases;
 mod rolling;
 mod takeover;
+mod upgrade;

@@ -41,7 +41,13 @@ const PODS: usize = 2;
 
 /// The addresses behind each service's name, as a headless service has them.
 #[derive(Clone, Debug, Default)]
-struct Names(Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>);
+pub(crate) struct Names(Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>);
+
+impl Names {
+    pub(crate) fn set(&self, service: &str, addresses: Vec<SocketAddr>) {
+        self.0.lock().unwrap().insert(service.to_owned(), addresses);
+    }
+}
 
 impl Resolve for Names {
     fn resolve<'a>(&'a self, host: &'a str, _: u16) -> BoxFuture<'a, std::io::Result<Vec<SocketAddr>>> {
@@ -89,7 +95,7 @@ async fn pods<S: Service>(names: &Names, own: &str) -> Vec<(Settings<S::Config>,
         pods.push((settings, pod));
     }
     let addresses = pods.iter().map(|(settings, _)| settings.server.listen).collect();
-    names.0.lock().unwrap().insert(S::NAME.to_owned(), addresses);
+    names.set(S::NAME, addresses);
     pods
 }
 
@@ -112,7 +118,7 @@ async fn roll<S: Service>(
 }
 
 /// Reads of every service and a write, over and over.
-struct Load {
+pub(crate) struct Load {
     over: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
     registered: Arc<AtomicUsize>,
@@ -120,7 +126,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(caller: &Caller, subject: &str) -> Self {
+    pub(crate) fn start(caller: &Caller, subject: &str) -> Self {
         let mut load = Self {
             over: Arc::default(),
             answered: Arc::default(),
@@ -169,7 +175,7 @@ impl Load {
         }));
     }
 
-    async fn answer(&self, more: usize) {
+    pub(crate) async fn answer(&self, more: usize) {
         let until = self.answered.load(Ordering::Relaxed) + more;
         eventually("answers", || async {
             // A worker that ended has failed; its word is better than the end of patience.
@@ -178,18 +184,30 @@ impl Load {
         .await;
     }
 
-    /// How many complaints were acknowledged; fails when one call has.
-    async fn end(self) -> usize {
+    /// Ends it; fails when one call has, and when what was acknowledged is not there once.
+    pub(crate) async fn end(self, caller: Caller) {
         self.over.store(true, Ordering::Relaxed);
         for worker in self.workers {
             worker.await.unwrap().unwrap();
         }
-        self.registered.load(Ordering::Relaxed)
+        let mut client = ComplaintServiceClient::new(caller);
+        let mut found = 0;
+        let mut page_token = String::new();
+        loop {
+            let message = ListComplaintsRequest { page_size: 200, page_token, ..Default::default() };
+            let page = client.list_complaints(message).await.unwrap().into_inner();
+            found += page.complaints.len();
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(found, self.registered.load(Ordering::Relaxed));
     }
 }
 
 /// An edge in front of what the names name, and a caller of it.
-async fn edge(names: &Names, folder: &Path) -> (edge::Running, Caller) {
+pub(crate) async fn edge(names: &Names, folder: &Path) -> (edge::Running, Caller) {
     let keys = folder.join("keys");
     assert!(Command::new(binary("cqm")).arg("dev-keys").arg(&keys).status().unwrap().success());
     let printed = Command::new(binary("cqm"))
@@ -237,20 +255,5 @@ async fn a_rolling_restart_of_every_service_fails_no_call_that_is_safe_to_repeat
         roll::<cqm_notifications::App>(notifications, &load).await,
         roll::<cqm_loyalty::App>(loyalty, &load).await,
     );
-    let registered = load.end().await;
-
-    // What was acknowledged is there, and what was repeated is there once.
-    let mut client = ComplaintServiceClient::new(caller);
-    let mut found = 0;
-    let mut page_token = String::new();
-    loop {
-        let message = ListComplaintsRequest { page_size: 200, page_token, ..Default::default() };
-        let page = client.list_complaints(message).await.unwrap().into_inner();
-        found += page.complaints.len();
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    assert_eq!(found, registered);
+    load.end(caller).await;
 }

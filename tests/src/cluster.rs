@@ -46,9 +46,9 @@ impl Cluster {
 
         let mut processes = BTreeMap::new();
         let mut backends = String::new();
-        let mut addresses = Addresses::new();
+        let mut addresses = Addresses::draw();
         for (service, database) in SERVICES {
-            let listen = addresses.next();
+            let listen = addresses.another();
             backends.push_str(&format!("{} = \"http://{listen}\"\n", service.replace('-', "_")));
             let configuration = format!(
                 "[server]\nlisten = \"{listen}\"\nplaintext = true\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
@@ -61,13 +61,13 @@ impl Cluster {
                 redis.url(),
                 own_section(service, folder.path()),
             );
-            let program = format!("cqm-{service}");
+            let program = binary(&format!("cqm-{service}"));
             let process =
-                Process::new(folder.path(), service, &program, "serve", &configuration, addresses.next());
-            run(Command::new(&process.program).arg("migrate").env("CQM_CONFIG", &process.configuration));
+                Process::new(folder.path(), service, program, "serve", &configuration, addresses.another());
+            process.migrate();
             processes.insert(service.to_owned(), process);
         }
-        let gateway = addresses.next();
+        let gateway = addresses.another();
         let configuration = format!(
             "[server]\nlisten = \"{gateway}\"\nplaintext = true\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
              [service.backends]\n{backends}\
@@ -77,16 +77,17 @@ impl Cluster {
             keys.join("jwks.json").display(),
             keys.join("pass-signing.pem").display(),
         );
-        let admin = addresses.next();
-        let serve = Process::new(folder.path(), "gateway", "cqm-gateway", "serve", &configuration, admin);
+        let admin = addresses.another();
+        let serve =
+            Process::new(folder.path(), "gateway", binary("cqm-gateway"), "serve", &configuration, admin);
         processes.insert("gateway".to_owned(), serve);
         for name in ["coordinator-1", "coordinator-2"] {
-            let configuration = configuration.replace(&gateway, &addresses.next());
+            let configuration = configuration.replace(&gateway, &addresses.another());
             // Its reader is called what the process is called.
             let configuration = format!("{configuration}[service.coordinator]\nreader = \"{name}\"\n");
-            let admin = addresses.next();
+            let admin = addresses.another();
             let process =
-                Process::new(folder.path(), name, "cqm-gateway", "coordinate", &configuration, admin);
+                Process::new(folder.path(), name, binary("cqm-gateway"), "coordinate", &configuration, admin);
             processes.insert(name.to_owned(), process);
         }
         let mut cluster = Self { postgres, redis, processes, gateway, folder };
@@ -193,10 +194,11 @@ impl Drop for Cluster {
 }
 
 impl Process {
-    pub(crate) fn new(
+    /// Not started yet. `name`: of its files in the folder.
+    pub fn new(
         folder: &Path,
         name: &str,
-        program: &str,
+        program: PathBuf,
         command: &str,
         configuration: &str,
         admin: String,
@@ -204,7 +206,7 @@ impl Process {
         let path = folder.join(format!("{name}.toml"));
         fs::write(&path, configuration).expect("a configuration file");
         Self {
-            program: binary(program),
+            program,
             command: command.to_owned(),
             configuration: path,
             log: folder.join(format!("{name}.log")),
@@ -213,7 +215,17 @@ impl Process {
         }
     }
 
-    pub(crate) fn start(&mut self) {
+    /// Gives its database the tables that the program knows.
+    pub fn migrate(&self) {
+        run(Command::new(&self.program).arg("migrate").env("CQM_CONFIG", &self.configuration));
+    }
+
+    /// Another version of the program, from the next start on.
+    pub fn becomes(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
+    pub fn start(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("a log file");
         let child = Command::new(&self.program)
             .arg(&self.command)
@@ -227,7 +239,7 @@ impl Process {
         self.child = Some(child);
     }
 
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -235,7 +247,7 @@ impl Process {
     }
 
     /// How it has ended, if it has.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.as_mut().and_then(|child| child.try_wait().expect("a child can be asked"))
     }
 
@@ -247,7 +259,8 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn terminate(&mut self) {
+    /// Lets it drain and waits for its end.
+    pub fn terminate(&mut self) {
         if let Some(mut child) = self.child.take() {
             let told = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
             assert!(told.success());
@@ -255,7 +268,7 @@ impl Process {
         }
     }
 
-    pub(crate) fn tail(&self) -> String {
+    pub fn tail(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
@@ -263,7 +276,7 @@ impl Process {
 }
 
 /// What a service has to be told besides the common sections.
-fn own_section(service: &str, folder: &Path) -> String {
+pub fn own_section(service: &str, folder: &Path) -> String {
     match service {
         "surveys" => "public_url = \"https://answers.example.com/\"\n\
                       token_keys = [\"a-key-of-the-tests-and-of-nobody-else\"]\n"
@@ -297,19 +310,19 @@ pub(crate) fn run(command: &mut Command) {
 
 /// Addresses of one cluster: a loopback host of its own, so that no other cluster and no outgoing connection of
 /// anybody ever has one of its ports while a process of it is down.
-pub(crate) struct Addresses {
+pub struct Addresses {
     host: Ipv4Addr,
     next: u16,
 }
 
 impl Addresses {
-    pub(crate) fn new() -> Self {
+    pub fn draw() -> Self {
         // 127.0.x.x is where everybody else is.
         let [a, b, c]: [u8; 3] = rand::random();
         Self { host: Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254)), next: 50051 }
     }
 
-    pub(crate) fn next(&mut self) -> String {
+    pub fn another(&mut self) -> String {
         let address = format!("{}:{}", self.host, self.next);
         self.next += 1;
         address

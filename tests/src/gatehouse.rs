@@ -25,8 +25,8 @@ impl Gatehouse {
         let folder = servers::folder();
         let keys = folder.path().join("keys");
         run(Command::new(binary("cqm")).arg("dev-keys").arg(&keys));
-        let mut addresses = Addresses::new();
-        let address = addresses.next();
+        let mut addresses = Addresses::draw();
+        let address = addresses.another();
         // The others are never called.
         let backends: String =
             crate::SERVICES.map(|(_, name)| format!("{name} = \"http://{customer_data}\"\n")).concat();
@@ -38,8 +38,14 @@ impl Gatehouse {
             keys.join("jwks.json").display(),
             cqm_testkit::signing().key.display(),
         );
-        let mut process =
-            Process::new(folder.path(), "gateway", "cqm-gateway", "serve", &configuration, addresses.next());
+        let mut process = Process::new(
+            folder.path(),
+            "gateway",
+            binary("cqm-gateway"),
+            "serve",
+            &configuration,
+            addresses.another(),
+        );
         process.start();
         let gatehouse = Self { address, process, folder };
         eventually("the gateway listens", async || TcpStream::connect(&gatehouse.address).await.is_ok())

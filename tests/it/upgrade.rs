@@ -1,0 +1,130 @@
+//! From the version before to this one, as a deployment does it: the migrations while the old processes work, then one
+//! process after another, and one of them back again.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use cqm_testkit::environment;
+use cqm_tests::{Addresses, Postgres, Process, Redis, SERVICES, binary, folder, own_section};
+
+use crate::rolling::{Load, Names, edge};
+
+const PODS: usize = 2;
+/// Calls that are answered between two steps of the deployment.
+const BETWEEN: usize = 50;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The processes of one service on one database.
+struct Deployment {
+    service: &'static str,
+    pods: Vec<Pod>,
+}
+
+struct Pod {
+    process: Process,
+    address: String,
+}
+
+impl Deployment {
+    fn start(
+        folder: &Path,
+        (service, url): (&'static str, &str),
+        redis: &Redis,
+        addresses: &mut Addresses,
+        program: &Path,
+    ) -> Self {
+        let pods = (0..PODS)
+            .map(|number| {
+                let address = addresses.another();
+                // The drain leaves the edge the time that it needs to hear of it.
+                let configuration = format!(
+                    "[server]\nlisten = \"{address}\"\nplaintext = true\nshards = 1\n\
+                     [server.drain]\nsettle = \"500ms\"\n\
+                     [passes]\nkeys = \"{}\"\n[database]\nurl = \"{url}\"\n\
+                     [cache]\nredis_url = \"{}\"\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n\
+                     [service]\n{}",
+                    cqm_testkit::passes().keys.display(),
+                    redis.url(),
+                    own_section(service, folder),
+                );
+                let name = format!("{service}-{number}");
+                let admin = addresses.another();
+                let mut process =
+                    Process::new(folder, &name, program.to_owned(), "serve", &configuration, admin);
+                if number == 0 {
+                    process.migrate();
+                }
+                process.start();
+                Pod { process, address }
+            })
+            .collect();
+        Self { service, pods }
+    }
+
+    /// Ends one process after its drain, and starts it as this program.
+    fn replace(&mut self, number: usize, program: PathBuf) {
+        let pod = &mut self.pods[number];
+        pod.process.terminate();
+        pod.process.becomes(program);
+        pod.process.start();
+        pod.serves();
+    }
+}
+
+impl Pod {
+    fn serves(&mut self) {
+        let begin = Instant::now();
+        while std::net::TcpStream::connect(&self.address).is_err() {
+            assert!(begin.elapsed() < PATIENCE && self.process.ended().is_none(), "{}", self.process.tail());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the programs of the version before: ./scripts/test --only upgrade"]
+async fn an_upgrade_from_the_version_before_fails_no_call_that_is_safe_to_repeat() {
+    let before = PathBuf::from(environment("CQM_TEST_BEFORE"));
+    let program = |service: &str| format!("cqm-{service}");
+    let folder = folder();
+    let postgres = Postgres::start(folder.path(), &SERVICES.map(|(_, database)| database));
+    let redis = Redis::start(folder.path());
+    let (names, mut addresses) = (Names::default(), Addresses::draw());
+    let mut deployments: Vec<Deployment> = SERVICES
+        .into_iter()
+        .map(|(service, database)| {
+            let old = before.join(program(service));
+            let at = (service, postgres.url(database));
+            Deployment::start(folder.path(), (at.0, &at.1), &redis, &mut addresses, &old)
+        })
+        .collect();
+    for deployment in &mut deployments {
+        deployment.pods.iter_mut().for_each(Pod::serves);
+        let pods = deployment.pods.iter().map(|pod| pod.address.parse().unwrap()).collect();
+        names.set(deployment.service, pods);
+    }
+    let (_edge, caller) = edge(&names, folder.path()).await;
+
+    let load = Load::start(&caller, "It does not work");
+    for deployment in &mut deployments {
+        let (old, new) = (before.join(program(deployment.service)), binary(&program(deployment.service)));
+        load.answer(BETWEEN).await;
+        tokio::task::block_in_place(|| {
+            deployment.pods[0].process.becomes(new.clone());
+            deployment.pods[0].process.migrate();
+        });
+        // The old ones on the new tables.
+        load.answer(BETWEEN).await;
+        tokio::task::block_in_place(|| deployment.replace(0, new.clone()));
+        // Both side by side.
+        load.answer(BETWEEN).await;
+        tokio::task::block_in_place(|| deployment.replace(1, new.clone()));
+        load.answer(BETWEEN).await;
+        // Somebody thinks better of it: an old one comes back to tables that are new for good.
+        tokio::task::block_in_place(|| deployment.replace(0, old));
+        load.answer(BETWEEN).await;
+        tokio::task::block_in_place(|| deployment.replace(0, new));
+        load.answer(BETWEEN).await;
+    }
+    load.end(caller).await;
+}
