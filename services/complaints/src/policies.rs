@@ -33,7 +33,8 @@ impl Policies {
             return Ok(policy);
         }
         let found = store::policy::find(conn, version).await?;
-        let policy = Arc::new(found.ok_or_else(|| Error::internal("a complaint goes by a policy that is gone"))?);
+        let policy =
+            Arc::new(found.ok_or_else(|| Error::internal("a complaint goes by a policy that is gone"))?);
         self.copies().insert(version, Arc::clone(&policy));
         Ok(policy)
     }

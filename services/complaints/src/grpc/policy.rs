@@ -29,10 +29,8 @@ pub async fn get(
     message: wire::GetSlaPolicyRequest,
 ) -> Result<wire::SlaPolicy, Error> {
     let version = convert::policy_version(&message.name)?;
-    let found = app
-        .db
-        .read(&call, "get_sla_policy", async |conn| store::policy::find(conn, version).await)
-        .await?;
+    let found =
+        app.db.read(&call, "get_sla_policy", async |conn| store::policy::find(conn, version).await).await?;
     let policy = found.ok_or_else(|| Error::not_found(SLA_POLICY_NOT_FOUND, &message.name))?;
     Ok(convert::policy(&policy))
 }
@@ -51,8 +49,7 @@ pub async fn list(
     let answers: Vec<wire::SlaPolicy> = found.iter().map(convert::policy).collect();
     // Policies may be as large as a message.
     page.shorten(&answers);
-    let page =
-        page.page(answers.into_iter().zip(found).collect(), |(_, policy)| policy.version);
+    let page = page.page(answers.into_iter().zip(found).collect(), |(_, policy)| policy.version);
     Ok(wire::ListSlaPoliciesResponse {
         sla_policies: page.items.into_iter().map(|(answer, _)| answer).collect(),
         next_page_token: page.next_page_token,

@@ -84,10 +84,7 @@ pub async fn save(tx: &mut Conn, complaints: &[Complaint]) -> Result<(), Error> 
     if rows.is_empty() {
         return Ok(());
     }
-    fn column<'a, T>(
-        rows: &[(Uuid, i64, Clock, &'a Timer)],
-        field: impl Fn(&'a Timer) -> T,
-    ) -> Vec<T> {
+    fn column<'a, T>(rows: &[(Uuid, i64, Clock, &'a Timer)], field: impl Fn(&'a Timer) -> T) -> Vec<T> {
         rows.iter().map(|(_, _, _, timer)| field(timer)).collect()
     }
     statement(

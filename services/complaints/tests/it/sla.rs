@@ -114,8 +114,7 @@ async fn no_clock_runs_before_a_policy_is_published_nor_for_what_was_registered_
     assert_eq!(after.sla.unwrap().policy, "slaPolicies/1");
     assert_eq!(desk.get(&before.name).await, before);
     // Nor when it is handled.
-    let handled =
-        desk.client.acknowledge_complaint(representative(acknowledge(&before.name))).await.unwrap();
+    let handled = desk.client.acknowledge_complaint(representative(acknowledge(&before.name))).await.unwrap();
     assert_eq!(handled.into_inner().sla, None);
     desk.kit.events.only::<events::ComplaintAcknowledged>().await;
     assert_eq!(desk.kit.count("complaint_clocks").await, 2);
@@ -132,10 +131,8 @@ async fn a_complaint_shows_how_its_clocks_stand_at_the_moment_it_is_read() {
     let sla = |first_response, resolution| {
         Some(Sla { policy: "slaPolicies/1".to_owned(), first_response, resolution })
     };
-    let begun = sla(
-        clock(State::Running, DUE, None, minutes(0)),
-        clock(State::Running, SETTLED, None, minutes(0)),
-    );
+    let begun =
+        sla(clock(State::Running, DUE, None, minutes(0)), clock(State::Running, SETTLED, None, minutes(0)));
     assert_eq!(complaint.sla, begun);
     assert_eq!(desk.get(&name).await, complaint);
 
@@ -194,8 +191,7 @@ async fn a_complaint_keeps_its_policy_and_what_it_has_consumed_also_when_it_is_r
     desk.promised(stricter).await;
     // Thursday 11:30 to Monday 11:30, of which nothing counts.
     desk.kit.clock.advance(96 * HOUR);
-    let reopened =
-        desk.client.reopen_complaint(representative(reopen(&name))).await.unwrap().into_inner();
+    let reopened = desk.client.reopen_complaint(representative(reopen(&name))).await.unwrap().into_inner();
     let sla = reopened.sla.unwrap();
     assert_eq!(sla.policy, "slaPolicies/1");
     // 14 hours are left: 6.5 on Monday and 7.5 on Tuesday.
@@ -207,7 +203,10 @@ async fn a_complaint_keeps_its_policy_and_what_it_has_consumed_also_when_it_is_r
     assert_eq!(desk.kit.events.next().await.len(), 3);
 
     let new = desk.registered().await.sla.unwrap();
-    assert_eq!((new.policy.as_str(), new.resolution.unwrap().due_time), ("slaPolicies/2", at("2026-01-19T13:00")));
+    assert_eq!(
+        (new.policy.as_str(), new.resolution.unwrap().due_time),
+        ("slaPolicies/2", at("2026-01-19T13:00"))
+    );
 }
 
 #[tokio::test]
@@ -216,11 +215,8 @@ async fn policies_are_published_in_versions_and_read_by_all_staff() {
     let mut policies = desk.policies.clone();
     let message = publish(promise());
     let first = policies.publish_sla_policy(manager(message.clone())).await.unwrap().into_inner();
-    let set = SlaPolicy {
-        name: "slaPolicies/1".to_owned(),
-        create_time: at("2026-01-15T09:30"),
-        ..promise()
-    };
+    let set =
+        SlaPolicy { name: "slaPolicies/1".to_owned(), create_time: at("2026-01-15T09:30"), ..promise() };
     assert_eq!(first, set);
     let again = policies.publish_sla_policy(manager(message)).await.unwrap().into_inner();
     assert_eq!(again, first, "a repeat publishes nothing");
@@ -234,7 +230,10 @@ async fn policies_are_published_in_versions_and_read_by_all_staff() {
     }
     let outcome = policies.get_sla_policy(manager(get("slaPolicies/3"))).await;
     let failure = refused(outcome, Code::NotFound, "SLA_POLICY_NOT_FOUND");
-    assert_eq!((failure.domain.as_str(), failure.facts["name"].as_str()), ("cqm.complaints.v1", "slaPolicies/3"));
+    assert_eq!(
+        (failure.domain.as_str(), failure.facts["name"].as_str()),
+        ("cqm.complaints.v1", "slaPolicies/3")
+    );
     let outcome = policies.get_sla_policy(manager(get(NOBODYS))).await;
     assert_eq!(violations(outcome), ["name FIELD_FORMAT"]);
 
@@ -279,7 +278,10 @@ async fn a_clock_is_warned_of_and_its_breach_told_once() {
     desk.kit.clock.advance(48 * MINUTE);
     let told = desk.told(1).await;
     assert_eq!((names(&told), told[0].aggregate_version), (vec!["ComplaintSlaWarned"], 3));
-    assert_eq!((told[0].aggregate.as_str(), told[0].occur_time.timestamp()), (name.as_str(), at("2026-01-15T10:18").unwrap().seconds));
+    assert_eq!(
+        (told[0].aggregate.as_str(), told[0].occur_time.timestamp()),
+        (name.as_str(), at("2026-01-15T10:18").unwrap().seconds)
+    );
     let due_time = at("2026-01-15T10:30");
     let payload = events::ComplaintSlaWarned::decode(told[0].payload.as_slice()).unwrap();
     assert_eq!(
@@ -298,7 +300,10 @@ async fn a_clock_is_warned_of_and_its_breach_told_once() {
 
     desk.kit.clock.advance(12 * MINUTE);
     let told = desk.told(1).await;
-    assert_eq!((told[0].event_type.clone(), told[0].aggregate_version), (events::ComplaintSlaBreached::full_name(), 4));
+    assert_eq!(
+        (told[0].event_type.clone(), told[0].aggregate_version),
+        (events::ComplaintSlaBreached::full_name(), 4)
+    );
     let payload = events::ComplaintSlaBreached::decode(told[0].payload.as_slice()).unwrap();
     assert_eq!((payload.clock.as_str(), payload.due_time), ("FIRST_RESPONSE", due_time));
     let row = desk.get(&name).await;
@@ -324,7 +329,13 @@ async fn a_clock_is_warned_of_and_its_breach_told_once() {
         .map(|entry| {
             let facts: BTreeMap<&str, &str> =
                 entry.facts.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-            (entry.action(), facts["clock"], facts["due_time"], entry.from_state == entry.to_state, entry.actor.as_str())
+            (
+                entry.action(),
+                facts["clock"],
+                facts["due_time"],
+                entry.from_state == entry.to_state,
+                entry.actor.as_str(),
+            )
         })
         .collect();
     assert_eq!(
@@ -405,8 +416,7 @@ async fn a_complaint_that_somebody_works_on_is_passed_over_until_it_is_free() {
     let held = desk.registered().await.name;
     let free = desk.registered().await.name;
     let id = held.strip_prefix("complaints/").unwrap();
-    let mut somebody =
-        AsyncPgConnection::establish(desk.kit.database().url.expose_secret()).await.unwrap();
+    let mut somebody = AsyncPgConnection::establish(desk.kit.database().url.expose_secret()).await.unwrap();
     somebody
         .batch_execute(&format!("BEGIN; SELECT FROM complaints WHERE id = '{id}' FOR UPDATE"))
         .await
@@ -444,7 +454,10 @@ async fn a_list_by_due_time_holds_those_whose_clocks_run_out_before_it() {
         assert_eq!(list("2026-01-15T10:30", customer).await, Vec::<String>::new());
         assert_eq!(list("2026-01-15T10:31", customer).await, [first.clone()]);
         assert_eq!(list("2026-01-16T16:00", customer).await, [first.clone(), second.clone()]);
-        assert_eq!(list("2027-01-01T00:00", customer).await, [first.clone(), second.clone(), answered.clone()]);
+        assert_eq!(
+            list("2027-01-01T00:00", customer).await,
+            [first.clone(), second.clone(), answered.clone()]
+        );
     }
     assert_eq!(list("2027-01-01T00:00", &CUSTOMER.replace("8058", "8059")).await, Vec::<String>::new());
 }

@@ -122,7 +122,9 @@ impl Calendar {
         // The hours of the day before may reach into this one.
         let days = (today - Days::new(1)).iter_days().take(LOOK_AHEAD);
         let spans = days.flat_map(move |day| {
-            self.hours(day).iter().map(move |hours| (self.moment(day, hours.start), self.moment(day, hours.end)))
+            self.hours(day)
+                .iter()
+                .map(move |hours| (self.moment(day, hours.start), self.moment(day, hours.end)))
         });
         let mut reached = from;
         spans.filter_map(move |(open, close)| {

@@ -162,7 +162,10 @@ mod tests {
             wire::ListComplaintsRequest { assignee: "agent".to_owned(), ..next.clone() },
             wire::ListComplaintsRequest { order_by: 2, ..next.clone() },
             wire::ListComplaintsRequest { open_only: true, ..next.clone() },
-            wire::ListComplaintsRequest { due_before: Some(prost_types::Timestamp::default()), ..next.clone() },
+            wire::ListComplaintsRequest {
+                due_before: Some(prost_types::Timestamp::default()),
+                ..next.clone()
+            },
         ] {
             assert_eq!(violations(List::parse(&other)), expected(&[("page_token", PAGE_TOKEN_INVALID)]));
         }

@@ -81,8 +81,9 @@ fn targets(
         if std::mem::replace(&mut told[place], true) {
             violations.format(&field("severity"), "another severity than those before it");
         }
-        found[place] =
-            first_response.zip(resolution).map(|(first_response, resolution)| Targets { first_response, resolution });
+        found[place] = first_response
+            .zip(resolution)
+            .map(|(first_response, resolution)| Targets { first_response, resolution });
     }
     if given.len() < Severity::ALL.len() {
         violations.add("sla_policy.targets", reason::FIELD_REQUIRED, "must hold one for each severity");

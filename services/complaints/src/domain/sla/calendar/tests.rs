@@ -190,9 +190,14 @@ fn a_calendar_that_is_never_open_is_refused_and_one_that_hardly_is_comes_to_an_e
 
 #[test]
 fn hours_begin_within_their_day_and_last_a_day_at_most() {
-    for (start, end, are) in
-        [(0, 1, true), (0, 1440, true), (1439, 2879, true), (1440, 1441, false), (9, 9, false), (0, 1441, false)]
-    {
+    for (start, end, are) in [
+        (0, 1, true),
+        (0, 1440, true),
+        (1439, 2879, true),
+        (1440, 1441, false),
+        (9, 9, false),
+        (0, 1441, false),
+    ] {
         assert_eq!(Hours::new(start, end).is_some(), are, "{start} {end}");
     }
 }
@@ -205,7 +210,9 @@ fn some_hours() -> impl Strategy<Value = Vec<Hours>> {
         lengths.prop_map(move |lengths| {
             let ends = starts.iter().skip(1).copied().chain([2880]);
             let hours = starts.iter().zip(ends).zip(lengths);
-            hours.map(|((start, next), length)| Hours::new(*start, next.min(start + length)).unwrap()).collect()
+            hours
+                .map(|((start, next), length)| Hours::new(*start, next.min(start + length)).unwrap())
+                .collect()
         })
     })
 }
@@ -223,7 +230,8 @@ fn some_rules(zones: &'static [Tz]) -> impl Strategy<Value = Rules> {
     })
 }
 
-const ZONES: &[Tz] = &[Tz::UTC, Tz::Asia__Shanghai, Tz::Europe__Berlin, Tz::America__New_York, Tz::Australia__Lord_Howe];
+const ZONES: &[Tz] =
+    &[Tz::UTC, Tz::Asia__Shanghai, Tz::Europe__Berlin, Tz::America__New_York, Tz::Australia__Lord_Howe];
 /// Where the clock is never put forward or back.
 const EVEN_ZONES: &[Tz] = &[Tz::UTC, Tz::Asia__Shanghai, Tz::Asia__Kathmandu];
 

@@ -173,12 +173,10 @@ fn the_targets_are_those_of_the_severity() {
         (clocks.first_response.target, clocks.resolution.target)
     };
     let other = (TimeDelta::days(1), TimeDelta::days(2));
-    assert_eq!(Severity::ALL.iter().map(|severity| days(*severity)).collect::<Vec<_>>(), [
-        other,
-        other,
-        (TimeDelta::hours(1), TimeDelta::hours(10)),
-        other
-    ]);
+    assert_eq!(
+        Severity::ALL.iter().map(|severity| days(*severity)).collect::<Vec<_>>(),
+        [other, other, (TimeDelta::hours(1), TimeDelta::hours(10)), other]
+    );
 }
 
 proptest! {

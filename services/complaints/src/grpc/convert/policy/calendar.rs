@@ -25,13 +25,14 @@ pub fn read(field: &str, given: Option<&SlaCalendar>, violations: &mut Violation
     let faults = violations.len();
     let zone = zone(&format!("{field}.time_zone"), &given.time_zone, violations);
     let week = week(&format!("{field}.weekly"), &given.weekly, violations);
-    let holidays = dates(&format!("{field}.holidays"), &given.holidays, violations, |field, day, violations| {
-        let closed = hours(&format!("{field}.closed_hours"), &day.closed_hours, violations);
-        if closed.iter().any(|hours| !hours.ends_within_its_day()) {
-            violations.format(&format!("{field}.closed_hours"), "hours that end on the date");
-        }
-        (day.date, closed)
-    });
+    let holidays =
+        dates(&format!("{field}.holidays"), &given.holidays, violations, |field, day, violations| {
+            let closed = hours(&format!("{field}.closed_hours"), &day.closed_hours, violations);
+            if closed.iter().any(|hours| !hours.ends_within_its_day()) {
+                violations.format(&format!("{field}.closed_hours"), "hours that end on the date");
+            }
+            (day.date, closed)
+        });
     let working_days =
         dates(&format!("{field}.working_days"), &given.working_days, violations, |field, day, violations| {
             (day.date, open_hours(&format!("{field}.hours"), &day.hours, violations))

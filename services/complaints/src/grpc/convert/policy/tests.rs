@@ -24,7 +24,10 @@ fn given() -> wire::SlaPolicy {
         calendar: Some(wire::SlaCalendar {
             time_zone: "Asia/Shanghai".to_owned(),
             weekly: vec![
-                DayHours { day: Day::Monday.into(), hours: vec![hours("09:00", "12:00"), hours("13:00", "24:00")] },
+                DayHours {
+                    day: Day::Monday.into(),
+                    hours: vec![hours("09:00", "12:00"), hours("13:00", "24:00")],
+                },
                 DayHours { day: Day::Sunday.into(), hours: vec![hours("22:00", "06:00")] },
             ],
             holidays: vec![
@@ -59,11 +62,8 @@ fn with_calendar(change: impl FnOnce(&mut wire::SlaCalendar)) -> Result<Publish,
 fn a_policy_is_shown_as_it_was_published() {
     let now: DateTime<Utc> = "2026-01-15T01:30:00Z".parse().unwrap();
     let shown = policy(&publish(given()).unwrap().at(7, now));
-    let set = wire::SlaPolicy {
-        name: "slaPolicies/7".to_owned(),
-        create_time: Some(time::wire(now)),
-        ..given()
-    };
+    let set =
+        wire::SlaPolicy { name: "slaPolicies/7".to_owned(), create_time: Some(time::wire(now)), ..given() };
     assert_eq!(shown, set);
     // And can be published as it is shown, whatever its name.
     assert_eq!(publish(shown).unwrap(), publish(given()).unwrap());
@@ -119,7 +119,8 @@ fn hours_are_times_of_the_clock_in_their_order() {
         assert!(monday(&[(start, end)]).is_ok(), "{start} {end}");
     }
     assert!(monday(&[("09:00", "12:00"), ("12:00", "13:00")]).is_ok());
-    for wrong in ["9:00", "09:60", "24:00", "25:00", "0900", "09:00:00", "+9:00", "09:0x", "九点", " 09:00"] {
+    for wrong in ["9:00", "09:60", "24:00", "25:00", "0900", "09:00:00", "+9:00", "09:0x", "九点", " 09:00"]
+    {
         let said = violations(monday(&[(wrong, "23:00")]));
         assert_eq!(said, expected(&[(&format!("{FIRST}.start"), FIELD_FORMAT)]), "{wrong}");
     }
@@ -130,7 +131,10 @@ fn hours_are_times_of_the_clock_in_their_order() {
     assert_eq!(violations(monday(&[("09:00", "12:00"), ("11:59", "13:00")])), expected(&second));
     assert_eq!(violations(monday(&[("22:00", "06:00"), ("23:00", "24:00")])), expected(&second));
     let many: Vec<(&str, &str)> = vec![("09:00", "12:00"); 13];
-    assert_eq!(violations(monday(&many)), expected(&[("sla_policy.calendar.weekly[0].hours", FIELD_TOO_LONG)]));
+    assert_eq!(
+        violations(monday(&many)),
+        expected(&[("sla_policy.calendar.weekly[0].hours", FIELD_TOO_LONG)])
+    );
     assert_eq!(violations(monday(&[])), expected(&[("sla_policy.calendar.weekly[0].hours", FIELD_REQUIRED)]));
 }
 
@@ -146,7 +150,9 @@ fn zones_days_and_dates_are_real_and_stand_once() {
         let unknown = with_calendar(|calendar| calendar.weekly[1].day = day);
         assert_eq!(violations(unknown), expected(&[("sla_policy.calendar.weekly[1].day", ENUM_UNKNOWN)]));
     }
-    for (year, month, day) in [(2026, 2, 29), (2026, 0, 1), (2026, 13, 1), (0, 1, 1), (10_000, 1, 1), (2026, -1, 1)] {
+    for (year, month, day) in
+        [(2026, 2, 29), (2026, 0, 1), (2026, 13, 1), (0, 1, 1), (10_000, 1, 1), (2026, -1, 1)]
+    {
         let unreal = with_calendar(|calendar| calendar.holidays[1].date = date(year, month, day));
         assert_eq!(violations(unreal), expected(&[("sla_policy.calendar.holidays[1].date", FIELD_FORMAT)]));
     }
@@ -170,17 +176,16 @@ fn each_severity_has_targets_that_the_calendar_can_keep() {
         with(|targets| targets[3].severity = 1),
         expected(&[("sla_policy.targets[3].severity", FIELD_FORMAT)])
     );
-    assert_eq!(
-        with(|targets| targets.truncate(3)),
-        expected(&[("sla_policy.targets", FIELD_REQUIRED)])
-    );
+    assert_eq!(with(|targets| targets.truncate(3)), expected(&[("sla_policy.targets", FIELD_REQUIRED)]));
     assert_eq!(
         with(|targets| targets.extend([targets[0]])),
         expected(&[("sla_policy.targets[4].severity", FIELD_FORMAT)])
     );
     // 22 hours a week: 3 and 11 on Mondays, 8 on Sundays.
     assert!(parsed(|targets| targets[0].resolution = seconds(52 * 22 * 3600)).is_ok());
-    for wrong in [Some((52 * 22 * 3600 + 1, 0)), Some((0, 0)), Some((-1, 0)), Some((1, 1)), Some((i64::MAX, 0))] {
+    for wrong in
+        [Some((52 * 22 * 3600 + 1, 0)), Some((0, 0)), Some((-1, 0)), Some((1, 1)), Some((i64::MAX, 0))]
+    {
         let mut policy = given();
         policy.targets[2].first_response = wrong.map(|(seconds, nanos)| Duration { seconds, nanos });
         let said = violations(publish(policy));
