@@ -1,7 +1,7 @@
 //! The service as tonic sees it: one line per RPC.
 
 mod complaint;
-mod convert;
+pub(crate) mod convert;
 mod policy;
 
 use cqm_proto::complaints::v1::complaint_service_server::ComplaintService;

@@ -28,7 +28,7 @@ impl Policies {
 
     /// A version that complaints go by.
     pub async fn get(&self, conn: &mut Conn, version: i64) -> Result<Arc<Policy>, Error> {
-        let known = self.copies().get(&version).map(Arc::clone);
+        let known = self.copies().get(&version).cloned();
         if let Some(policy) = known {
             return Ok(policy);
         }

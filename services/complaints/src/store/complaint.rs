@@ -186,7 +186,7 @@ pub(super) async fn whole(
     let mut clocks = clocks::find_all(conn, policies, &ids).await?;
     let complaint = |row: ComplaintRow| {
         let complaint = Complaint::try_from(row).map_err(Error::internal)?;
-        Ok(Complaint { clocks: clocks.remove(&complaint.id), ..complaint })
+        Ok::<_, Error>(Complaint { clocks: clocks.remove(&complaint.id), ..complaint })
     };
     rows.into_iter().map(complaint).collect()
 }

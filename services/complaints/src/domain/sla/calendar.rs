@@ -6,10 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{
-    DateTime, Datelike, Days, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc,
-};
-use chrono_tz::Tz;
+use chrono::{DateTime, Datelike, Days, MappedLocalTime, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono_tz::{GapInfo, Tz};
 
 /// Minutes of a day.
 const DAY: u16 = 24 * 60;
@@ -138,21 +136,17 @@ impl Calendar {
         self.dated.get(&day).unwrap_or(&self.rules.week[weekday(day)])
     }
 
-    /// When the clock on the wall first shows so many minutes after a day's midnight.
+    /// When the clock on the wall first shows so many minutes after a day's midnight; when it is put forward over them, the
+    /// moment at which it is.
     fn moment(&self, day: NaiveDate, minutes: u16) -> DateTime<Utc> {
+        let zone = &self.rules.zone;
         let shown = day.and_time(NaiveTime::MIN) + TimeDelta::minutes(minutes.into());
-        self.first_showing(shown).unwrap_or_else(|| {
-            // The clock is put forward over it. It never is by more than a day, and to a whole minute.
-            let after = (1..=i64::from(DAY)).map(|minutes| shown + TimeDelta::minutes(minutes));
-            let after = after.into_iter().find_map(|shown| self.first_showing(shown));
-            after.expect("no clock is put forward by more than a day")
-        })
-    }
-
-    fn first_showing(&self, shown: NaiveDateTime) -> Option<DateTime<Utc>> {
-        match self.rules.zone.from_local_datetime(&shown) {
-            MappedLocalTime::Single(moment) | MappedLocalTime::Ambiguous(moment, _) => Some(moment.to_utc()),
-            MappedLocalTime::None => None,
+        match zone.from_local_datetime(&shown) {
+            MappedLocalTime::Single(moment) | MappedLocalTime::Ambiguous(moment, _) => moment.to_utc(),
+            MappedLocalTime::None => {
+                let end = GapInfo::new(&shown, zone).and_then(|gap| gap.end);
+                end.expect("a clock that is put forward goes on from somewhere").to_utc()
+            }
         }
     }
 }
