@@ -452,11 +452,11 @@ async fn a_list_by_due_time_holds_those_whose_clocks_run_out_before_it() {
     };
     for customer in ["", CUSTOMER] {
         assert_eq!(list("2026-01-15T10:30", customer).await, Vec::<String>::new());
-        assert_eq!(list("2026-01-15T10:31", customer).await, [first.clone()]);
-        assert_eq!(list("2026-01-16T16:00", customer).await, [first.clone(), second.clone()]);
+        assert_eq!(list("2026-01-15T10:31", customer).await, [first.as_str()]);
+        assert_eq!(list("2026-01-16T16:00", customer).await, [first.as_str(), second.as_str()]);
         assert_eq!(
             list("2027-01-01T00:00", customer).await,
-            [first.clone(), second.clone(), answered.clone()]
+            [first.as_str(), second.as_str(), answered.as_str()]
         );
     }
     assert_eq!(list("2027-01-01T00:00", &CUSTOMER.replace("8058", "8059")).await, Vec::<String>::new());
