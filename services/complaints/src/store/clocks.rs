@@ -1,4 +1,4 @@
-//! The rows of complaints' clocks. They belong to their complaint's row and are read and written under its lock.
+//! The rows of complaints' clocks. They belong to their complaint's row and are written under its lock.
 
 use std::collections::HashMap;
 

@@ -176,7 +176,8 @@ pub async fn lock_free(tx: &mut Conn, policies: &Policies, ids: &[Uuid]) -> Resu
     whole(tx, policies, rows).await
 }
 
-/// Makes complaints of rows that are read or locked, with their clocks.
+/// Makes complaints of rows that are read or locked, with their clocks. Without the lock, the clocks may be newer than the
+/// row by a step that was committed between the two statements.
 pub(super) async fn whole(
     conn: &mut Conn,
     policies: &Policies,

@@ -96,17 +96,15 @@ struct Running {
 }
 
 /// By the index complaint_clocks_running alone; its cost grows with the complaints that are open.
+const CLOCKS: &str = "
+    SELECT clock,
+           count(*) FILTER (WHERE warn_time > $1 AND due_time > $1) AS running,
+           count(*) FILTER (WHERE warn_time <= $1 AND due_time > $1) AS near,
+           count(*) FILTER (WHERE due_time <= $1) AS breached
+    FROM complaint_clocks WHERE end_time IS NULL GROUP BY clock";
+
 async fn clocks(conn: &mut Conn, now: DateTime<Utc>) -> Result<Vec<Reading>, Error> {
-    let counts: Vec<Running> = statement(
-        "SELECT clock,
-                count(*) FILTER (WHERE warn_time > $1 AND due_time > $1) AS running,
-                count(*) FILTER (WHERE warn_time <= $1 AND due_time > $1) AS near,
-                count(*) FILTER (WHERE due_time <= $1) AS breached
-         FROM complaint_clocks WHERE end_time IS NULL GROUP BY clock",
-    )
-    .bind::<Timestamptz, _>(now)
-    .load(conn)
-    .await?;
+    let counts: Vec<Running> = statement(CLOCKS).bind::<Timestamptz, _>(now).load(conn).await?;
     let reading = |clock: Clock, state: ClockState, count: fn(&Running) -> i64| {
         let found = counts.iter().find(|counts| counts.clock == clock.name());
         let labels =
@@ -122,3 +120,6 @@ async fn clocks(conn: &mut Conn, now: DateTime<Utc>) -> Result<Vec<Reading>, Err
     });
     Ok(each.collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,14 +151,14 @@ fn each_due_time_is_warned_of_and_told_once() {
 fn who_comes_late_to_tell_warns_of_nothing_that_has_happened_and_keeps_no_breach_to_themselves() {
     let mut clocks = started();
     let due_time = clocks.first_response.due_time;
-    let breached = What::SlaBreached { clock: Clock::FirstResponse, due_time };
-    assert_eq!(clocks.tell(due_time), [breached.clone()]);
+    let breached = || What::SlaBreached { clock: Clock::FirstResponse, due_time };
+    assert_eq!(clocks.tell(due_time), [breached()]);
 
     // It was acknowledged too late, and nobody had come by.
     let mut clocks = started();
     clocks.follow(&What::Acknowledged, due_time + TimeDelta::minutes(1));
     assert_eq!(clocks.first_response.tell_time(), Some(due_time));
-    assert_eq!(clocks.tell(due_time + TimeDelta::minutes(2)), [breached]);
+    assert_eq!(clocks.tell(due_time + TimeDelta::minutes(2)), [breached()]);
     // In time: there is nothing to tell, not even that it was near.
     let mut clocks = started();
     clocks.follow(&What::Acknowledged, due_time - TimeDelta::minutes(1));
