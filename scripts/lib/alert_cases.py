@@ -45,6 +45,7 @@ MAIL = "cqm_notifications_oldest_due_seconds"
 WORKER = 'cqm_worker_failures_total{job="cqm/surveys", cqm_worker="expire invitations"}'
 CERTIFICATE = 'cqm_tls_certificate_expiry_seconds{job="cqm/gateway"}'
 DAY = 86400
+LATE = 'cqm_complaints_sla{job="cqm/complaints", pod="%s", cqm_clock="RESOLUTION", cqm_clock_state="%s"}'
 LEDGER = 'cqm_loyalty_ledger_faults_total{job="cqm/loyalty"}'
 
 CASES = (
@@ -74,6 +75,12 @@ CASES = (
     Case("CqmMailWaits", "for a minute", {MAIL: "60x30"}, "10m", fires=False),
     Case("CqmWorkerFails", "each minute", {WORKER: "0+1x60"}, "40m", {"job": "cqm/surveys", "cqm_worker": "expire invitations"}),
     Case("CqmWorkerFails", "once", {WORKER: "0x10 1x50"}, "40m", fires=False),
+    Case("CqmComplaintsLate", "both replicas tell of it, it fires once", {LATE % ("a", "BREACHED"): "12x60", LATE % ("b", "BREACHED"): "12x60"},
+         "50m", {"cqm_clock": "RESOLUTION"}),
+    Case("CqmComplaintsLate", "some are late, which the desk is told one by one", {LATE % ("a", "BREACHED"): "10x60"}, "50m", fires=False),
+    Case("CqmComplaintsLate", "many run and are in time", {LATE % ("a", "RUNNING"): "500x60", LATE % ("a", "BREACHED"): "0x60"}, "50m",
+         fires=False),
+    Case("CqmComplaintsLate", "a morning's peak that is worked off", {LATE % ("a", "BREACHED"): "20x15 0x45"}, "25m", fires=False),
     Case("CqmLedgerFaulty", "a check found one, and nobody has looked since", {LEDGER: "0x60 1x660"}, "10h"),
     Case("CqmLedgerFaulty", "checks find nothing", {LEDGER: "0x720"}, "10h", fires=False),
     Case("CqmCertificateExpires", "in ten days", {CERTIFICATE: f"{10 * DAY}x90"}, "70m", {"job": "cqm/gateway"}),

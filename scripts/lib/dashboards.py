@@ -93,6 +93,7 @@ def _business() -> dict:
     answers = "max by (cqm_purpose, cqm_answer) (cqm_surveys_recommendations"
     by_purpose = f"sum by (cqm_purpose) ({answers}"
     score = " - ".join(f'{by_purpose}{{cqm_answer="{answer}"}}))' for answer in ("promoter", "detractor"))
+    clocks = 'max by (cqm_clock_state) (cqm_complaints_sla{cqm_clock="%s"})'
     points = 'max by (cqm_kind) (cqm_loyalty_points{cqm_kind=~"%s"})'
     return _board("CQM business", [
         _panel("Open complaints by severity", "short",
@@ -100,6 +101,8 @@ def _business() -> dict:
         _panel("Open complaints by state", "short",
                ("sum by (cqm_state) (max by (cqm_severity, cqm_state) (cqm_complaints_open))", "{{cqm_state}}")),
         _panel("Oldest complaint that nobody has taken note of", "s", ("max(cqm_complaints_oldest_unacknowledged_seconds)", "waits")),
+        _panel("Complaints by how their first response's clock stands", "short", (clocks % "FIRST_RESPONSE", "{{cqm_clock_state}}")),
+        _panel("Complaints by how their resolution's clock stands", "short", (clocks % "RESOLUTION", "{{cqm_clock_state}}")),
         _panel("Net promoter score, answers of 30 days", "none", (f"100 * ({score}) / {by_purpose}))", "{{cqm_purpose}}"), least=-100),
         _panel("Answers that it is made of", "short", (f"{answers})", "{{cqm_purpose}}, {{cqm_answer}}")),
         _panel("Points issued, taken back and redeemed on the last closed day", "short",

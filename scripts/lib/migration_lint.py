@@ -36,6 +36,9 @@ EXPLAINED = {
     "20261126060000_reports": {
         "require-concurrent-index-creation": "before the first release: there are no entries yet",
     },
+    "20261126070000_sla": {
+        "ban-drop-constraint": "a wider one takes its place in the same transaction",
+    },
 }
 
 

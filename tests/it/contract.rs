@@ -26,6 +26,7 @@ use std::fmt::Debug;
 
 use cqm_proto::complaints::v1::complaint::Channel as CameBy;
 use cqm_proto::complaints::v1::complaint_service_client::ComplaintServiceClient;
+use cqm_proto::complaints::v1::sla_policy_service_client::SlaPolicyServiceClient;
 use cqm_proto::complaints::v1::{Category, Complaint, RegisterComplaintRequest};
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::customers::v1::{CreateCustomerRequest, Customer, DeleteCustomerRequest};
@@ -84,6 +85,10 @@ impl Desk {
 
     fn complaints(&self) -> ComplaintServiceClient<Caller> {
         ComplaintServiceClient::new(self.staff.clone())
+    }
+
+    fn sla_policies(&self) -> SlaPolicyServiceClient<Caller> {
+        SlaPolicyServiceClient::new(self.staff.clone())
     }
 
     fn ledger(&self) -> LedgerServiceClient<Caller> {

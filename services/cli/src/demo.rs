@@ -46,6 +46,7 @@ pub async fn run(target: &Target, data: &Path, mail: &Path) -> Result<()> {
     ensure!(earned == expected, "the ledger does not have the points that the purchases are worth");
 
     heading("3. A complaint goes wrong and is put right: Wang Fang, in Chinese");
+    story::promise(target).await?;
     let fang = story::dissatisfied(target).await?;
     heading("4. A complaint goes well: Emma Clark, in English");
     let emma = story::satisfied(target).await?;

@@ -2,10 +2,13 @@
 
 mod complaint;
 mod event;
+pub mod sla;
 mod vocabulary;
 
 pub use complaint::{
     COLLECTION, Complaint, IllegalMove, Matter, Reopening, Resolution, RootCause, reference,
 };
 pub use event::{Event, TimelineEntry, What};
-pub use vocabulary::{Action, Category, Channel, Remedy, ReopenReason, Severity, State, UnknownCode};
+pub use vocabulary::{
+    Action, Category, Channel, ClockState, Remedy, ReopenReason, Severity, State, UnknownCode,
+};

@@ -5,7 +5,7 @@ use cqm_rpc::{Error, Refusal, ResourceName};
 use crate::domain::IllegalMove;
 
 cqm_rpc::reasons! { "cqm.complaints.v1", cqm_proto::complaints::v1::ErrorReason:
-    COMPLAINT_NOT_FOUND, COMPLAINT_STATE,
+    COMPLAINT_NOT_FOUND, COMPLAINT_STATE, SLA_POLICY_NOT_FOUND,
 }
 
 pub fn not_found(name: ResourceName) -> Error {

@@ -1,14 +1,18 @@
 //! The service as tonic sees it: one line per RPC.
 
 mod complaint;
-mod convert;
+pub(crate) mod convert;
+mod policy;
 
 use cqm_proto::complaints::v1::complaint_service_server::ComplaintService;
+use cqm_proto::complaints::v1::sla_policy_service_server::SlaPolicyService;
 use cqm_proto::complaints::v1::{
     AcknowledgeComplaintRequest, AssignComplaintRequest, CloseComplaintRequest, Complaint,
-    GetComplaintRequest, ListComplaintsRequest, ListComplaintsResponse, ListCustomerTimelineRequest,
-    ListCustomerTimelineResponse, ListTimelineRequest, ListTimelineResponse, RecordRootCauseRequest,
-    RegisterComplaintRequest, ReopenComplaintRequest, ResolveComplaintRequest, StartInvestigationRequest,
+    GetComplaintRequest, GetSlaPolicyRequest, ListComplaintsRequest, ListComplaintsResponse,
+    ListCustomerTimelineRequest, ListCustomerTimelineResponse, ListSlaPoliciesRequest,
+    ListSlaPoliciesResponse, ListTimelineRequest, ListTimelineResponse, PublishSlaPolicyRequest,
+    RecordRootCauseRequest, RegisterComplaintRequest, ReopenComplaintRequest, ResolveComplaintRequest,
+    SlaPolicy, StartInvestigationRequest,
 };
 use cqm_rpc::serve;
 use tonic::{Request, Response, Status, async_trait};
@@ -75,5 +79,23 @@ impl ComplaintService for App {
     ) -> Answer<ListCustomerTimelineResponse> {
         serve(request, async |call, message| complaint::list_customer_timeline(self, call, message).await)
             .await
+    }
+}
+
+#[async_trait]
+impl SlaPolicyService for App {
+    async fn publish_sla_policy(&self, request: Request<PublishSlaPolicyRequest>) -> Answer<SlaPolicy> {
+        serve(request, async |call, message| policy::publish(self, call, message).await).await
+    }
+
+    async fn get_sla_policy(&self, request: Request<GetSlaPolicyRequest>) -> Answer<SlaPolicy> {
+        serve(request, async |call, message| policy::get(self, call, message).await).await
+    }
+
+    async fn list_sla_policies(
+        &self,
+        request: Request<ListSlaPoliciesRequest>,
+    ) -> Answer<ListSlaPoliciesResponse> {
+        serve(request, async |call, message| policy::list(self, call, message).await).await
     }
 }

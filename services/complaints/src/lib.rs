@@ -2,16 +2,27 @@
 //!
 //! The service owns its database and answers `cqm.complaints.v1`. What a change leads to elsewhere (the customer is
 //! told and asked, the compensation is paid) is nobody's business here: it says what happened in its event log.
+//!
+//! In what time a complaint is to be handled stands in the policy that was in force at its registration ([`domain::sla`],
+//! copies in `policies`). What its clocks show is worked out when it is read; that one is about to run out or has is told
+//! once, by `worker`.
 
 mod config;
 pub mod domain;
 mod error;
 mod grpc;
+mod policies;
 mod schema;
 mod store;
+mod worker;
 
 use cqm_db::{Conn, Db, Migrations};
-use cqm_proto::complaints::v1::complaint_service_server::{ComplaintServiceServer, SERVICE_NAME};
+use cqm_proto::complaints::v1::complaint_service_server::{
+    ComplaintServiceServer, SERVICE_NAME as COMPLAINT_SERVICE,
+};
+use cqm_proto::complaints::v1::sla_policy_service_server::{
+    SERVICE_NAME as SLA_POLICY_SERVICE, SlaPolicyServiceServer,
+};
 use cqm_rpc::{BoxError, Call, Clock, Error};
 use cqm_runtime::figures::Figure;
 use cqm_runtime::process::{Base, Service};
@@ -22,6 +33,7 @@ use tonic::service::Routes;
 use uuid::Uuid;
 
 pub use config::Config;
+use policies::Policies;
 
 /// Why an erasure must wait: the customer is still to be heard and told.
 const OPEN_COMPLAINT: &str = "OPEN_COMPLAINT";
@@ -34,25 +46,29 @@ pub const MIGRATIONS: Migrations = embed_migrations!("migrations");
 pub struct App {
     db: Db,
     clock: Clock,
+    policies: Policies,
+    config: Config,
 }
 
 impl Service for App {
     const NAME: &'static str = "complaints";
-    const SERVICES: &'static [&'static str] = &[SERVICE_NAME];
+    const SERVICES: &'static [&'static str] = &[COMPLAINT_SERVICE, SLA_POLICY_SERVICE];
     const DEFAULTS: &'static str = config::DEFAULTS;
     type Config = Config;
     const MIGRATIONS: Migrations = MIGRATIONS;
 
-    fn new(base: Base, _: Config) -> Result<Self, BoxError> {
-        Ok(Self { db: base.db, clock: base.clock })
+    fn new(base: Base, config: Config) -> Result<Self, BoxError> {
+        Ok(Self { db: base.db, clock: base.clock, policies: Policies::default(), config })
     }
 
     fn routes(&self) -> Routes {
         Routes::new(ComplaintServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
+            .add_service(SlaPolicyServiceServer::new(self.clone()).max_decoding_message_size(UNARY_LIMIT))
     }
 
-    /// It has no loops of its own yet: nothing happens to a complaint without a call.
-    fn workers(&self, _: &Supervisor) {}
+    fn workers(&self, supervisor: &Supervisor) {
+        worker::start(self, supervisor);
+    }
 
     fn figures() -> Vec<Figure> {
         store::figures::all()

@@ -45,5 +45,29 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    complaint_clocks (complaint_id, clock) {
+        complaint_id -> Uuid,
+        clock -> Text,
+        policy_version -> Int8,
+        target_us -> Int8,
+        consumed_us -> Int8,
+        resume_time -> Timestamptz,
+        warn_time -> Timestamptz,
+        due_time -> Timestamptz,
+        end_time -> Nullable<Timestamptz>,
+        told -> Text,
+        tell_time -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    sla_policies (version) {
+        version -> Int8,
+        content -> Jsonb,
+        create_time -> Timestamptz,
+    }
+}
+
 diesel::joinable!(complaint_timeline -> complaints (complaint_id));
 diesel::allow_tables_to_appear_in_same_query!(complaint_timeline, complaints);

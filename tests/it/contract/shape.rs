@@ -2,8 +2,8 @@
 
 use cqm_proto::complaints::v1::complaint::Channel;
 use cqm_proto::complaints::v1::{
-    Complaint, GetComplaintRequest, ListComplaintsRequest, ListTimelineRequest, RegisterComplaintRequest,
-    ResolveComplaintRequest,
+    Complaint, GetComplaintRequest, ListComplaintsRequest, ListTimelineRequest, PublishSlaPolicyRequest,
+    RegisterComplaintRequest, ResolveComplaintRequest, SlaCalendar, SlaPolicy, SlaTarget,
 };
 use cqm_proto::customers::v1::{
     Address, CreateCustomerRequest, Customer, Email, ListCustomersRequest, Phone, UpdateCustomerRequest,
@@ -109,6 +109,29 @@ async fn fields(desk: &Desk) {
     let list = ListComplaintsRequest { state: 99, order_by: 99, page_size: -1, ..Default::default() };
     let told = violations(desk.complaints().list_complaints(list).await);
     assert_eq!(told, ["order_by ENUM_UNKNOWN", "page_size FIELD_RANGE", "state ENUM_UNKNOWN"]);
+
+    let publish = PublishSlaPolicyRequest {
+        sla_policy: Some(SlaPolicy {
+            calendar: Some(SlaCalendar { time_zone: "Moon".to_owned(), ..Default::default() }),
+            targets: vec![SlaTarget { severity: 99, ..Default::default() }],
+            warning_percent: 101,
+            ..Default::default()
+        }),
+        request_id: "once".to_owned(),
+    };
+    assert_eq!(
+        violations(desk.sla_policies().publish_sla_policy(publish).await),
+        [
+            "request_id REQUEST_ID_FORMAT",
+            "sla_policy.calendar.time_zone FIELD_FORMAT",
+            "sla_policy.calendar.weekly FIELD_REQUIRED",
+            "sla_policy.targets FIELD_REQUIRED",
+            "sla_policy.targets[0].first_response FIELD_REQUIRED",
+            "sla_policy.targets[0].resolution FIELD_REQUIRED",
+            "sla_policy.targets[0].severity ENUM_UNKNOWN",
+            "sla_policy.warning_percent FIELD_RANGE",
+        ]
+    );
 
     let earn = EarnPointsRequest {
         customer: nobody("members"),

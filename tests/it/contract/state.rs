@@ -2,8 +2,8 @@
 
 use cqm_proto::complaints::v1::complaint_service_client::ComplaintServiceClient;
 use cqm_proto::complaints::v1::{
-    AcknowledgeComplaintRequest, CloseComplaintRequest, GetComplaintRequest, ListTimelineRequest,
-    RegisterComplaintRequest, ResolveComplaintRequest,
+    AcknowledgeComplaintRequest, CloseComplaintRequest, GetComplaintRequest, GetSlaPolicyRequest,
+    ListTimelineRequest, RegisterComplaintRequest, ResolveComplaintRequest,
 };
 use cqm_proto::customers::v1::purchase_service_client::PurchaseServiceClient;
 use cqm_proto::customers::v1::{
@@ -86,6 +86,9 @@ async fn absent_and_erased_rows(desk: &Desk) {
     let close = CloseComplaintRequest { name, ..Default::default() };
     let told = refused(desk.complaints().close_complaint(close).await, Code::NotFound, "COMPLAINT_NOT_FOUND");
     assert_eq!(told.bytes, not_found.bytes);
+    let get = GetSlaPolicyRequest { name: "slaPolicies/9".to_owned() };
+    let told = refused(desk.sla_policies().get_sla_policy(get).await, Code::NotFound, "SLA_POLICY_NOT_FOUND");
+    assert_eq!(told.failure.domain, "cqm.complaints.v1");
     let account = GetAccountRequest { customer: nobody("customers") };
     let told = refused(desk.ledger().get_account(account).await, Code::NotFound, "MEMBER_NOT_FOUND");
     assert_eq!(told.failure.domain, "cqm.loyalty.v1");

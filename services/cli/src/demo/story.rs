@@ -1,6 +1,7 @@
 //! One customer's closed loop, from the complaint to the points.
 
 mod customer;
+mod promise;
 mod staff;
 
 use std::time::Instant;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use super::{LOOK_EVERY, PATIENCE, again};
 use crate::connect::{Client, Target};
 use customer::Mood;
+pub use promise::promise;
 
 /// A customer whose story has been told.
 pub struct Told {

@@ -1,9 +1,12 @@
 //! The complaint and its lifecycle. Every verb returns what happened, or a refusal.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Datelike, Utc};
 use cqm_rpc::{Personal, ResourceName};
 use uuid::Uuid;
 
+use super::sla::{Clocks, Policy};
 use super::{Action, Category, Channel, Event, Remedy, ReopenReason, Severity, State, What};
 
 /// The collection in a complaint's resource name.
@@ -25,6 +28,8 @@ pub struct Complaint {
     pub reopen_count: i32,
     pub acknowledge_time: Option<DateTime<Utc>>,
     pub close_time: Option<DateTime<Utc>>,
+    /// `None`: it was registered before there was a policy.
+    pub clocks: Option<Clocks>,
     pub create_time: DateTime<Utc>,
     pub update_time: DateTime<Utc>,
     /// Grows by one with every event.
@@ -90,7 +95,15 @@ pub fn reference(registered: DateTime<Utc>, number: i64) -> String {
 }
 
 impl Complaint {
-    pub fn register(id: Uuid, reference: String, matter: Matter, now: DateTime<Utc>) -> (Self, Event) {
+    /// `policy` is the one in force, by which it goes from now on.
+    pub fn register(
+        id: Uuid,
+        reference: String,
+        matter: Matter,
+        policy: Option<Arc<Policy>>,
+        now: DateTime<Utc>,
+    ) -> (Self, Event) {
+        let clocks = policy.map(|policy| Clocks::start(policy, matter.severity, now));
         let complaint = Self {
             id,
             reference,
@@ -102,6 +115,7 @@ impl Complaint {
             reopen_count: 0,
             acknowledge_time: None,
             close_time: None,
+            clocks,
             create_time: now,
             update_time: now,
             version: 1,
@@ -189,6 +203,13 @@ impl Complaint {
         Ok(Some(event))
     }
 
+    /// What time has made of the clocks and nobody has been told, in events of their own. Whatever the state is: time asks
+    /// nobody.
+    pub fn tell_clocks(&mut self, now: DateTime<Utc>) -> Vec<Event> {
+        let told = self.clocks.as_mut().map(|clocks| clocks.tell(now)).unwrap_or_default();
+        told.into_iter().map(|what| self.happened(self.state, what, now)).collect()
+    }
+
     /// The version of the resolution that the customer was told and that nobody has taken back.
     fn standing_resolution(&self) -> Option<i64> {
         self.resolve_time().and(self.resolution.as_ref()).map(|resolution| resolution.version)
@@ -199,10 +220,17 @@ impl Complaint {
         let action = what.action();
         let from = self.state;
         let to = from.after(action).ok_or(IllegalMove { complaint: self.name(), state: from, action })?;
-        self.state = to;
+        if let Some(clocks) = &mut self.clocks {
+            clocks.follow(&what, now);
+        }
+        Ok(self.happened(to, what, now))
+    }
+
+    fn happened(&mut self, to: State, what: What, now: DateTime<Utc>) -> Event {
+        let from = std::mem::replace(&mut self.state, to);
         self.version += 1;
         self.update_time = now;
-        Ok(Event { version: self.version, from: Some(from), to, time: now, what })
+        Event { version: self.version, from: Some(from), to, time: now, what }
     }
 }
 

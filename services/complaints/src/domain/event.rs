@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use cqm_rpc::Personal;
 
+use super::sla::Clock;
 use super::{Action, Category, ReopenReason, State};
 
 /// One change of one complaint. Each has a version of its own.
@@ -30,6 +31,8 @@ pub enum What {
     Resolved { resolution_version: i64, compensation_points: i64, summary: Personal<String> },
     Closed,
     Reopened { reason: ReopenReason, cause: String, note: Personal<String> },
+    SlaWarned { clock: Clock, due_time: DateTime<Utc> },
+    SlaBreached { clock: Clock, due_time: DateTime<Utc> },
 }
 
 /// One line of the timeline. Never changes.
@@ -75,6 +78,8 @@ impl What {
             Self::Resolved { .. } => Action::Resolved,
             Self::Closed => Action::Closed,
             Self::Reopened { .. } => Action::Reopened,
+            Self::SlaWarned { .. } => Action::SlaWarned,
+            Self::SlaBreached { .. } => Action::SlaBreached,
         }
     }
 
@@ -98,6 +103,10 @@ impl What {
                 }
                 facts
             }
+            Self::SlaWarned { clock, due_time } | Self::SlaBreached { clock, due_time } => vec![
+                ("clock", clock.name().to_owned()),
+                ("due_time", due_time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            ],
         };
         facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }

@@ -142,6 +142,25 @@ vocabulary! {
         Resolved = 6 "RESOLVED",
         Closed = 7 "CLOSED",
         Reopened = 8 "REOPENED",
+        /// By time itself: nobody asks for it and no state refuses it.
+        SlaWarned = 9 "SLA_WARNED",
+        /// As the warning.
+        SlaBreached = 10 "SLA_BREACHED",
+    }
+}
+
+vocabulary! {
+    /// How it is with a clock at a moment.
+    ClockState {
+        Running = 1 "RUNNING",
+        /// It runs, and most of its target is consumed.
+        NearBreach = 2 "NEAR_BREACH",
+        /// It runs, and its due time has come.
+        Breached = 3 "BREACHED",
+        /// It ended in time.
+        Met = 4 "MET",
+        /// It ended too late.
+        Missed = 5 "MISSED",
     }
 }
 
@@ -157,6 +176,8 @@ impl Action {
             Self::Resolved => "resolve",
             Self::Closed => "close",
             Self::Reopened => "reopen",
+            Self::SlaWarned => "warn",
+            Self::SlaBreached => "breach",
         }
     }
 }

@@ -22,13 +22,14 @@ pub async fn register(
     app.db
         .mutate(&call, "register_complaint", &message, async |tx| {
             subjects::check_open(tx, command.matter.customer.id()).await?;
-            let now = app.clock.now();
             let number = store::complaint::next_reference_number(tx).await?;
-            let (complaint, event) =
-                Complaint::register(Uuid::now_v7(), reference(now, number), command.matter.clone(), now);
+            let policy = app.policies.newest(tx).await?;
+            let now = app.clock.now();
+            let (id, matter) = (Uuid::now_v7(), command.matter.clone());
+            let (complaint, event) = Complaint::register(id, reference(now, number), matter, policy, now);
             store::complaint::insert(tx, &complaint).await?;
             tell(tx, &call, &complaint, &event).await?;
-            Ok(convert::complaint(&complaint))
+            Ok(convert::complaint(&complaint, now))
         })
         .await
 }
@@ -42,9 +43,11 @@ pub async fn get(
     // Not from the cache: the coordinator reads a complaint because of an event and must find what the event tells.
     let complaint = app
         .db
-        .read(&call, "get_complaint", async |conn| store::complaint::get(conn, command.name).await)
+        .read(&call, "get_complaint", async |conn| {
+            store::complaint::get(conn, &app.policies, command.name).await
+        })
         .await?;
-    Ok(convert::complaint(&complaint))
+    Ok(convert::complaint(&complaint, app.clock.now()))
 }
 
 pub async fn list(
@@ -55,12 +58,15 @@ pub async fn list(
     let command = convert::List::parse(&message)?;
     let found = app
         .db
-        .read(&call, "list_complaints", async |conn| store::list::list(conn, &command.query).await)
+        .read(&call, "list_complaints", async |conn| {
+            store::list::list(conn, &app.policies, &command.query).await
+        })
         .await?;
+    let now = app.clock.now();
     let page =
         command.page.page(found, |last| store::list::Key { severity: last.matter.severity, id: last.id });
     Ok(wire::ListComplaintsResponse {
-        complaints: page.items.iter().map(convert::complaint).collect(),
+        complaints: page.items.iter().map(|complaint| convert::complaint(complaint, now)).collect(),
         next_page_token: page.next_page_token,
     })
 }
@@ -158,7 +164,7 @@ pub async fn list_timeline(
     let (complaint, found) = app
         .db
         .read(&call, "list_timeline", async |conn| {
-            let complaint = store::complaint::get(conn, command.complaint).await?;
+            let complaint = store::complaint::get(conn, &app.policies, command.complaint).await?;
             let after = command.page.after.unwrap_or(0);
             let found = store::timeline::list(conn, command.complaint, after, command.page.limit()).await?;
             Ok::<_, Error>((complaint, found))
@@ -217,16 +223,21 @@ async fn handle<M: Mutation + Sync>(
 ) -> Result<wire::Complaint, Error> {
     app.db
         .mutate(call, name, message, async |tx| {
-            let mut complaint = store::complaint::lock(tx, target.name).await?;
+            let mut complaint = store::complaint::lock(tx, &app.policies, target.name).await?;
             subjects::check_row(tx, complaint.matter.customer.id(), M::PATH == REOPEN).await?;
             Etag::check(target.etag, complaint.version, &target.name.to_string())?;
             // The clock is read under the row's lock, so that times grow with versions.
-            let decision = decide(&mut complaint, app.clock.now())?;
+            let now = app.clock.now();
+            let clocks = complaint.clocks.clone();
+            let decision = decide(&mut complaint, now)?;
             if let Some(event) = decision {
                 store::complaint::update(tx, &complaint).await?;
+                if complaint.clocks != clocks {
+                    store::clocks::save(tx, std::slice::from_ref(&complaint)).await?;
+                }
                 tell(tx, call, &complaint, &event).await?;
             }
-            Ok(convert::complaint(&complaint))
+            Ok(convert::complaint(&complaint, now))
         })
         .await
 }

@@ -4,6 +4,7 @@ mod answer;
 mod command;
 mod event;
 mod list;
+mod policy;
 
 pub use answer::{complaint, timeline_entry};
 pub use command::{
@@ -11,3 +12,4 @@ pub use command::{
 };
 pub use event::event;
 pub use list::{List, ListCustomerTimeline, ListTimeline};
+pub use policy::{Publish, policy, policy_list, policy_name, policy_version};

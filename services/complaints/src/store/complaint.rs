@@ -8,8 +8,10 @@ use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use super::clocks;
 use crate::domain::{Complaint, Matter, Resolution, RootCause, UnknownCode};
 use crate::error::not_found;
+use crate::policies::Policies;
 use crate::schema::complaints;
 
 diesel::define_sql_function!(fn nextval(sequence: Text) -> diesel::sql_types::BigInt);
@@ -143,43 +145,65 @@ pub async fn insert(tx: &mut Conn, complaint: &Complaint) -> Result<(), Error> {
         })
         .execute(tx)
         .await?;
-    Ok(())
+    clocks::save(tx, std::slice::from_ref(complaint)).await
 }
 
 /// Fails with COMPLAINT_NOT_FOUND.
-pub async fn get(conn: &mut Conn, name: ResourceName) -> Result<Complaint, Error> {
-    complaints::table
-        .find(name.id())
-        .select(ComplaintRow::as_select())
-        .first(conn)
-        .await
-        .optional()?
-        .ok_or_else(|| not_found(name))?
-        .try_into()
-        .map_err(Error::internal)
+pub async fn get(conn: &mut Conn, policies: &Policies, name: ResourceName) -> Result<Complaint, Error> {
+    let row = complaints::table.find(name.id()).select(ComplaintRow::as_select()).first(conn).await;
+    let row = row.optional()?.ok_or_else(|| not_found(name))?;
+    one(conn, policies, row).await
 }
 
 /// Takes the row's lock; fails with COMPLAINT_NOT_FOUND.
-pub async fn lock(tx: &mut Conn, name: ResourceName) -> Result<Complaint, Error> {
-    complaints::table
-        .find(name.id())
-        .select(ComplaintRow::as_select())
-        .for_update()
-        .first(tx)
-        .await
-        .optional()?
-        .ok_or_else(|| not_found(name))?
-        .try_into()
-        .map_err(Error::internal)
+pub async fn lock(tx: &mut Conn, policies: &Policies, name: ResourceName) -> Result<Complaint, Error> {
+    let row =
+        complaints::table.find(name.id()).select(ComplaintRow::as_select()).for_update().first(tx).await;
+    let row = row.optional()?.ok_or_else(|| not_found(name))?;
+    one(tx, policies, row).await
 }
 
-/// Writes what may have changed of a complaint that this transaction has locked.
+/// Takes the locks of those of the complaints that nobody else works on.
+pub async fn lock_free(tx: &mut Conn, policies: &Policies, ids: &[Uuid]) -> Result<Vec<Complaint>, Error> {
+    let rows = complaints::table
+        .filter(complaints::id.eq_any(ids))
+        .select(ComplaintRow::as_select())
+        .for_update()
+        .skip_locked()
+        .load(tx)
+        .await?;
+    // Only now: what whoever had a lock before has done to the clocks is seen by a statement that begins under it.
+    whole(tx, policies, rows).await
+}
+
+/// Makes complaints of rows that are read or locked, with their clocks. Without the lock, the clocks may be newer than the
+/// row by a step that was committed between the two statements.
+pub(super) async fn whole(
+    conn: &mut Conn,
+    policies: &Policies,
+    rows: Vec<ComplaintRow>,
+) -> Result<Vec<Complaint>, Error> {
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let mut clocks = clocks::find_all(conn, policies, &ids).await?;
+    let complaint = |row: ComplaintRow| {
+        let complaint = Complaint::try_from(row).map_err(Error::internal)?;
+        Ok::<_, Error>(Complaint { clocks: clocks.remove(&complaint.id), ..complaint })
+    };
+    rows.into_iter().map(complaint).collect()
+}
+
+async fn one(conn: &mut Conn, policies: &Policies, row: ComplaintRow) -> Result<Complaint, Error> {
+    let mut found = whole(conn, policies, vec![row]).await?;
+    Ok(found.remove(0))
+}
+
+/// Writes what may have changed of a complaint that this transaction has locked, but for its clocks.
 pub async fn update(tx: &mut Conn, complaint: &Complaint) -> Result<(), Error> {
     diesel::update(complaints::table.find(complaint.id)).set(Handling::of(complaint)).execute(tx).await?;
     Ok(())
 }
 
-/// The table's checks hold what is read here; a row that breaks them is an internal error.
+/// Without the clocks. The table's checks hold what is read here; a row that breaks them is an internal error.
 impl TryFrom<ComplaintRow> for Complaint {
     type Error = UnknownCode;
 
@@ -223,6 +247,7 @@ impl TryFrom<ComplaintRow> for Complaint {
             reopen_count: row.reopen_count,
             acknowledge_time: row.acknowledge_time,
             close_time: row.close_time,
+            clocks: None,
             create_time: row.create_time,
             update_time: row.update_time,
             version: row.version,

@@ -5,11 +5,12 @@ use cqm_db::{Conn, statement};
 use cqm_rpc::Error;
 use cqm_runtime::figures::{Figure, Reading};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, SmallInt};
+use diesel::sql_types::{Array, BigInt, SmallInt, Text, Timestamptz};
 use diesel_async::RunQueryDsl;
 use opentelemetry::KeyValue;
 
-use crate::domain::{Severity, State};
+use crate::domain::sla::Clock;
+use crate::domain::{ClockState, Severity, State};
 use crate::schema::complaints;
 
 /// Nobody is done with these.
@@ -41,6 +42,12 @@ pub fn all() -> Vec<Figure> {
                     Ok(vec![Reading::whole(waits)])
                 })
             },
+        ),
+        Figure::new(
+            "cqm.complaints.sla",
+            "{complaint}",
+            "complaints of which a clock runs, by the clock and how it is with it",
+            |conn, now| Box::pin(clocks(conn, now)),
         ),
     ]
 }
@@ -75,3 +82,44 @@ async fn open(conn: &mut Conn) -> Result<Vec<Reading>, Error> {
         OPEN.into_iter().flat_map(|state| Severity::ALL.iter().map(move |severity| (state, *severity)));
     Ok(each.map(|(state, severity)| reading(state, severity)).collect())
 }
+
+#[derive(QueryableByName)]
+struct Running {
+    #[diesel(sql_type = Text)]
+    clock: String,
+    #[diesel(sql_type = BigInt)]
+    running: i64,
+    #[diesel(sql_type = BigInt)]
+    near: i64,
+    #[diesel(sql_type = BigInt)]
+    breached: i64,
+}
+
+/// By the index complaint_clocks_running alone; its cost grows with the complaints that are open.
+const CLOCKS: &str = "
+    SELECT clock,
+           count(*) FILTER (WHERE warn_time > $1 AND due_time > $1) AS running,
+           count(*) FILTER (WHERE warn_time <= $1 AND due_time > $1) AS near,
+           count(*) FILTER (WHERE due_time <= $1) AS breached
+    FROM complaint_clocks WHERE end_time IS NULL GROUP BY clock";
+
+async fn clocks(conn: &mut Conn, now: DateTime<Utc>) -> Result<Vec<Reading>, Error> {
+    let counts: Vec<Running> = statement(CLOCKS).bind::<Timestamptz, _>(now).load(conn).await?;
+    let reading = |clock: Clock, state: ClockState, count: fn(&Running) -> i64| {
+        let found = counts.iter().find(|counts| counts.clock == clock.name());
+        let labels =
+            vec![KeyValue::new("cqm.clock", clock.name()), KeyValue::new("cqm.clock_state", state.name())];
+        Reading::count(labels, found.map_or(0, count))
+    };
+    let each = Clock::ALL.iter().flat_map(|clock| {
+        [
+            reading(*clock, ClockState::Running, |counts| counts.running),
+            reading(*clock, ClockState::NearBreach, |counts| counts.near),
+            reading(*clock, ClockState::Breached, |counts| counts.breached),
+        ]
+    });
+    Ok(each.collect())
+}
+
+#[cfg(test)]
+mod tests;

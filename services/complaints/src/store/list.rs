@@ -1,16 +1,18 @@
 //! Lists of complaints, by page.
 
+use chrono::{DateTime, Utc};
 use cqm_db::Conn;
 use cqm_rpc::{Error, PageKey};
 use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, SmallInt, Uuid as SqlUuid};
+use diesel::sql_types::{Bool, SmallInt, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::complaint::ComplaintRow;
+use super::complaint::{self, ComplaintRow};
 use crate::domain::{Category, Complaint, Severity, State};
+use crate::policies::Policies;
 use crate::schema::complaints;
 
 /// Which complaints, in which order, after which one.
@@ -32,6 +34,8 @@ pub struct Filter {
     pub assignee: Option<String>,
     /// Not closed.
     pub open_only: bool,
+    /// Of which a clock runs that is due before.
+    pub due_before: Option<DateTime<Utc>>,
 }
 
 /// By the time of registration (ids are given in its order), or by severity first.
@@ -70,7 +74,7 @@ type Columns = diesel::helper_types::AsSelect<ComplaintRow, Pg>;
 pub(crate) fn statement(
     query: &Query,
 ) -> complaints::BoxedQuery<'_, Pg, diesel::helper_types::SqlTypeOf<Columns>> {
-    let Filter { customer, state, category, severity, assignee, open_only } = &query.filter;
+    let Filter { customer, state, category, severity, assignee, open_only, due_before } = &query.filter;
     let mut statement = complaints::table.select(ComplaintRow::as_select()).limit(query.limit).into_boxed();
     if let Some(customer) = customer {
         statement = statement.filter(complaints::customer_id.eq(customer));
@@ -89,6 +93,17 @@ pub(crate) fn statement(
     }
     if *open_only {
         statement = statement.filter(complaints::state.ne(State::Closed.code()));
+    }
+    if let Some(due_before) = due_before {
+        // An array, so that the few complaints whose clocks run are looked up first and each of them found by its id.
+        statement = statement.filter(
+            sql::<Bool>(
+                "complaints.id = ANY (ARRAY(SELECT complaint_id FROM complaint_clocks
+                 WHERE end_time IS NULL AND due_time < ",
+            )
+            .bind::<Timestamptz, _>(due_before)
+            .sql("))"),
+        );
     }
     match (query.order, query.after) {
         (Order::Newest, Some(after)) => statement = statement.filter(complaints::id.lt(after.id)),
@@ -112,9 +127,9 @@ pub(crate) fn statement(
     }
 }
 
-pub async fn list(conn: &mut Conn, query: &Query) -> Result<Vec<Complaint>, Error> {
-    let rows: Vec<ComplaintRow> = statement(query).load(conn).await?;
-    rows.into_iter().map(|row| row.try_into().map_err(Error::internal)).collect()
+pub async fn list(conn: &mut Conn, policies: &Policies, query: &Query) -> Result<Vec<Complaint>, Error> {
+    let rows = statement(query).load(conn).await?;
+    complaint::whole(conn, policies, rows).await
 }
 
 /// The value of the generated column: ascending from the most severe.

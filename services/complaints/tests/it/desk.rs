@@ -1,26 +1,39 @@
 //! A served complaints service and the people who work with it.
 
+use std::time::Duration;
+
 use cqm_complaints::{App, Config};
 use cqm_proto::complaints::v1::complaint_service_client::ComplaintServiceClient;
+use cqm_proto::complaints::v1::sla_policy_service_client::SlaPolicyServiceClient;
 use cqm_proto::complaints::v1::*;
 use cqm_proto::events::v1 as events;
 use cqm_testkit::{Kit, Line};
-pub use cqm_testkit::{persistent, refused, representative, request_id, violations};
+pub use cqm_testkit::{manager, persistent, refused, representative, request_id, violations};
 
 pub const CUSTOMER: &str = "customers/01890a5d-ac96-774b-bcce-b302099a8058";
 /// Well formed, and nobody's.
 pub const NOBODYS: &str = "complaints/01890a5d-ac96-774b-bcce-b302099a8057";
 
+/// Longer than any test takes.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
 pub struct Desk {
     pub kit: Kit,
     pub client: ComplaintServiceClient<Line>,
+    pub policies: SlaPolicyServiceClient<Line>,
 }
 
 impl Desk {
+    /// Nobody comes by to tell what clocks show.
     pub async fn open() -> Self {
-        let kit = Kit::start::<App>(Config {}).await;
+        Self::telling_every(NEVER).await
+    }
+
+    pub async fn telling_every(sla_interval: Duration) -> Self {
+        let kit = Kit::start::<App>(Config { sla_interval }).await;
         let client = ComplaintServiceClient::new(kit.channel.clone());
-        Self { kit, client }
+        let policies = SlaPolicyServiceClient::new(kit.channel.clone());
+        Self { kit, client, policies }
     }
 
     /// Registers a complaint and looks at its event.

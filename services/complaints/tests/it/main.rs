@@ -10,4 +10,5 @@ mod refusals;
 mod registration;
 mod reopening;
 mod repeats;
+mod sla;
 mod telling;

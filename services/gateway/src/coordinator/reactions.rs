@@ -92,6 +92,8 @@ pub(super) const NOTHING_FOLLOWS: &[&str] = &[
     "cqm.events.v1.ComplaintInvestigationStarted",
     "cqm.events.v1.ComplaintReopened",
     "cqm.events.v1.ComplaintRootCauseRecorded",
+    "cqm.events.v1.ComplaintSlaBreached",
+    "cqm.events.v1.ComplaintSlaWarned",
     "cqm.events.v1.CustomerErased",
     "cqm.events.v1.EarningReversed",
     "cqm.events.v1.HoldReleased",

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use cqm_gateway::backend::Backends;
 use cqm_gateway::config::Customer360Config;
 use cqm_gateway::edge::EdgeConfig;
-use cqm_proto::complaints::v1::{Complaint, ListComplaintsRequest, ListComplaintsResponse};
+use cqm_proto::complaints::v1::{
+    Complaint, ListComplaintsRequest, ListComplaintsResponse, Sla, SlaClock, sla_clock,
+};
 use cqm_proto::customers::v1::{Customer, ListPurchasesResponse, Purchase};
 use cqm_proto::gateway::v1::customer360_service_client::Customer360ServiceClient;
 use cqm_proto::gateway::v1::section_status::State;
@@ -54,8 +56,12 @@ impl Scene {
             Ok(ListPurchasesResponse { purchases: vec![purchase], ..Default::default() })
         });
         desk.on("ListComplaints", |_| {
-            let complaint =
-                Complaint { name: "complaints/1".into(), create_time: at(20), ..Default::default() };
+            let complaint = Complaint {
+                name: "complaints/1".into(),
+                create_time: at(20),
+                sla: Some(late()),
+                ..Default::default()
+            };
             Ok(ListComplaintsResponse { complaints: vec![complaint], ..Default::default() })
         });
         desk.on("ListInvitations", |_| {
@@ -88,6 +94,21 @@ fn at(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
 }
 
+/// Somebody answered in time, and nobody has settled it.
+fn late() -> Sla {
+    let clock = |state: sla_clock::State, end_time| SlaClock {
+        state: state.into(),
+        due_time: at(40),
+        end_time,
+        ..Default::default()
+    };
+    Sla {
+        policy: "slaPolicies/1".into(),
+        first_response: Some(clock(sla_clock::State::Met, at(30))),
+        resolution: Some(clock(sla_clock::State::Breached, None)),
+    }
+}
+
 fn down() -> Error {
     Error::Unavailable { reason: reason::STORAGE_UNAVAILABLE, source: None }
 }
@@ -118,6 +139,7 @@ async fn all_services_make_one_answer_read_as_the_caller() {
     assert_eq!(answer.customer, CUSTOMER);
     assert_eq!(answer.profile.unwrap().customer.unwrap().display_name, "王丽");
     assert_eq!(answer.points.unwrap().account.unwrap().available, 12);
+    assert_eq!(answer.complaints.unwrap().complaints[0].sla, Some(late()));
     let timeline: Vec<&str> = answer.timeline.iter().map(|item| item.title.as_str()).collect();
     assert_eq!(timeline, ["COMPLAINT_REGISTERED", "INVITATION_CREATED", "PURCHASE_RECORDED"]);
 

@@ -6,7 +6,7 @@ use cqm_proto::complaints::v1::complaint_service_client::ComplaintServiceClient;
 use cqm_proto::complaints::v1::{
     AcknowledgeComplaintRequest, AssignComplaintRequest, Category, CloseComplaintRequest, Complaint,
     GetComplaintRequest, RecordRootCauseRequest, RegisterComplaintRequest, ResolveComplaintRequest,
-    RootCause, Severity, StartInvestigationRequest,
+    RootCause, Severity, SlaClock, StartInvestigationRequest,
 };
 
 use super::{Story, fresh};
@@ -121,12 +121,19 @@ impl Story {
     pub(super) async fn close(&self, complaint: &Complaint) -> Result<()> {
         let request =
             CloseComplaintRequest { name: complaint.name.clone(), request_id: fresh(), etag: String::new() };
-        again(|| {
+        let closed = again(|| {
             let (mut service, request) = (self.complaints(), request.clone());
             async move { service.close_complaint(request).await }
         })
         .await?;
         self.say("the customer is satisfied; the complaint is closed");
+        if let Some(sla) = closed.sla {
+            let shown = |clock: Option<SlaClock>| {
+                clock.unwrap_or_default().state().as_str_name().trim_start_matches("STATE_").to_owned()
+            };
+            let (first_response, resolution) = (shown(sla.first_response), shown(sla.resolution));
+            self.say(&format!("first response {first_response}, resolution {resolution}, by {}", sla.policy));
+        }
         Ok(())
     }
 

@@ -1,11 +1,15 @@
 //! The domain to messages.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use cqm_proto::complaints::v1 as wire;
 use cqm_rpc::{Etag, ResourceName, time};
 
+use super::policy_name;
+use crate::domain::sla::{Clocks, Timer};
 use crate::domain::{Complaint, TimelineEntry};
 
-pub fn complaint(complaint: &Complaint) -> wire::Complaint {
+/// The complaint as it is, with what its clocks show at this moment.
+pub fn complaint(complaint: &Complaint, now: DateTime<Utc>) -> wire::Complaint {
     let matter = &complaint.matter;
     let root_cause = complaint.root_cause.as_ref();
     wire::Complaint {
@@ -41,7 +45,26 @@ pub fn complaint(complaint: &Complaint) -> wire::Complaint {
         create_time: Some(time::wire(complaint.create_time)),
         update_time: Some(time::wire(complaint.update_time)),
         etag: Etag::of(complaint.version).to_string(),
+        sla: complaint.clocks.as_ref().map(|clocks| sla(clocks, now)),
     }
+}
+
+fn sla(clocks: &Clocks, now: DateTime<Utc>) -> wire::Sla {
+    let clock = |timer: &Timer| wire::SlaClock {
+        state: timer.state(now).code().into(),
+        due_time: Some(time::wire(timer.due_time)),
+        end_time: timer.end_time.map(time::wire),
+        consumed: Some(span(timer.consumed(&clocks.policy, now))),
+    };
+    wire::Sla {
+        policy: policy_name(clocks.policy.version),
+        first_response: Some(clock(&clocks.first_response)),
+        resolution: Some(clock(&clocks.resolution)),
+    }
+}
+
+pub(super) fn span(span: TimeDelta) -> prost_types::Duration {
+    prost_types::Duration { seconds: span.num_seconds(), nanos: span.subsec_nanos() }
 }
 
 pub fn timeline_entry(
@@ -64,7 +87,7 @@ pub fn timeline_entry(
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::{Action, Category, Channel, Remedy, ReopenReason, Severity, State};
+    use crate::domain::{Action, Category, Channel, ClockState, Remedy, ReopenReason, Severity, State};
     use cqm_proto::complaints::v1 as wire;
 
     /// Codes and names of a set against the contract's enum: every value but the unspecified one, and no other.
@@ -89,6 +112,7 @@ mod tests {
         same_words!(Remedy, wire::complaint::Remedy, "REMEDY");
         same_words!(Category, wire::Category, "CATEGORY");
         same_words!(Severity, wire::Severity, "SEVERITY");
+        same_words!(ClockState, wire::sla_clock::State, "STATE");
         same_words!(Action, wire::timeline_entry::Action, "ACTION");
         same_words!(ReopenReason, wire::reopen_complaint_request::Reason, "REASON");
     }

@@ -2,6 +2,7 @@
 
 use cqm_db::log::NewEvent;
 use cqm_proto::events::v1 as wire;
+use cqm_rpc::time;
 use prost::{Message, Name};
 
 use crate::domain::{Complaint, Event, What};
@@ -66,7 +67,38 @@ pub fn event(complaint: &Complaint, event: &Event) -> NewEvent {
             };
             record(complaint, event, &payload)
         }
+        What::SlaWarned { clock, due_time } => {
+            let payload = wire::ComplaintSlaWarned {
+                complaint: name,
+                reference,
+                customer,
+                clock: clock.name().to_owned(),
+                due_time: Some(time::wire(*due_time)),
+                severity: matter.severity.name().to_owned(),
+                assignee: complaint.assignee.clone().unwrap_or_default(),
+                responsible_department: department(complaint),
+            };
+            record(complaint, event, &payload)
+        }
+        What::SlaBreached { clock, due_time } => {
+            let payload = wire::ComplaintSlaBreached {
+                complaint: name,
+                reference,
+                customer,
+                clock: clock.name().to_owned(),
+                due_time: Some(time::wire(*due_time)),
+                severity: matter.severity.name().to_owned(),
+                assignee: complaint.assignee.clone().unwrap_or_default(),
+                responsible_department: department(complaint),
+            };
+            record(complaint, event, &payload)
+        }
     }
+}
+
+/// The key of the department that answers for the cause; empty = not known.
+fn department(complaint: &Complaint) -> String {
+    complaint.root_cause.as_ref().map(|cause| cause.responsible_department.clone()).unwrap_or_default()
 }
 
 fn record<P: Message + Name>(complaint: &Complaint, event: &Event, payload: &P) -> NewEvent {

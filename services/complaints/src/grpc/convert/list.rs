@@ -1,7 +1,7 @@
 //! Messages that ask for lists: filters, orders and page tokens.
 
 use cqm_proto::complaints::v1 as wire;
-use cqm_rpc::{Error, PageRequest, ResourceName, Violations};
+use cqm_rpc::{Error, PageRequest, ResourceName, Violations, time};
 
 use super::command::{COMPLETE, subject};
 use crate::domain::COLLECTION;
@@ -29,6 +29,7 @@ impl List {
             assignee: Some(subject("assignee", &message.assignee, &mut violations))
                 .filter(|assignee| !assignee.is_empty()),
             open_only: message.open_only,
+            due_before: time::optional("due_before", message.due_before.as_ref(), &mut violations),
         };
         let order = match violations.optional_choice("order_by", message.order_by) {
             None | Some(OrderBy::Unspecified | OrderBy::CreateTimeDesc) => Order::Newest,
@@ -43,6 +44,7 @@ impl List {
             message.severity.to_string(),
             message.assignee.clone(),
             message.open_only.to_string(),
+            filter.due_before.map(|time| time.timestamp_micros().to_string()).unwrap_or_default(),
             format!("{order:?}"),
         ];
         let page = PageRequest::parse(
@@ -121,6 +123,7 @@ mod tests {
             assignee: "Li Lei".to_owned(),
             order_by: 9,
             open_only: true,
+            due_before: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
         };
         assert_eq!(
             violations(List::parse(&message)),
@@ -130,6 +133,7 @@ mod tests {
                 ("category", ENUM_UNKNOWN),
                 ("severity", ENUM_UNKNOWN),
                 ("assignee", FIELD_FORMAT),
+                ("due_before", FIELD_RANGE),
                 ("order_by", ENUM_UNKNOWN),
                 ("page_size", FIELD_RANGE),
                 ("page_token", PAGE_TOKEN_INVALID),
@@ -158,6 +162,10 @@ mod tests {
             wire::ListComplaintsRequest { assignee: "agent".to_owned(), ..next.clone() },
             wire::ListComplaintsRequest { order_by: 2, ..next.clone() },
             wire::ListComplaintsRequest { open_only: true, ..next.clone() },
+            wire::ListComplaintsRequest {
+                due_before: Some(prost_types::Timestamp::default()),
+                ..next.clone()
+            },
         ] {
             assert_eq!(violations(List::parse(&other)), expected(&[("page_token", PAGE_TOKEN_INVALID)]));
         }

@@ -77,6 +77,8 @@ fn recorded() -> Vec<(String, Vec<u8>)> {
         event(resolved(0)),
         event(ComplaintClosed { complaint: complaint(), ..Default::default() }),
         event(ComplaintReopened { complaint: complaint(), ..Default::default() }),
+        event(ComplaintSlaWarned { complaint: complaint(), ..Default::default() }),
+        event(ComplaintSlaBreached { complaint: complaint(), ..Default::default() }),
         event(QuestionnairePublished::default()),
         event(InvitationCreated {
             invitation: "invitations/i1".into(),
