@@ -71,4 +71,14 @@ impl Service for App {
     ) -> Result<Vec<(&'static str, i64)>, Error> {
         store::subject::erase(tx, customer).await
     }
+
+    async fn merge(
+        &self,
+        _: &mut Conn,
+        _: &Call,
+        _: Uuid,
+        _: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        Err(Error::internal("merging is not written yet"))
+    }
 }

@@ -77,7 +77,17 @@ impl Service for App {
         holder::erase(self, tx, call, customer).await
     }
 
-    async fn erased(&self, customer: Uuid) {
+    async fn gone(&self, customer: Uuid) {
         grpc::forget_cached(self, customer).await;
+    }
+
+    async fn merge(
+        &self,
+        _: &mut Conn,
+        _: &Call,
+        _: Uuid,
+        _: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        Err(Error::internal("merging is not written yet"))
     }
 }

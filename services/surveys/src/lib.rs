@@ -100,4 +100,14 @@ impl Service for App {
     ) -> Result<Vec<(&'static str, i64)>, Error> {
         store::subjects::erase(tx, customer, self.clock.now()).await
     }
+
+    async fn merge(
+        &self,
+        _: &mut Conn,
+        _: &Call,
+        _: Uuid,
+        _: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        Err(Error::internal("merging is not written yet"))
+    }
 }

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, log, subjects};
+use cqm_db::subjects::{self, Closed};
+use cqm_db::{Conn, log};
 use cqm_proto::customers::v1 as proto;
 use cqm_proto::customers::v1::record_purchases_response::Outcome;
 use cqm_proto::customers::v1::{RecordPurchasesRequest, RecordPurchasesResponse};
-use cqm_rpc::{Call, Error, reason};
+use cqm_rpc::{Call, Error};
 use uuid::Uuid;
 
 use super::convert::purchase::{List, Owner, Row, write};
@@ -49,8 +50,8 @@ async fn settle(
         .iter()
         .map(|row| {
             let customer_id = owners.resolve(&row.owner)?;
-            if owners.closed.contains(&customer_id) {
-                return Err(Error::refused(reason::CUSTOMER_RESTRICTED));
+            if let Some(closed) = owners.closed.get(&customer_id) {
+                return Err(closed.refuse(customer_id));
             }
             Ok(Purchase { customer_id, id: Uuid::now_v7(), facts: row.facts.clone(), create_time: now })
         })
@@ -86,8 +87,8 @@ fn outcome(
 struct Owners {
     ids: HashSet<Uuid>,
     by_reference: HashMap<String, Uuid>,
-    /// Those who are to be forgotten.
-    closed: HashSet<Uuid>,
+    /// Those who are to be forgotten, or are known under another name.
+    closed: HashMap<Uuid, Closed>,
 }
 
 impl Owners {
@@ -120,7 +121,7 @@ async fn hold_owners(tx: &mut Conn, batch: &[&Row]) -> Result<Owners, Error> {
     let ids: HashSet<Uuid> = held.iter().map(|(id, _)| *id).collect();
     // Behind their rows' locks, which an erasure waits for.
     let known: Vec<Uuid> = ids.iter().copied().collect();
-    let closed = subjects::among(tx, &known).await?.into_iter().map(|(id, _)| id).collect();
+    let closed = subjects::among(tx, &known).await?;
     let by_reference = held.into_iter().filter_map(|(id, reference)| Some((reference?, id))).collect();
     Ok(Owners { ids, by_reference, closed })
 }

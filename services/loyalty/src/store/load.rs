@@ -18,7 +18,6 @@ use super::ladder::Tiers;
 use super::lot::{find_lots, spendable};
 use super::member::{known_members, lock_members};
 use super::source::{Rewarded, find_rewarded};
-use super::subject::closed;
 use crate::domain::Event;
 use crate::domain::account::{Account, Past, Policy};
 use crate::domain::entry::{Entry, Reason};
@@ -46,7 +45,7 @@ pub struct Loaded {
     /// Members whom somebody else has locked.
     pub busy: HashSet<Uuid>,
     /// Customers who are to be forgotten or are.
-    pub closed: HashMap<Uuid, subjects::State>,
+    pub closed: HashMap<Uuid, subjects::Closed>,
     /// Members of whom more is due than one transaction writes down.
     pub behind: HashSet<Uuid>,
     pub rewarded: HashMap<(Uuid, Reason, String), Rewarded>,
@@ -84,7 +83,7 @@ pub async fn load(
         find_holds(conn, &wants.holds),
         find_past(conn, &wants.transactions),
     );
-    let ((members, lots, rewarded, holds, past), closed) = join!(rest, closed(conn, &customers));
+    let ((members, lots, rewarded, holds, past), closed) = join!(rest, subjects::among(conn, &customers));
     // Whether the lock was to be had comes first: the statements behind one that failed only say that it did.
     let members = members?;
     let mut loaded = Loaded { closed: closed?, ..Loaded::default() };
