@@ -94,7 +94,11 @@ struct Owners {
 impl Owners {
     fn resolve(&self, owner: &Owner) -> Result<Uuid, Error> {
         match owner {
-            Owner::Id(id) => self.ids.get(id).copied().ok_or_else(|| customer_not_found(*id)),
+            Owner::Id(id) if self.ids.contains(id) => Ok(*id),
+            Owner::Id(id) => Err(match self.closed.get(id) {
+                Some(merged @ Closed::Merged { .. }) => merged.refuse(*id),
+                _ => customer_not_found(*id),
+            }),
             Owner::ExternalReference(reference) => {
                 self.by_reference.get(reference).copied().ok_or_else(|| Error::NotFound {
                     reason: CUSTOMER_NOT_FOUND,
@@ -117,13 +121,32 @@ async fn hold_owners(tx: &mut Conn, batch: &[&Row]) -> Result<Owners, Error> {
             }
         }
     }
-    let held = bulk::hold_customers(tx, ids.into_iter().collect(), references.into_iter().collect()).await?;
-    let ids: HashSet<Uuid> = held.iter().map(|(id, _)| *id).collect();
-    // Behind their rows' locks, which an erasure waits for.
-    let known: Vec<Uuid> = ids.iter().copied().collect();
+    let asked: Vec<Uuid> = ids.into_iter().collect();
+    let held = bulk::hold_customers(tx, asked.clone(), references.iter().copied().collect()).await?;
+    let mut ids: HashSet<Uuid> = held.iter().map(|(id, _)| *id).collect();
+    let mut by_reference: HashMap<String, Uuid> =
+        held.into_iter().filter_map(|(id, reference)| Some((reference?, id))).collect();
+    references.retain(|reference| !by_reference.contains_key(*reference));
+    let survivors = hold_survivors(tx, references.into_iter().collect()).await?;
+    ids.extend(survivors.values());
+    by_reference.extend(survivors);
+    // Behind their rows' locks, which an erasure and a merge wait for; those who are not there may be known otherwise.
+    let known: Vec<Uuid> = ids.iter().copied().chain(asked).collect();
     let closed = subjects::among(tx, &known).await?;
-    let by_reference = held.into_iter().filter_map(|(id, reference)| Some((reference?, id))).collect();
     Ok(Owners { ids, by_reference, closed })
+}
+
+/// The customers whom references lead to that nobody has any more, because who had them is known under another name.
+async fn hold_survivors(tx: &mut Conn, references: Vec<&str>) -> Result<HashMap<String, Uuid>, Error> {
+    let mut holders = bulk::find_holders(tx, references).await?;
+    holders.retain(|_, holder| !holder.deleted);
+    let survivors: HashSet<Uuid> = holders.values().map(|holder| holder.id).collect();
+    let held = bulk::hold_customers(tx, survivors.iter().copied().collect(), Vec::new()).await?;
+    if held.len() < survivors.len() {
+        // Gone between the look and the lock, and perhaps known under a third name.
+        return Err(store::customer::try_again());
+    }
+    Ok(holders.into_iter().map(|(reference, holder)| (reference, holder.id)).collect())
 }
 
 fn answer(row: i64, settled: Settled) -> RecordPurchasesResponse {

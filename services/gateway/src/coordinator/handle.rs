@@ -1,5 +1,7 @@
 //! Handling events: every reaction's command is answered, or the aggregate is parked.
 
+use std::borrow::Cow;
+
 use cqm_proto::events::v1::parked_aggregate::State;
 use cqm_proto::events::v1::{Event, ParkedAggregate};
 use cqm_rpc::{Failure, TraceContext, reason};
@@ -87,9 +89,10 @@ impl Reader {
         let trace = TraceContext::parse(&event.traceparent).unwrap_or_else(|| TraceContext::fresh(false));
         let mut patience = Patience::new(&self.config);
         let mut pause = Backoff::new(self.config.refusal_pause, self.config.refusal_pause_cap);
+        let mut command = Cow::Borrowed(command);
         let mut attempts = 0;
         loop {
-            let Err(failure) = self.executor.carry_out(command, request_id, trace).await else {
+            let Err(failure) = self.executor.carry_out(&command, request_id, trace).await else {
                 self.metrics.command(reaction.id, "done");
                 return Ok(());
             };
@@ -97,9 +100,13 @@ impl Reader {
                 self.metrics.command(reaction.id, "repeated");
                 return Ok(());
             }
-            if is_withheld(&failure) {
+            if is_withheld(&failure) || is_of_a_name_that_is_gone(&failure, &command) {
                 self.metrics.command(reaction.id, "withheld");
                 return Ok(());
+            }
+            if let Some(again) = for_survivor(&failure, &command) {
+                command = Cow::Owned(again);
+                continue;
             }
             if failure.is_transient() {
                 let say = || {
@@ -147,6 +154,23 @@ fn had_been_answered(failure: &Failure) -> bool {
 /// The command is about a person who is to be forgotten or is: that it does not happen is what was asked for.
 fn is_withheld(failure: &Failure) -> bool {
     [reason::CUSTOMER_RESTRICTED.name, reason::CUSTOMER_ERASED.name].contains(&failure.reason.as_str())
+}
+
+fn is_merged(failure: &Failure) -> bool {
+    failure.reason == reason::CUSTOMER_MERGED.name
+}
+
+/// The command is about a name that has gone, and the person has another one.
+fn is_of_a_name_that_is_gone(failure: &Failure, command: &Command) -> bool {
+    is_merged(failure) && command.is_of_the_name()
+}
+
+/// The command for whom the customer was merged into, when it was refused for that. It keeps its request id: what was
+/// refused is not remembered, and whoever has answered it under one name does not answer it again under another, however
+/// often the person is merged and the log is read.
+fn for_survivor(failure: &Failure, command: &Command) -> Option<Command> {
+    let (customer, survivor) = (failure.facts.get("customer")?, failure.facts.get("survivor")?);
+    if is_merged(failure) { command.for_survivor(customer, survivor) } else { None }
 }
 
 #[cfg(test)]
