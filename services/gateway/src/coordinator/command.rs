@@ -43,58 +43,47 @@ pub(super) enum Command {
     SendMessage(SendMessageRequest),
 }
 
-impl Command {
-    /// Whether it is about a name and what is kept under it, so that nothing is left to do once the name is gone: what the
-    /// survivor is reached by and whether they are to be forgotten is told of the survivor.
-    pub fn is_of_the_name(&self) -> bool {
-        match self {
-            Self::EraseSubject(..)
-            | Self::PutContact(_)
-            | Self::RefreshContact { .. }
-            | Self::ReleaseSubject(..)
-            | Self::RestrictSubject(..) => true,
-            Self::CreateInvitation(_)
-            | Self::EarnPoints(_)
-            | Self::MergeSubject(..)
-            | Self::RecordErasureStep(_)
-            | Self::RecordMergeStep(_)
-            | Self::ReopenComplaint(_)
-            | Self::SendInvitation { .. }
-            | Self::SendMessage(_) => false,
-        }
-    }
+/// What becomes of a command when its customer turns out to be known under another name.
+#[derive(Debug, PartialEq)]
+pub(super) enum Renamed {
+    /// It is the survivor's.
+    Survivors(Command),
+    /// It was about the name that is gone, or about two who are one: nothing is left to do.
+    Nothing,
+}
 
+impl Command {
     /// The same for whom the customer was merged into; `None` when it does not name the customer.
-    pub fn for_survivor(&self, customer: &str, survivor: &str) -> Option<Self> {
+    pub fn renamed(&self, customer: &str, survivor: &str) -> Option<Renamed> {
         let mut command = self.clone();
-        let mut changed = false;
-        let mut rename = |name: &mut String| {
-            if name == customer {
-                survivor.clone_into(name);
-                changed = true;
-            }
-        };
-        match &mut command {
-            Self::CreateInvitation(message) => rename(&mut message.customer),
-            Self::EarnPoints(message) => {
-                rename(&mut message.customer);
-                if let Some(Basis::Referral(referral)) = &mut message.basis {
-                    rename(&mut referral.referred);
-                }
-            }
-            Self::SendInvitation { customer, .. } => rename(customer),
-            Self::SendMessage(message) => rename(&mut message.recipient),
+        let names = match &mut command {
+            Self::CreateInvitation(message) => vec![&mut message.customer],
+            Self::EarnPoints(message) => match &mut message.basis {
+                Some(Basis::Referral(referral)) => vec![&mut message.customer, &mut referral.referred],
+                _ => vec![&mut message.customer],
+            },
+            Self::SendInvitation { customer, .. } => vec![customer],
+            Self::SendMessage(message) => vec![&mut message.recipient],
+            // What the survivor is reached by, and whether they are to be forgotten, is told of the survivor.
             Self::EraseSubject(..)
-            | Self::MergeSubject(..)
             | Self::PutContact(_)
-            | Self::RecordErasureStep(_)
-            | Self::RecordMergeStep(_)
             | Self::RefreshContact { .. }
             | Self::ReleaseSubject(..)
-            | Self::ReopenComplaint(_)
-            | Self::RestrictSubject(..) => {}
+            | Self::RestrictSubject(..) => return Some(Renamed::Nothing),
+            Self::MergeSubject(..)
+            | Self::RecordErasureStep(_)
+            | Self::RecordMergeStep(_)
+            | Self::ReopenComplaint(_) => return None,
+        };
+        if !names.iter().any(|name| *name == customer) {
+            return None;
         }
-        changed.then_some(command)
+        // Who brought somebody in is the one who was brought in.
+        if names.iter().all(|name| *name == customer || *name == survivor) && names.len() > 1 {
+            return Some(Renamed::Nothing);
+        }
+        names.into_iter().filter(|name| *name == customer).for_each(|name| survivor.clone_into(name));
+        Some(Renamed::Survivors(command))
     }
 }
 
@@ -105,8 +94,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_for_the_survivor_wherever_it_names_the_customer() {
-        let (old, new) = ("customers/1".to_owned(), "customers/2".to_owned());
+    fn a_command_is_the_survivors_wherever_it_names_the_customer() {
+        let (old, new) = ("customers/1", "customers/2");
         let earn = |customer: &str, referred: &str| {
             Command::EarnPoints(EarnPointsRequest {
                 customer: customer.to_owned(),
@@ -116,19 +105,24 @@ mod tests {
             })
         };
         let invitation =
-            |customer: &String| Command::SendInvitation { invitation: "i".into(), customer: customer.clone() };
-        let message = |customer: &String| {
-            Command::SendMessage(SendMessageRequest { recipient: customer.clone(), ..Default::default() })
+            |to: &str| Command::SendInvitation { invitation: "invitations/1".into(), customer: to.into() };
+        let message = |to: &str| {
+            Command::SendMessage(SendMessageRequest { recipient: to.to_owned(), ..Default::default() })
         };
+        let survivors = |command| Some(Renamed::Survivors(command));
         for (before, after) in [
-            (earn(&old, "customers/3"), Some(earn(&new, "customers/3"))),
-            (earn("customers/3", &old), Some(earn("customers/3", &new))),
+            (earn(old, "customers/3"), survivors(earn(new, "customers/3"))),
+            (earn("customers/3", old), survivors(earn("customers/3", new))),
             (earn("customers/3", "customers/4"), None),
-            (invitation(&old), Some(invitation(&new))),
-            (message(&old), Some(message(&new))),
-            (message(&new), None),
+            (earn(old, new), Some(Renamed::Nothing)),
+            (earn(new, old), Some(Renamed::Nothing)),
+            (invitation(old), survivors(invitation(new))),
+            (message(old), survivors(message(new))),
+            (message(new), None),
+            (Command::PutContact(PutContactRequest::default()), Some(Renamed::Nothing)),
+            (Command::ReopenComplaint(ReopenComplaintRequest::default()), None),
         ] {
-            assert_eq!(before.for_survivor(&old, &new), after);
+            assert_eq!(before.renamed(old, new), after, "{before:?}");
         }
     }
 }

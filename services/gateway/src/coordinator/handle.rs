@@ -9,7 +9,7 @@ use cqm_runtime::tasks::Backoff;
 use uuid::Uuid;
 
 use super::Patience;
-use super::command::Command;
+use super::command::{Command, Renamed};
 use super::reactions::{self, Reaction};
 use super::source::{End, Position, Reader};
 use crate::error::{code, word};
@@ -100,11 +100,12 @@ impl Reader {
                 self.metrics.command(reaction.id, "repeated");
                 return Ok(());
             }
-            if is_withheld(&failure) || is_of_a_name_that_is_gone(&failure, &command) {
+            let renamed = renamed(&failure, &command);
+            if is_withheld(&failure) || renamed == Some(Renamed::Nothing) {
                 self.metrics.command(reaction.id, "withheld");
                 return Ok(());
             }
-            if let Some(again) = for_survivor(&failure, &command) {
+            if let Some(Renamed::Survivors(again)) = renamed {
                 command = Cow::Owned(again);
                 continue;
             }
@@ -156,21 +157,14 @@ fn is_withheld(failure: &Failure) -> bool {
     [reason::CUSTOMER_RESTRICTED.name, reason::CUSTOMER_ERASED.name].contains(&failure.reason.as_str())
 }
 
-fn is_merged(failure: &Failure) -> bool {
-    failure.reason == reason::CUSTOMER_MERGED.name
-}
-
-/// The command is about a name that has gone, and the person has another one.
-fn is_of_a_name_that_is_gone(failure: &Failure, command: &Command) -> bool {
-    is_merged(failure) && command.is_of_the_name()
-}
-
 /// The command for whom the customer was merged into, when it was refused for that. It keeps its request id: what was
 /// refused is not remembered, and whoever has answered it under one name does not answer it again under another, however
 /// often the person is merged and the log is read.
-fn for_survivor(failure: &Failure, command: &Command) -> Option<Command> {
-    let (customer, survivor) = (failure.facts.get("customer")?, failure.facts.get("survivor")?);
-    if is_merged(failure) { command.for_survivor(customer, survivor) } else { None }
+fn renamed(failure: &Failure, command: &Command) -> Option<Renamed> {
+    if failure.reason != reason::CUSTOMER_MERGED.name {
+        return None;
+    }
+    command.renamed(failure.facts.get("customer")?, failure.facts.get("survivor")?)
 }
 
 #[cfg(test)]
