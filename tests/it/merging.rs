@@ -27,8 +27,8 @@ use cqm_proto::loyalty::v1::earning_rule_service_client::EarningRuleServiceClien
 use cqm_proto::loyalty::v1::ledger_service_client::LedgerServiceClient;
 use cqm_proto::loyalty::v1::programme_service_client::ProgrammeServiceClient;
 use cqm_proto::loyalty::v1::{
-    ActivateProgrammeRequest, BirthdayBasis, CreateEarningRuleRequest, CreateProgrammeRequest, EarnPointsRequest,
-    EarningRule, GetAccountRequest, LocalizedText, Programme, VerifyLedgerRequest,
+    ActivateProgrammeRequest, BirthdayBasis, CreateEarningRuleRequest, CreateProgrammeRequest,
+    EarnPointsRequest, EarningRule, GetAccountRequest, LocalizedText, Programme, VerifyLedgerRequest,
 };
 use cqm_proto::surveys::v1::create_invitation_request::Target;
 use cqm_proto::surveys::v1::invitation_service_client::InvitationServiceClient;
@@ -238,7 +238,10 @@ async fn sizes(callers: &Callers, customer: &str) -> Sizes {
 #[track_caller]
 fn names_the_survivor(failure: &Failure, customer: &str, survivor: &str) {
     assert_eq!(failure.reason, "CUSTOMER_MERGED", "{failure}");
-    assert_eq!((failure.facts["customer"].as_str(), failure.facts["survivor"].as_str()), (customer, survivor));
+    assert_eq!(
+        (failure.facts["customer"].as_str(), failure.facts["survivor"].as_str()),
+        (customer, survivor)
+    );
 }
 
 /// All that ever happened is told once more.
@@ -257,7 +260,9 @@ fn what_expires(cluster: &Cluster) -> Vec<[String; 3]> {
     let sql = "SELECT customer_id, remaining, expires_at FROM lot
                WHERE remaining > 0 AND expires_at IS NOT NULL ORDER BY id";
     let rows = cluster.postgres.sql("loyalty", sql);
-    rows.lines().map(|row| row.split('|').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap()).collect()
+    rows.lines()
+        .map(|row| row.split('|').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap())
+        .collect()
 }
 
 async fn check_ledger(callers: &Callers) {
@@ -364,7 +369,10 @@ async fn two_names_of_a_person_become_one_everywhere_and_are_forgotten_as_one() 
     check_ledger(&callers).await;
 
     // Forgotten under the name that is left, the person is forgotten under all of them.
-    assert!(found(&everything(&cluster).await, &words).len() >= words.len(), "the search finds what is there");
+    assert!(
+        found(&everything(&cluster).await, &words).len() >= words.len(),
+        "the search finds what is there"
+    );
     let asked = erase(&callers, &third, true).await;
     let waits = until(&callers, &asked.name, |erasure| erasure.state() == Erased::Restricted).await;
     assert_eq!(blockers(&waits), ["complaints OPEN_COMPLAINT"]);

@@ -84,12 +84,8 @@ async fn a_closed_loop_is_recorded() {
     let (old, new) =
         (created(&callers, &Person::anybody()).await, created(&callers, &Person::anybody()).await);
     settled(&callers.staff).await;
-    let merge = MergeCustomersRequest {
-        customer: old,
-        survivor: new,
-        request_id: fresh(),
-        ..Default::default()
-    };
+    let merge =
+        MergeCustomersRequest { customer: old, survivor: new, request_id: fresh(), ..Default::default() };
     MergeServiceClient::new(callers.staff.clone()).merge_customers(merge).await.unwrap();
     settled(&callers.staff).await;
 

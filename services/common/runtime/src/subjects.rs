@@ -200,30 +200,41 @@ impl<S: Service> Forgetting<S> {
         Ok(answer)
     }
 
-    /// Looks whether what stood in the way of one person's erasure still does, and tells what has changed.
+    /// Looks whether what stood in the way of one person's erasure still does.
     async fn look_again(&self, customer: Uuid) -> Result<(), Error> {
         let call = &Call::internal("look_at_subject", BUDGET);
         self.db
             .tx(call, "look_at_subject", async |tx| {
-                let before = subjects::lock(tx, customer).await?;
-                let Some(before) = before.filter(|before| before.state == State::Restricted) else {
-                    return Ok(());
-                };
-                let blockers = self.service.blockers(tx, customer, before.forfeit_points).await?;
-                if before.blockers == blockers {
-                    return Ok(());
-                }
-                let subject = Subject {
-                    blockers: blockers.into_iter().map(str::to_owned).collect(),
-                    version: before.version + 1,
-                    update_time: self.clock.now(),
-                    ..before
-                };
-                subjects::save(tx, &subject).await?;
-                log::append(tx, &call.trace, &[restricted(S::NAME, &subject)]).await
+                look(&self.service, tx, call, customer, self.clock.now()).await
             })
             .await
     }
+}
+
+/// Looks at one person whose erasure waits, and tells what has changed.
+async fn look<S: Service>(
+    service: &S,
+    tx: &mut Conn,
+    call: &Call,
+    customer: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let before = subjects::lock(tx, customer).await?;
+    let Some(before) = before.filter(|before| before.state == State::Restricted) else {
+        return Ok(());
+    };
+    let blockers = service.blockers(tx, customer, before.forfeit_points).await?;
+    if before.blockers == blockers {
+        return Ok(());
+    }
+    let subject = Subject {
+        blockers: blockers.into_iter().map(str::to_owned).collect(),
+        version: before.version + 1,
+        update_time: now,
+        ..before
+    };
+    subjects::save(tx, &subject).await?;
+    log::append(tx, &call.trace, &[restricted(S::NAME, &subject)]).await
 }
 
 /// Gives everything that the service has under one name to the name that stays, and tells it. One that is merged already
@@ -275,6 +286,8 @@ pub async fn merge<S: Service>(
         version: subject.version,
         moved: moved.into_iter().map(|(what, count)| (what.to_owned(), count)).collect(),
     };
+    // What came may stand in the way of an erasure of the survivor's that waits for the merge.
+    look(service, tx, call, survivor, now).await?;
     log::append(tx, &call.trace, &[told(&subject, &payload)]).await?;
     Ok(subject)
 }

@@ -112,8 +112,7 @@ mod tests {
     #[test]
     fn an_external_reference_has_one_owner_after_a_merge() {
         let referenced = |reference: Option<&str>| {
-            let profile =
-                Profile { external_reference: reference.map(str::to_owned), ..named("Li Lei") };
+            let profile = Profile { external_reference: reference.map(str::to_owned), ..named("Li Lei") };
             Customer::create(Uuid::now_v7(), profile, at(0))
         };
         for (own, others, after) in [

@@ -109,10 +109,7 @@ pub fn united(survivor: &Profile, other: &Profile) -> Profile {
         locale: survivor.locale,
         source_channel: survivor.source_channel.or(other.source_channel),
         tags,
-        external_reference: survivor
-            .external_reference
-            .clone()
-            .or_else(|| other.external_reference.clone()),
+        external_reference: survivor.external_reference.clone().or_else(|| other.external_reference.clone()),
     }
 }
 

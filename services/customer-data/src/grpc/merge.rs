@@ -61,10 +61,8 @@ pub async fn merge_customers(
 
 pub async fn get(app: &App, call: &Call, message: proto::GetMergeRequest) -> Result<proto::Merge, Error> {
     let customer = merge_name(&message.name)?;
-    let found = app
-        .db
-        .read(call, "get_merge", async |conn| store::merge::find_merge(conn, customer).await)
-        .await?;
+    let found =
+        app.db.read(call, "get_merge", async |conn| store::merge::find_merge(conn, customer).await).await?;
     Ok(written(&found.ok_or_else(|| merge_not_found(customer))?))
 }
 

@@ -9,7 +9,7 @@ use cqm_proto::customers::v1::record_purchases_response::Outcome as Recorded;
 use cqm_proto::customers::v1::*;
 use cqm_proto::events::v1 as events;
 use cqm_proto::subjects::v1::subject_service_client::SubjectServiceClient;
-use cqm_proto::subjects::v1::{EraseSubjectRequest, RestrictSubjectRequest};
+use cqm_proto::subjects::v1::{EraseSubjectRequest, MergeSubjectRequest, RestrictSubjectRequest};
 use cqm_rpc::Failure;
 use cqm_testkit::{Line, coordinator, eventually, manager, specialist};
 use prost::Message;
@@ -121,7 +121,10 @@ fn names_the_survivor(failure: &Failure, customer: &str, survivor: &str) {
         (failure.code, failure.reason.as_str(), failure.domain.as_str()),
         (Code::FailedPrecondition, "CUSTOMER_MERGED", "cqm")
     );
-    assert_eq!((failure.facts["customer"].as_str(), failure.facts["survivor"].as_str()), (customer, survivor));
+    assert_eq!(
+        (failure.facts["customer"].as_str(), failure.facts["survivor"].as_str()),
+        (customer, survivor)
+    );
 }
 
 #[tokio::test]
@@ -193,7 +196,8 @@ async fn two_names_become_one_person_with_what_was_under_either() {
 
     // Nothing of the person is left under the old name.
     let rows = registry.desk.kit.table("customers").await;
-    let row = rows.iter().find(|row| row["version"] == json!(2) && row["delete_time"] != json!(null)).unwrap();
+    let row =
+        rows.iter().find(|row| row["version"] == json!(2) && row["delete_time"] != json!(null)).unwrap();
     assert_eq!((&row["display_name"], &row["emails"], &row["tags"]), (&json!(""), &json!([]), &json!([])));
     let tagged = ListCustomersRequest { tag: "vip".into(), ..Default::default() };
     assert_eq!(registry.listed(tagged).await, [new.name]);
@@ -246,7 +250,7 @@ async fn an_old_external_reference_leads_to_the_survivor() {
     assert_eq!(registry.desk.get(&third).await.unwrap().external_reference, "crm/2");
 
     for (row, reference) in [(1, "crm/1"), (2, "crm/2")] {
-        assert_eq!(registry.by_reference(reference).await, [third.clone()], "{reference}");
+        assert_eq!(registry.by_reference(reference).await, [third.as_str()], "{reference}");
         let recorded = registry.desk.record(vec![purchase_of(row, reference, &format!("p{row}"))]).await;
         assert_eq!(recorded[0].outcome(), Recorded::Recorded, "{reference}");
         assert!(recorded[0].purchase.starts_with(&third), "{reference}");
@@ -259,7 +263,8 @@ async fn an_old_external_reference_leads_to_the_survivor() {
         ..Default::default()
     };
     assert!(registry.listed(other_tag).await.is_empty(), "filters that are set must all hold");
-    let taken = answer(registry.desk.customers.create_customer(specialist(create(referenced("crm/1")))).await);
+    let taken =
+        answer(registry.desk.customers.create_customer(specialist(create(referenced("crm/1")))).await);
     assert_eq!(taken.unwrap_err().reason, "EXTERNAL_REFERENCE_TAKEN");
     assert_eq!(registry.types().await, ["PurchaseRecorded", "PurchaseRecorded"]);
     names_the_survivor(&registry.desk.get(&first).await.unwrap_err(), &first, &third);
@@ -293,9 +298,15 @@ async fn a_merge_is_asked_for_once_and_only_of_two_who_are_there() {
     let fields = violations(registry.merge_as(wrong).await);
     assert_eq!(
         fields,
-        ["customer FIELD_FORMAT", "survivor FIELD_REQUIRED", "etag FIELD_FORMAT", "survivor_etag FIELD_FORMAT"]
+        [
+            "customer FIELD_FORMAT",
+            "survivor FIELD_REQUIRED",
+            "etag FIELD_FORMAT",
+            "survivor_etag FIELD_FORMAT"
+        ]
     );
-    for (customer, survivor) in [(&a[..], NOBODY), (NOBODY, &a[..]), (&a[..], &gone[..]), (&gone[..], &a[..])] {
+    for (customer, survivor) in [(&a[..], NOBODY), (NOBODY, &a[..]), (&a[..], &gone[..]), (&gone[..], &a[..])]
+    {
         let nobody = registry.merge(customer, survivor).await.unwrap_err();
         assert_eq!((nobody.code, nobody.reason.as_str()), (Code::NotFound, "CUSTOMER_NOT_FOUND"));
     }
@@ -381,7 +392,13 @@ async fn a_merge_is_finished_with_the_last_receipt_and_the_survivors_erasure_wai
     assert_eq!(registry.desk.get(&new).await.unwrap_err().reason, "CUSTOMER_NOT_FOUND");
     assert_eq!(
         registry.types().await,
-        ["SubjectRestricted", "CustomerMergeFinished", "SubjectRestricted", "CustomerDeleted", "SubjectErased"]
+        [
+            "SubjectRestricted",
+            "CustomerMergeFinished",
+            "SubjectRestricted",
+            "CustomerDeleted",
+            "SubjectErased"
+        ]
     );
 }
 
@@ -409,16 +426,37 @@ async fn who_is_held_under_one_name_is_held_under_the_other() {
     assert_eq!(registry.types().await, ["CustomerDeleted"]);
 }
 
+/// The way of the other services, which may hear of the survivor's erasure before they hear of the merge.
+#[tokio::test]
+async fn what_comes_with_a_merge_stands_in_the_way_of_an_erasure_that_waits() {
+    let mut registry = Registry::open().await;
+    let (old, new) = (registry.customer().await, registry.customer().await);
+    let hold = PlaceLegalHoldRequest {
+        customer: old.clone(),
+        reference: "court/7".to_owned(),
+        ..Default::default()
+    };
+    answer(registry.erasures.place_legal_hold(manager(hold)).await).unwrap();
+    assert!(registry.restrict(&new).await.is_empty());
+    let message = MergeSubjectRequest { customer: old.clone(), survivor: new.clone(), ..Default::default() };
+    let merged = answer(registry.subjects.merge_subject(coordinator(message.clone())).await).unwrap();
+    assert_eq!(merged.survivor, new);
+    assert_eq!(registry.restrict(&new).await, ["LEGAL_HOLD"]);
+    let again = answer(registry.subjects.merge_subject(coordinator(message)).await).unwrap();
+    assert_eq!(again, merged, "merged once");
+    assert_eq!(
+        registry.types().await,
+        ["SubjectRestricted", "CustomerUpdated", "SubjectRestricted", "SubjectMerged"]
+    );
+}
+
 #[tokio::test]
 async fn what_is_recorded_meanwhile_is_the_survivors_or_refused_and_of_two_ways_one_is_gone() {
     let mut registry = Registry::open().await;
     let (old, new) = (registry.customer().await, registry.customer().await);
     let rows: Vec<_> = (0..500).map(|row| purchase(row, &old, &format!("p{row}"))).collect();
-    let (forth, back, answers) = tokio::join!(
-        registry.merge(&old, &new),
-        registry.merge(&new, &old),
-        registry.desk.record(rows)
-    );
+    let (forth, back, answers) =
+        tokio::join!(registry.merge(&old, &new), registry.merge(&new, &old), registry.desk.record(rows));
     let (gone, stays) = if forth.is_ok() { (&old, &new) } else { (&new, &old) };
     assert!(forth.is_ok() != back.is_ok(), "{forth:?} {back:?}");
     names_the_survivor(&forth.and(back).unwrap_err(), gone, stays);

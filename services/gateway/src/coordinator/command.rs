@@ -47,7 +47,7 @@ pub(super) enum Command {
 #[derive(Debug, PartialEq)]
 pub(super) enum Renamed {
     /// It is the survivor's.
-    Survivors(Command),
+    Survivors(Box<Command>),
     /// It was about the name that is gone, or about two who are one: nothing is left to do.
     Nothing,
 }
@@ -83,7 +83,7 @@ impl Command {
             return Some(Renamed::Nothing);
         }
         names.into_iter().filter(|name| *name == customer).for_each(|name| survivor.clone_into(name));
-        Some(Renamed::Survivors(command))
+        Some(Renamed::Survivors(Box::new(command)))
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
         let message = |to: &str| {
             Command::SendMessage(SendMessageRequest { recipient: to.to_owned(), ..Default::default() })
         };
-        let survivors = |command| Some(Renamed::Survivors(command));
+        let survivors = |command| Some(Renamed::Survivors(Box::new(command)));
         for (before, after) in [
             (earn(old, "customers/3"), survivors(earn(new, "customers/3"))),
             (earn("customers/3", old), survivors(earn("customers/3", new))),

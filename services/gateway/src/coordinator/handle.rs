@@ -106,7 +106,7 @@ impl Reader {
                 return Ok(());
             }
             if let Some(Renamed::Survivors(again)) = renamed {
-                command = Cow::Owned(again);
+                command = Cow::Owned(*again);
                 continue;
             }
             if failure.is_transient() {

@@ -281,8 +281,7 @@ async fn what_was_under_way_for_somebody_who_is_merged_is_done_once_for_the_surv
     let coordinator = scene.coordinator();
     scene.through().await;
     coordinator.stop().await;
-    let seen: Vec<EarnPointsRequest> =
-        scene.desk.seen("EarnPoints").iter().map(|seen| seen.read()).collect();
+    let seen: Vec<EarnPointsRequest> = scene.desk.seen("EarnPoints").iter().map(|seen| seen.read()).collect();
     let customers: Vec<&str> = seen.iter().map(|message| message.customer.as_str()).collect();
     assert_eq!(customers, ["customers/1", "customers/2", "customers/3"]);
     for again in &seen[1..] {
@@ -337,10 +336,7 @@ async fn a_merge_reaches_every_service_and_each_receipt_comes_back() {
         version: 1,
         moved: [("purchases".to_owned(), 3)].into(),
     };
-    scene
-        .source
-        .all_happened(&[event("merges/1", 1, &begun), event("subjects/1", 1, &receipt)])
-        .await;
+    scene.source.all_happened(&[event("merges/1", 1, &begun), event("subjects/1", 1, &receipt)]).await;
     let coordinator = scene.coordinator();
     scene.through().await;
     coordinator.stop().await;
@@ -350,7 +346,10 @@ async fn a_merge_reaches_every_service_and_each_receipt_comes_back() {
         .iter()
         .map(|seen| seen.read::<MergeSubjectRequest>())
         .inspect(|message| {
-            assert_eq!((message.customer.as_str(), message.survivor.as_str()), ("customers/1", "customers/2"));
+            assert_eq!(
+                (message.customer.as_str(), message.survivor.as_str()),
+                ("customers/1", "customers/2")
+            );
         })
         .map(|message| message.request_id)
         .collect();

@@ -261,8 +261,14 @@ async fn a_customer_who_does_not_exist_and_a_token_of_another_list_are_refused()
     scene.away("ListPurchases", || Error::NotFound { reason: UNKNOWN, name: CUSTOMER.into() });
     assert_eq!(refused(scene.page(3, "").await), (Code::NotFound, "CUSTOMER_NOT_FOUND".to_owned()));
     scene.away("ListPurchases", || {
-        Refusal::new(reason::CUSTOMER_MERGED).fact("customer", CUSTOMER).fact("survivor", "customers/2").into()
+        Refusal::new(reason::CUSTOMER_MERGED)
+            .fact("customer", CUSTOMER)
+            .fact("survivor", "customers/2")
+            .into()
     });
     let merged = Failure::of(&scene.page(3, "").await.unwrap_err());
-    assert_eq!((merged.reason.as_str(), merged.facts["survivor"].as_str()), ("CUSTOMER_MERGED", "customers/2"));
+    assert_eq!(
+        (merged.reason.as_str(), merged.facts["survivor"].as_str()),
+        ("CUSTOMER_MERGED", "customers/2")
+    );
 }

@@ -88,7 +88,7 @@ fn written_step(holder: Holder, step: Option<&Step>) -> merge::Step {
         Some(step) => merge::Step {
             service,
             state: State::Merged.into(),
-            moved: step.receipt.clone().into_iter().collect(),
+            moved: step.receipt.clone(),
             step_time: Some(time::wire(step.time)),
         },
     }

@@ -1,7 +1,5 @@
 //! What a service answers when something is to be done with a customer everywhere.
 
-use std::collections::HashMap;
-
 use cqm_rpc::Violations;
 
 use crate::domain::receipt::{Holder, Receipt};
@@ -18,14 +16,14 @@ pub(super) fn read_holder(service: &str, violations: &mut Violations) -> Holder 
     })
 }
 
-pub(super) fn read_receipt(receipt: &HashMap<String, i64>, violations: &mut Violations) -> Receipt {
+pub(super) fn read_receipt(receipt: &Receipt, violations: &mut Violations) -> Receipt {
     if receipt.len() > MAX_KINDS {
         violations.too_long("receipt", MAX_KINDS);
     }
     if receipt.keys().any(|word| !is_word(word, |c| c.is_ascii_lowercase())) {
         violations.format("receipt", "names of a-z and _");
     }
-    receipt.clone().into_iter().collect()
+    receipt.clone()
 }
 
 pub(super) fn is_word(word: &str, letter: impl Fn(u8) -> bool) -> bool {
