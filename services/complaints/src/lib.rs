@@ -74,11 +74,13 @@ impl Service for App {
 
     async fn merge(
         &self,
-        _: &mut Conn,
+        tx: &mut Conn,
         _: &Call,
-        _: Uuid,
-        _: Uuid,
+        customer: Uuid,
+        survivor: Uuid,
     ) -> Result<Vec<(&'static str, i64)>, Error> {
-        Err(Error::internal("merging is not written yet"))
+        // Locked before the clock is read, so that times grow with versions.
+        store::subject::lock(tx, customer).await?;
+        store::subject::merge(tx, customer, survivor, self.clock.now()).await
     }
 }

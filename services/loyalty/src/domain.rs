@@ -7,7 +7,8 @@
 //! - [`book`]: the accounts, and what stands on each;
 //! - [`lot`] and [`hold`]: points that end together, and points that are set aside;
 //! - [`entry`]: the movements that a change is made of, and [`chain`]: the hashes that tie them together;
-//! - [`account`]: a member with all of it, and what can be decided: earn, spend, hold, take back, let time pass;
+//! - [`account`]: a member with all of it, and what can be decided: earn, spend, hold, take back, let time pass, and give
+//!   everything to another name of the same person;
 //! - [`tier`] and [`standing`]: what members are by the points that count, and how they get and lose it;
 //! - [`referral`]: who brought whom in;
 //! - [`split`]: parts that add up, and [`text`]: texts for people;
@@ -92,18 +93,82 @@ pub enum Fact {
     Enrolled,
     Frozen,
     Unfrozen,
-    Earned { entry: Uuid, points: i64, reason: Reason, source: String, balance: i64 },
-    Deducted { entry: Uuid, points: i64, source: String, balance: i64 },
-    Redeemed { entry: Uuid, points: i64, source: String, balance: i64, hold: Option<Uuid> },
-    Held { hold: Uuid, points: i64, source: String, balance: i64, expires_at: DateTime<Utc> },
-    HoldReleased { hold: Uuid, points: i64, ran_out: bool, balance: i64 },
-    Matured { points: i64, balance: i64 },
-    Expired { points: i64, balance: i64 },
-    ExpiringSoon { points: i64, first: DateTime<Utc>, last: DateTime<Utc> },
-    EarningReversed { transaction: Uuid, points: i64, debt: i64, balance: i64 },
-    SpendingReversed { transaction: Uuid, points: i64, repaid: i64, balance: i64 },
+    Earned {
+        entry: Uuid,
+        points: i64,
+        reason: Reason,
+        source: String,
+        balance: i64,
+    },
+    Deducted {
+        entry: Uuid,
+        points: i64,
+        source: String,
+        balance: i64,
+    },
+    Redeemed {
+        entry: Uuid,
+        points: i64,
+        source: String,
+        balance: i64,
+        hold: Option<Uuid>,
+    },
+    Held {
+        hold: Uuid,
+        points: i64,
+        source: String,
+        balance: i64,
+        expires_at: DateTime<Utc>,
+    },
+    HoldReleased {
+        hold: Uuid,
+        points: i64,
+        ran_out: bool,
+        balance: i64,
+    },
+    Matured {
+        points: i64,
+        balance: i64,
+    },
+    Expired {
+        points: i64,
+        balance: i64,
+    },
+    ExpiringSoon {
+        points: i64,
+        first: DateTime<Utc>,
+        last: DateTime<Utc>,
+    },
+    EarningReversed {
+        transaction: Uuid,
+        points: i64,
+        debt: i64,
+        balance: i64,
+    },
+    SpendingReversed {
+        transaction: Uuid,
+        points: i64,
+        repaid: i64,
+        balance: i64,
+    },
     TierChanged(tier::Turn),
-    TierDowngradeAnnounced { from: Uuid, to: Option<Uuid>, at: DateTime<Utc>, missing: i64 },
-    Referred { referrer: Uuid },
-    ReferralQualified { referrer: Uuid },
+    TierDowngradeAnnounced {
+        from: Uuid,
+        to: Option<Uuid>,
+        at: DateTime<Utc>,
+        missing: i64,
+    },
+    /// The name of the person's that goes tells it, and the one that stays: points and debt are below 0 where they went.
+    Moved {
+        other: Uuid,
+        points: i64,
+        debt: i64,
+        balance: i64,
+    },
+    Referred {
+        referrer: Uuid,
+    },
+    ReferralQualified {
+        referrer: Uuid,
+    },
 }

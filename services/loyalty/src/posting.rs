@@ -14,7 +14,7 @@ use cqm_db::log::{self, NewEvent};
 use cqm_db::subjects::Closed;
 use cqm_db::{Batch, Conn, Patience, Request, Verdict};
 use cqm_proto::loyalty::v1::EarnPointsResponse;
-use cqm_rpc::{Call, Clock, Error, Etag, TraceContext, reason};
+use cqm_rpc::{Call, Clock, Error, Etag, TraceContext};
 use prost::Message;
 use uuid::Uuid;
 
@@ -145,11 +145,11 @@ impl Batch for Posting {
         if state.loaded.busy.contains(&customer) {
             return Verdict::Busy;
         }
-        if state.loaded.behind.contains(&customer) {
-            let source = "more has come due of the member than one transaction writes down";
-            return Verdict::Refused(Error::unavailable(reason::OVERLOADED, source));
-        }
-        let answer = check_subject(customer, state.loaded.closed.get(&customer).copied(), &request.command)
+        let closed = state.loaded.closed.get(&customer).copied();
+        let answer = state
+            .loaded
+            .check_caught_up(customer)
+            .and_then(|()| check_subject(customer, closed, &request.command))
             .and_then(|()| self.answer(state, &request.call, &request.command));
         match answer {
             Ok(answer) => Verdict::Done(answer),

@@ -104,11 +104,11 @@ impl Service for App {
 
     async fn merge(
         &self,
-        _: &mut Conn,
-        _: &Call,
-        _: Uuid,
-        _: Uuid,
+        tx: &mut Conn,
+        call: &Call,
+        customer: Uuid,
+        survivor: Uuid,
     ) -> Result<Vec<(&'static str, i64)>, Error> {
-        Err(Error::internal("merging is not written yet"))
+        grpc::merge(self, tx, call, customer, survivor).await
     }
 }

@@ -3,15 +3,16 @@
 //! Whoever takes something new about a customer asks [`check_open`] first; it keeps the answer true until the
 //! transaction ends. The row outlives the person: what comes late finds it, and brings nothing back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use cqm_rpc::{Error, Refusal, ResourceName, reason};
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Bool, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use crate::coalesce::Patience;
 use crate::expect::known;
 use crate::pool::Conn;
 use crate::schema::{idempotency, subject};
@@ -249,6 +250,37 @@ pub async fn forget_answers(tx: &mut Conn, customer: Uuid) -> Result<i64, Error>
 /// Keeps who restricts, erases or merges the person from doing so until the transaction ends.
 async fn share(tx: &mut Conn, customer: Uuid) -> Result<(), Error> {
     lock_key(tx, "SELECT pg_advisory_xact_lock_shared($1, hashtext($2::text))", customer).await
+}
+
+/// Keeps who restricts, erases or merges the customers from doing so until the transaction ends, and returns those of whom
+/// it does: in a hurry not those who are being restricted, erased or merged. For who has nothing of them to lock and holds
+/// the locks of others: to wait for many would be to wait for each other.
+pub async fn share_all(
+    mut conn: &Conn,
+    customers: &[Uuid],
+    patience: Patience,
+) -> Result<HashSet<Uuid>, Error> {
+    #[derive(QueryableByName)]
+    struct Shared {
+        #[diesel(sql_type = SqlUuid)]
+        customer_id: Uuid,
+    }
+    let sql = match patience {
+        Patience::Skip => {
+            "SELECT customer_id FROM unnest($2) AS asked (customer_id)
+             WHERE pg_try_advisory_xact_lock_shared($1, hashtext(customer_id::text))"
+        }
+        Patience::Wait => {
+            "SELECT customer_id, pg_advisory_xact_lock_shared($1, hashtext(customer_id::text))
+             FROM unnest($2) AS asked (customer_id)"
+        }
+    };
+    let shared: Vec<Shared> = crate::statement::statement(sql)
+        .bind::<diesel::sql_types::Integer, _>(LOCK)
+        .bind::<Array<SqlUuid>, _>(customers)
+        .load(&mut conn)
+        .await?;
+    Ok(shared.into_iter().map(|row| row.customer_id).collect())
 }
 
 /// Any number will do, as long as it is ours alone within one database.

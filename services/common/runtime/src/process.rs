@@ -98,7 +98,7 @@ pub trait Service: Clone + Send + Sync + Sized + 'static {
 
     /// Gives everything that the service has under one customer's name to another customer, who is the same person, in the
     /// caller's transaction, and returns how many records that were, by what they are. Nothing new about either is taken
-    /// until the transaction ends; afterwards nothing is under the old name.
+    /// until the transaction ends; afterwards nothing that anybody works with is under the old name.
     fn merge(
         &self,
         tx: &mut Conn,

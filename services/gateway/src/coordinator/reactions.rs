@@ -118,6 +118,7 @@ pub(super) const NOTHING_FOLLOWS: &[&str] = &[
     "cqm.events.v1.PointsExpiringSoon",
     "cqm.events.v1.PointsHeld",
     "cqm.events.v1.PointsMatured",
+    "cqm.events.v1.PointsMoved",
     "cqm.events.v1.PointsRedeemed",
     "cqm.events.v1.QuestionnairePublished",
     "cqm.events.v1.SpendingReversed",

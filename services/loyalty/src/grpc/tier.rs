@@ -110,9 +110,7 @@ pub(super) async fn list_tier_changes(
     let turns = app
         .db
         .read(call, "list_tier_changes", async |conn| {
-            if store::find_member(conn, query.customer).await?.is_none() {
-                return Err(member_not_found(member_name(query.customer)));
-            }
+            super::find_member(conn, query.customer).await?;
             store::list_turns(conn, query.customer, query.page.after, query.page.limit()).await
         })
         .await?;

@@ -1,7 +1,7 @@
 //! Persons who are to be forgotten, as the ledger sees them. It knows names and points and nothing of a person: what
 //! there is stays, under a name that nobody is behind any more.
 
-use cqm_db::Conn;
+use cqm_db::{Conn, subjects};
 use cqm_rpc::Error;
 use diesel::dsl::exists;
 use diesel::prelude::*;
@@ -31,8 +31,11 @@ pub async fn blockers(tx: &mut Conn, customer: Uuid) -> Result<Vec<&'static str>
     Ok(found)
 }
 
-/// Nothing but names, times and points: all of it is kept, and the receipt says how many members that is.
+/// Nothing but names, times and points: all of it is kept, and the receipt says how many members that is, those among
+/// them that were merged into this one.
 pub async fn kept(tx: &mut Conn, customer: Uuid) -> Result<Vec<(&'static str, i64)>, Error> {
-    let members: i64 = member::table.filter(member::customer_id.eq(customer)).count().get_result(tx).await?;
+    let mut names = subjects::merged_into(tx, customer).await?;
+    names.push(customer);
+    let members: i64 = member::table.filter(member::customer_id.eq_any(names)).count().get_result(tx).await?;
     Ok(vec![("pseudonymous_members", members)])
 }

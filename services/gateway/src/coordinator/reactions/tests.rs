@@ -120,6 +120,7 @@ fn recorded() -> Vec<(String, Vec<u8>)> {
         event(PointsMatured::default()),
         event(PointsExpired::default()),
         event(PointsExpiringSoon::default()),
+        event(PointsMoved::default()),
         event(EarningReversed::default()),
         event(SpendingReversed::default()),
         event(VoucherIssued::default()),
