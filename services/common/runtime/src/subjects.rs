@@ -2,8 +2,8 @@
 //! one implementation for all of them.
 //!
 //! What a service has of a person and why it must keep it is its own to say ([`Service::blockers`], [`Service::erase`],
-//! [`Service::merge`]); the way is the same everywhere. Restricted first: nothing new is taken, and what stands in the way is told. A loop
-//! looks whether it still does. Erased last, in one transaction with the receipt.
+//! [`Service::merge`]); the way is the same everywhere. Restricted first: nothing new is taken, and what stands in the
+//! way is told. A loop looks whether it still does. Erased last, in one transaction with the receipt.
 
 use std::time::Duration;
 
