@@ -34,6 +34,7 @@ use cqm_proto::surveys::v1::create_invitation_request::Target;
 use cqm_proto::surveys::v1::invitation_service_client::InvitationServiceClient;
 use cqm_proto::surveys::v1::{CreateInvitationRequest, Purpose};
 use cqm_rpc::Failure;
+use cqm_testkit::eventually;
 use cqm_tests::customer::{Callers, Person, answer, created, live};
 use cqm_tests::{Cluster, SERVICES, again, parked, settled};
 use futures::TryStreamExt;
@@ -284,11 +285,10 @@ async fn two_names_of_a_person_become_one_everywhere_and_are_forgotten_as_one() 
     let invitation = invite(&callers, &old.customer).await;
     earn_what_expires(&callers, &old.customer).await;
     settled(&callers.staff).await;
-    for life in [&old, &new] {
-        while !life.is_told(&callers).await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
+    eventually("both are told everything", async || {
+        old.is_told(&callers).await && new.is_told(&callers).await
+    })
+    .await;
     let (one, other) = (sizes(&callers, &old.customer).await, sizes(&callers, &new.customer).await);
     let sum = one.points + other.points;
     let expires = what_expires(&cluster);
@@ -304,9 +304,10 @@ async fn two_names_of_a_person_become_one_everywhere_and_are_forgotten_as_one() 
     let behind = "UPDATE event_ack SET (position, hash) = (SELECT position, hash FROM event_log
                       WHERE type = 'cqm.events.v1.PurchaseRecorded' ORDER BY position DESC LIMIT 1)";
     let written = "SELECT count(*) FROM event_log WHERE type = 'cqm.events.v1.CustomerMerged'";
-    while cluster.postgres.sql("customer_data", written).trim() != "1" {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the merge is in the log", async || {
+        cluster.postgres.sql("customer_data", written).trim() == "1"
+    })
+    .await;
     cluster.postgres.sql("customer_data", behind);
     for coordinator in ["coordinator-1", "coordinator-2"] {
         cluster.restart(coordinator);

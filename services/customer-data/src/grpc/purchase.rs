@@ -110,19 +110,20 @@ impl Owners {
 }
 
 async fn hold_owners(tx: &mut Conn, batch: &[&Row]) -> Result<Owners, Error> {
-    let (mut ids, mut references) = (HashSet::new(), HashSet::new());
+    let (mut asked, mut references) = (HashSet::new(), HashSet::new());
     for row in batch {
         match &row.owner {
             Owner::Id(id) => {
-                ids.insert(*id);
+                asked.insert(*id);
             }
             Owner::ExternalReference(reference) => {
                 references.insert(reference.as_str());
             }
         }
     }
-    let asked: Vec<Uuid> = ids.into_iter().collect();
-    let held = bulk::hold_customers(tx, asked.clone(), references.iter().copied().collect()).await?;
+    let held =
+        bulk::hold_customers(tx, asked.iter().copied().collect(), references.iter().copied().collect())
+            .await?;
     let mut ids: HashSet<Uuid> = held.iter().map(|(id, _)| *id).collect();
     let mut by_reference: HashMap<String, Uuid> =
         held.into_iter().filter_map(|(id, reference)| Some((reference?, id))).collect();
@@ -131,7 +132,7 @@ async fn hold_owners(tx: &mut Conn, batch: &[&Row]) -> Result<Owners, Error> {
     ids.extend(survivors.values());
     by_reference.extend(survivors);
     // Behind their rows' locks, which an erasure and a merge wait for; those who are not there may be known otherwise.
-    let known: Vec<Uuid> = ids.iter().copied().chain(asked).collect();
+    let known: Vec<Uuid> = ids.union(&asked).copied().collect();
     let closed = subjects::among(tx, &known).await?;
     Ok(Owners { ids, by_reference, closed })
 }
