@@ -87,88 +87,26 @@ pub struct Event {
 }
 
 /// The facts of an event. Points are over 0, whichever way they went; `balance` is what is available after them. `missing`
-/// more qualifying points keep a tier.
+/// more qualifying points keep a tier. What moves from one name of a person to the other is told of both, below 0 where it
+/// went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     Enrolled,
     Frozen,
     Unfrozen,
-    Earned {
-        entry: Uuid,
-        points: i64,
-        reason: Reason,
-        source: String,
-        balance: i64,
-    },
-    Deducted {
-        entry: Uuid,
-        points: i64,
-        source: String,
-        balance: i64,
-    },
-    Redeemed {
-        entry: Uuid,
-        points: i64,
-        source: String,
-        balance: i64,
-        hold: Option<Uuid>,
-    },
-    Held {
-        hold: Uuid,
-        points: i64,
-        source: String,
-        balance: i64,
-        expires_at: DateTime<Utc>,
-    },
-    HoldReleased {
-        hold: Uuid,
-        points: i64,
-        ran_out: bool,
-        balance: i64,
-    },
-    Matured {
-        points: i64,
-        balance: i64,
-    },
-    Expired {
-        points: i64,
-        balance: i64,
-    },
-    ExpiringSoon {
-        points: i64,
-        first: DateTime<Utc>,
-        last: DateTime<Utc>,
-    },
-    EarningReversed {
-        transaction: Uuid,
-        points: i64,
-        debt: i64,
-        balance: i64,
-    },
-    SpendingReversed {
-        transaction: Uuid,
-        points: i64,
-        repaid: i64,
-        balance: i64,
-    },
+    Earned { entry: Uuid, points: i64, reason: Reason, source: String, balance: i64 },
+    Deducted { entry: Uuid, points: i64, source: String, balance: i64 },
+    Redeemed { entry: Uuid, points: i64, source: String, balance: i64, hold: Option<Uuid> },
+    Held { hold: Uuid, points: i64, source: String, balance: i64, expires_at: DateTime<Utc> },
+    HoldReleased { hold: Uuid, points: i64, ran_out: bool, balance: i64 },
+    Matured { points: i64, balance: i64 },
+    Expired { points: i64, balance: i64 },
+    ExpiringSoon { points: i64, first: DateTime<Utc>, last: DateTime<Utc> },
+    EarningReversed { transaction: Uuid, points: i64, debt: i64, balance: i64 },
+    SpendingReversed { transaction: Uuid, points: i64, repaid: i64, balance: i64 },
     TierChanged(tier::Turn),
-    TierDowngradeAnnounced {
-        from: Uuid,
-        to: Option<Uuid>,
-        at: DateTime<Utc>,
-        missing: i64,
-    },
-    /// The name of the person's that goes tells it, and the one that stays: points and debt are below 0 where they went.
-    Moved {
-        other: Uuid,
-        points: i64,
-        debt: i64,
-        balance: i64,
-    },
-    Referred {
-        referrer: Uuid,
-    },
-    ReferralQualified {
-        referrer: Uuid,
-    },
+    TierDowngradeAnnounced { from: Uuid, to: Option<Uuid>, at: DateTime<Utc>, missing: i64 },
+    Moved { other: Uuid, points: i64, debt: i64, balance: i64 },
+    Referred { referrer: Uuid },
+    ReferralQualified { referrer: Uuid },
 }

@@ -50,7 +50,7 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod grpc;
-mod merging;
+pub mod merging;
 pub mod posting;
 pub mod rulebook;
 mod schema;

@@ -4,11 +4,10 @@ use cqm_proto::loyalty::v1 as proto;
 use cqm_rpc::{Call, Error, Etag};
 use uuid::Uuid;
 
-use super::convert::member::name as member_name;
 use super::convert::tier::{self as convert, Create, ListTurns, Update};
 use super::convert::{TIERS, named, versioned};
 use crate::domain::tier::Tier;
-use crate::error::{member_not_found, tier_not_found};
+use crate::error::tier_not_found;
 use crate::{App, store};
 
 pub(super) async fn create_tier(

@@ -18,7 +18,7 @@ use prost::Message;
 use tonic::Code;
 
 use super::*;
-use crate::audit::{Audited, audit};
+use crate::audit::{Audited, audit, execute};
 use crate::earning_rules::{birthday, sourced};
 use crate::holds::{committing, holding};
 use crate::programmes::{fixed, plain};
@@ -79,10 +79,7 @@ fn of(survivor: Uuid, customer: Uuid, name: &str) -> String {
 fn sent_on<A: std::fmt::Debug>(outcome: Result<A, Status>, customer: Uuid, survivor: Uuid) {
     let failure = cqm_testkit::refused(outcome, Code::FailedPrecondition, "CUSTOMER_MERGED");
     let facts: Vec<_> = failure.facts.into_iter().collect();
-    assert_eq!(
-        facts,
-        [("customer".to_owned(), name(customer)), ("survivor".to_owned(), name(survivor))]
-    );
+    assert_eq!(facts, [("customer".to_owned(), name(customer)), ("survivor".to_owned(), name(survivor))]);
 }
 
 #[tokio::test]
@@ -118,7 +115,11 @@ async fn everything_of_a_member_is_the_survivors_and_the_sum_of_both_is_what_it_
     assert_eq!(loyalty.kit.events.next_types().await, [""; 0]);
     assert_eq!(audit(&loyalty.kit.db).await.unwrap(), after);
     loyalty.kit.clock.advance(Duration::from_secs(2 * DAY));
-    assert_eq!(loyalty.account(survivor).await.unwrap().available, 135, "the hold ran out, the points matured");
+    assert_eq!(
+        loyalty.account(survivor).await.unwrap().available,
+        135,
+        "the hold ran out, the points matured"
+    );
     loyalty.kit.clock.advance(Duration::from_secs(40 * DAY));
     let account = loyalty.account(survivor).await.unwrap();
     assert_eq!((account.available, account.lifetime_expired), (0, 135));
@@ -287,6 +288,34 @@ async fn vouchers_are_used_and_taken_back_by_who_has_them_now() {
 }
 
 #[tokio::test]
+async fn a_code_is_found_while_its_voucher_gets_another_name() {
+    let mut loyalty = Loyalty::start().await;
+    let reward = loyalty.offer(gift(60)).await;
+    let (customer, survivor) = (Uuid::now_v7(), Uuid::now_v7());
+    loyalty.given(customer, 60).await;
+    let taken = loyalty.send(taking(customer, &reward)).await.unwrap();
+    let moving = format!(
+        "BEGIN;
+         UPDATE voucher SET customer_id = '{survivor}';
+         UPDATE voucher_code SET customer_id = '{survivor}';
+         SELECT pg_sleep(0.3);
+         COMMIT"
+    );
+    let asleep = format!(
+        "SELECT to_jsonb(pid)::text AS row FROM pg_stat_activity
+         WHERE wait_event = 'PgSleep' AND query LIKE '%{survivor}%'"
+    );
+    let use_it = async {
+        eventually("both rows are locked", async || !loyalty.kit.rows(&asleep).await.is_empty()).await;
+        loyalty.consume(consuming(&taken.code)).await
+    };
+    let (moved, used) = tokio::join!(execute(&loyalty.kit.db, &moving), use_it);
+    moved.unwrap();
+    assert_eq!(used.unwrap().name, of(survivor, customer, &taken.voucher.unwrap().name));
+    loyalty.kit.events.next().await;
+}
+
+#[tokio::test]
 async fn what_gave_points_once_under_the_old_name_gives_none_under_the_other() {
     let mut loyalty = Loyalty::start().await;
     let programme = loyalty.programme(plain()).await;
@@ -297,7 +326,8 @@ async fn what_gave_points_once_under_the_old_name_gives_none_under_the_other() {
     loyalty.rule(proto::EarningRule { cap, ..capped }).await;
     let (customer, survivor) = (Uuid::now_v7(), Uuid::now_v7());
     let now = loyalty.kit.clock.now();
-    let bought = |of, source: String| proto::EarnPointsRequest { source, ..earning(of, purchase(30, 0, now)) };
+    let bought =
+        |of, source: String| proto::EarnPointsRequest { source, ..earning(of, purchase(30, 0, now)) };
     let nested = |of: Uuid| format!("{}/purchases/{}", name(of), Uuid::nil());
     assert_eq!(loyalty.earn(bought(customer, "orders/1".into())).await.unwrap().points, 50);
     loyalty.earn(bought(customer, nested(customer))).await.unwrap();
@@ -339,9 +369,7 @@ async fn whoever_was_brought_in_was_brought_in_by_the_one_who_stays() {
     let log = loyalty.kit.events.next().await;
     let told = events::MemberReferred::decode(log[1].payload.as_slice()).unwrap();
     assert_eq!(told.referrer, name(survivor), "the old code is as good as the other");
-    for (member, code, reason) in
-        [(survivor, &code, "REFERRAL_SELF"), (survivor, &berts, "REFERRAL_CYCLE")]
-    {
+    for (member, code, reason) in [(survivor, &code, "REFERRAL_SELF"), (survivor, &berts, "REFERRAL_CYCLE")] {
         ours(loyalty.brought_in(member, code).await, Code::FailedPrecondition, reason);
     }
     sent_on(loyalty.brought_in(customer, &berts).await, customer, survivor);
@@ -404,8 +432,7 @@ async fn whatever_is_asked_under_the_old_name_is_told_the_other() {
     by(ledger.list_holds(representative(list)).await.map(drop));
     let list = proto::ListVouchersRequest { customer: name(customer), ..Default::default() };
     by(loyalty.vouchers().list_vouchers(representative(list)).await.map(drop));
-    let explain =
-        proto::ExplainEarningRequest { earning: Some(earning(customer, compensation(5))), };
+    let explain = proto::ExplainEarningRequest { earning: Some(earning(customer, compensation(5))) };
     by(loyalty.rules().explain_earning(representative(explain)).await.map(drop));
     assert_eq!(loyalty.kit.events.next_types().await, [""; 0]);
 
@@ -437,11 +464,15 @@ async fn the_statement_tells_what_came_and_calls_it_neither_earned_nor_spent() {
     let closing = statement.closing.unwrap();
     assert_eq!((closing.points, closing.held, closing.debt, statement.difference), (65, 25, 15, 0));
     let came: Vec<_> = entries[1..].iter().map(|of| (of.kind(), of.source.clone())).collect();
-    assert!(!came.is_empty() && came.iter().all(|of| *of == (Kind::Merge, member_name(customer))), "{came:?}");
+    assert!(
+        !came.is_empty() && came.iter().all(|of| *of == (Kind::Merge, member_name(customer))),
+        "{came:?}"
+    );
     assert_eq!(after[&survivor].balance(Book::Redeemed), 30, "and still everything that was spent is known");
 
     // On the books of the day both sides are nothing: what was issued and redeemed is what it would have been.
-    let message = proto::GetPeriodTrialBalanceRequest { last_date: Some(date(loyalty.today())), first_date: None };
+    let message =
+        proto::GetPeriodTrialBalanceRequest { last_date: Some(date(loyalty.today())), first_date: None };
     let books = loyalty.reports().get_period_trial_balance(request(Role::Supervisor, message)).await;
     let turned = |account: &str| {
         let books = books.as_ref().unwrap().get_ref();

@@ -146,10 +146,8 @@ impl Story {
     }
 
     fn take_back(&mut self, past: &Past, extent: Extent) -> Result<i64, Refusal> {
-        let entries = self.step(
-            |account, cause, id| account.reverse(past, extent, &POLICY, cause, id),
-            Reason::Reversal,
-        )?;
+        let entries = self
+            .step(|account, cause, id| account.reverse(past, extent, &POLICY, cause, id), Reason::Reversal)?;
         Ok(entries.iter().map(|entry| entry.points).sum())
     }
 

@@ -178,6 +178,7 @@ fn points_of_both_names_count_for_the_tier_and_none_is_lost() {
 fn nobody_is_rewarded_for_bringing_in_themselves() {
     let [from, mut into] = two();
     let [one, other] = [1, 9].map(Uuid::from_u128);
+    into.account.is_new = false;
     for (reward_to, kept) in [(one, None), (other, Some(other))] {
         into.account.member.reward_to = Some(reward_to);
         let cause = Cause::time(one, "merge", day(0));
