@@ -36,6 +36,11 @@ EXPLAINED = {
     "20261126060000_reports": {
         "require-concurrent-index-creation": "before the first release: there are no entries yet",
     },
+    "20261127000000_merged_subjects": {
+        "ban-drop-constraint": "it comes back wider in the same statement",
+        "constraint-missing-not-valid": "the rows are those of persons who were ever to be forgotten, which are few",
+        "require-concurrent-index-creation": "the column is new and empty",
+    },
     "20261127010000_merged_members": {
         "ban-drop-constraint": "it comes back wider in the same statement",
         "constraint-missing-not-valid": "before the first release: there are no rows to read",
