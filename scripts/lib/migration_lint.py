@@ -39,6 +39,17 @@ EXPLAINED = {
     "20261126070000_sla": {
         "ban-drop-constraint": "a wider one takes its place in the same transaction",
     },
+    # A row for each person who is to be forgotten: few, and read in no time.
+    "20261127000000_merged_subjects": {
+        "ban-drop-constraint": "it comes back wider in the same statement",
+        "constraint-missing-not-valid": "few rows, as above",
+        "require-concurrent-index-creation": "few rows, and the column is new and empty",
+    },
+    "20261127010000_merged_members": {
+        "ban-drop-constraint": "it comes back wider in the same statement",
+        "constraint-missing-not-valid": "before the first release: there are no rows to read",
+        "require-concurrent-index-creation": "before the first release, as above",
+    },
 }
 
 

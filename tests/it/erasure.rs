@@ -32,7 +32,7 @@ fn fresh() -> String {
     Uuid::now_v7().to_string()
 }
 
-fn callers(cluster: &Cluster) -> Callers {
+pub fn callers(cluster: &Cluster) -> Callers {
     Callers {
         staff: Bearer::caller(cluster.address(), &cluster.token("service_manager")),
         internal: Bearer::caller(cluster.address(), &cluster.token("internal_service")),
@@ -59,7 +59,7 @@ fn planted() -> (Person, [&'static str; 7]) {
     (person, traces)
 }
 
-async fn erase(callers: &Callers, customer: &str, forfeit_points: bool) -> Erasure {
+pub async fn erase(callers: &Callers, customer: &str, forfeit_points: bool) -> Erasure {
     let request = EraseCustomerRequest {
         customer: customer.to_owned(),
         ground: Ground::Request.into(),
@@ -75,7 +75,7 @@ async fn erase(callers: &Callers, customer: &str, forfeit_points: bool) -> Erasu
 }
 
 /// The erasure, when it is as it should be.
-async fn until(callers: &Callers, name: &str, done: impl Fn(&Erasure) -> bool) -> Erasure {
+pub async fn until(callers: &Callers, name: &str, done: impl Fn(&Erasure) -> bool) -> Erasure {
     let started = Instant::now();
     let service = ErasureServiceClient::new(callers.staff.clone());
     loop {
@@ -92,7 +92,7 @@ async fn until(callers: &Callers, name: &str, done: impl Fn(&Erasure) -> bool) -
     }
 }
 
-fn blockers(erasure: &Erasure) -> Vec<String> {
+pub fn blockers(erasure: &Erasure) -> Vec<String> {
     let of = |step: &cqm_proto::customers::v1::erasure::Step| {
         let service = step.service.clone();
         step.blockers.iter().map(move |word| format!("{service} {word}")).collect::<Vec<_>>()
@@ -115,7 +115,7 @@ fn complaint(customer: &str, subject: &str) -> RegisterComplaintRequest {
 }
 
 /// Everything that all databases, Redis and the logs hold.
-async fn everything(cluster: &Cluster) -> Vec<(String, String)> {
+pub async fn everything(cluster: &Cluster) -> Vec<(String, String)> {
     let mut places: Vec<(String, String)> = SERVICES
         .iter()
         .map(|(service, database)| ((*service).to_owned(), cluster.postgres.dump(database)))
@@ -126,7 +126,7 @@ async fn everything(cluster: &Cluster) -> Vec<(String, String)> {
 }
 
 /// Where the words are found, as text or as bytes in hexadecimal.
-fn found(places: &[(String, String)], words: &[&str]) -> Vec<String> {
+pub fn found(places: &[(String, String)], words: &[&str]) -> Vec<String> {
     let hex = |word: &str| word.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut found = Vec::new();
     for (place, content) in places {

@@ -11,6 +11,7 @@ mod faults;
 mod fuzz;
 mod journey;
 mod ledger_faults;
+mod merging;
 mod observed;
 mod privacy;
 mod recording;

@@ -5,9 +5,10 @@ use std::path::Path;
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::customers::v1::erasure::Ground;
 use cqm_proto::customers::v1::erasure_service_client::ErasureServiceClient;
+use cqm_proto::customers::v1::merge_service_client::MergeServiceClient;
 use cqm_proto::customers::v1::{
     CancelErasureRequest, Customer, DeleteCustomerRequest, EraseCustomerRequest, LiftLegalHoldRequest,
-    PlaceLegalHoldRequest, UpdateCustomerRequest,
+    MergeCustomersRequest, PlaceLegalHoldRequest, UpdateCustomerRequest,
 };
 use cqm_proto::loyalty::v1::member_service_client::MemberServiceClient;
 use cqm_proto::loyalty::v1::{CreateMemberRequest, GetMemberRequest};
@@ -23,7 +24,7 @@ fn fresh() -> String {
 }
 
 /// Two loops, one of which ends well, by a customer who was brought in by another one, and one who changes and
-/// leaves, and one who is erased.
+/// leaves, and one who is erased, and one who is known under two names.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "writes a file of the repository: ./scripts/record"]
 async fn a_closed_loop_is_recorded() {
@@ -78,6 +79,14 @@ async fn a_closed_loop_is_recorded() {
     erasures.lift_legal_hold(lift).await.unwrap();
     settled(&callers.staff).await;
     erasures.erase_customer(EraseCustomerRequest { request_id: fresh(), ..request }).await.unwrap();
+    settled(&callers.staff).await;
+
+    let (old, new) =
+        (created(&callers, &Person::anybody()).await, created(&callers, &Person::anybody()).await);
+    settled(&callers.staff).await;
+    let merge =
+        MergeCustomersRequest { customer: old, survivor: new, request_id: fresh(), ..Default::default() };
+    MergeServiceClient::new(callers.staff.clone()).merge_customers(merge).await.unwrap();
     settled(&callers.staff).await;
 
     let mut recording = String::new();

@@ -213,7 +213,8 @@ async fn invitation(callers: &Callers, customer: &str) -> String {
     }
 }
 
-async fn answer(callers: &Callers, invitation: &str, dissatisfied: bool) {
+/// Answers an invitation by its link.
+pub async fn answer(callers: &Callers, invitation: &str, dissatisfied: bool) {
     let request = GetInvitationLinkRequest { name: invitation.to_owned() };
     let service = InvitationServiceClient::new(callers.internal.clone());
     let link = again(|| {

@@ -108,10 +108,12 @@ fn the_coordinator_may_do_what_its_reactions_need_and_no_more() {
         [
             "/cqm.complaints.v1.ComplaintService/ReopenComplaint",
             "/cqm.customers.v1.ErasureService/RecordErasureStep",
+            "/cqm.customers.v1.MergeService/RecordMergeStep",
             "/cqm.loyalty.v1.LedgerService/EarnPoints",
             "/cqm.notifications.v1.ContactService/PutContact",
             "/cqm.notifications.v1.MessageService/SendMessage",
             "/cqm.subjects.v1.SubjectService/EraseSubject",
+            "/cqm.subjects.v1.SubjectService/MergeSubject",
             "/cqm.subjects.v1.SubjectService/ReleaseSubject",
             "/cqm.subjects.v1.SubjectService/RestrictSubject",
             "/cqm.surveys.v1.InvitationService/CreateInvitation",

@@ -87,4 +87,16 @@ impl Service for App {
     ) -> Result<Vec<(&'static str, i64)>, Error> {
         store::subject::erase(tx, customer).await
     }
+
+    async fn merge(
+        &self,
+        tx: &mut Conn,
+        _: &Call,
+        customer: Uuid,
+        survivor: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        // Locked before the clock is read, so that times grow with versions.
+        store::subject::lock(tx, customer).await?;
+        store::subject::merge(tx, customer, survivor, self.clock.now()).await
+    }
 }

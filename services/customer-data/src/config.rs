@@ -1,8 +1,8 @@
 //! The `[service]` section.
 
-use cqm_runtime::config::{ConfigError, Validate};
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use cqm_runtime::config::{ConfigError, Validate, keys};
+use secrecy::SecretString;
+use serde::Deserialize;
 
 /// What operators may choose about this service.
 #[derive(Clone, Debug, Deserialize)]
@@ -13,31 +13,8 @@ pub struct Config {
     pub batch_rows: usize,
     /// The keys that reports of erasures are signed with: the first signs, all are told to who checks. In the environment
     /// separated by commas. Without one, customers are erased all the same and no report is signed.
-    #[serde(default, deserialize_with = "keys")]
+    #[serde(default, deserialize_with = "keys::read")]
     pub report_keys: Vec<SecretString>,
-}
-
-/// As many characters as 192 random bits take in base64: a shorter key could be guessed.
-const MIN_KEY: usize = 32;
-
-/// A list, or one text with commas: the environment has no lists.
-fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretString>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Keys {
-        Text(SecretString),
-        List(Vec<SecretString>),
-    }
-    Ok(match Keys::deserialize(deserializer)? {
-        Keys::List(keys) => keys,
-        Keys::Text(text) => text
-            .expose_secret()
-            .split(',')
-            .map(str::trim)
-            .filter(|key| !key.is_empty())
-            .map(SecretString::from)
-            .collect(),
-    })
 }
 
 /// TOML over the suite's defaults.
@@ -45,9 +22,7 @@ pub const DEFAULTS: &str = "[service]\nbatch_rows = 200\n";
 
 impl Validate for Config {
     fn validate(&self) -> Result<(), ConfigError> {
-        if self.report_keys.iter().any(|key| key.expose_secret().chars().count() < MIN_KEY) {
-            return Err(ConfigError::refused("service.report_keys", "must be of 32 characters or more each"));
-        }
+        keys::check("service.report_keys", &self.report_keys)?;
         // A customer has 17 columns; a statement may have 65,535 parameters.
         if (1..=2000).contains(&self.batch_rows) {
             return Ok(());

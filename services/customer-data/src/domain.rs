@@ -5,5 +5,7 @@ pub mod contact;
 pub mod customer;
 pub mod erasure;
 pub mod interaction;
+pub mod merge;
 pub mod profile;
 pub mod purchase;
+pub mod receipt;

@@ -8,7 +8,7 @@ use crate::domain::erasure::Begun;
 
 cqm_rpc::reasons! { "cqm.customers.v1", cqm_proto::customers::v1::ErrorReason:
     CUSTOMER_NOT_FOUND, EXTERNAL_REFERENCE_TAKEN, PURCHASE_REFERENCE_REUSED, ERASURE_NOT_FOUND, ERASURE_UNFINISHED,
-    REPORT_KEY_MISSING, LEGAL_HOLD, LEGAL_HOLD_NOT_FOUND, ERASURE_BEGUN,
+    REPORT_KEY_MISSING, LEGAL_HOLD, LEGAL_HOLD_NOT_FOUND, ERASURE_BEGUN, MERGE_NOT_FOUND,
 }
 
 /// One customer per external reference.
@@ -21,6 +21,10 @@ pub fn customer_not_found(id: Uuid) -> Error {
 
 pub fn erasure_not_found(customer: Uuid) -> Error {
     Error::not_found(ERASURE_NOT_FOUND, ResourceName::new("erasures", customer))
+}
+
+pub fn merge_not_found(customer: Uuid) -> Error {
+    Error::not_found(MERGE_NOT_FOUND, ResourceName::new("merges", customer))
 }
 
 impl From<Begun> for Error {

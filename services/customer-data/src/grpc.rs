@@ -6,6 +6,7 @@ mod customer;
 mod erasure;
 mod import;
 mod interaction;
+mod merge;
 mod purchase;
 
 use std::pin::Pin;
@@ -13,15 +14,17 @@ use std::pin::Pin;
 use cqm_proto::customers::v1::customer_service_server::{CustomerService, CustomerServiceServer};
 use cqm_proto::customers::v1::erasure_service_server::{ErasureService, ErasureServiceServer};
 use cqm_proto::customers::v1::interaction_service_server::{InteractionService, InteractionServiceServer};
+use cqm_proto::customers::v1::merge_service_server::{MergeService, MergeServiceServer};
 use cqm_proto::customers::v1::purchase_service_server::{PurchaseService, PurchaseServiceServer};
 use cqm_proto::customers::v1::{
     CancelErasureRequest, CreateCustomerRequest, Customer, DeleteCustomerRequest, EraseCustomerRequest,
     Erasure, GetCustomerRequest, GetErasureReportRequest, GetErasureReportResponse, GetErasureRequest,
-    GetReportKeysRequest, GetReportKeysResponse, ImportCustomersRequest, ImportCustomersResponse,
-    Interaction, LegalHold, LiftLegalHoldRequest, ListCustomersRequest, ListCustomersResponse,
-    ListInteractionsRequest, ListInteractionsResponse, ListPurchasesRequest, ListPurchasesResponse,
-    PlaceLegalHoldRequest, RecordErasureStepRequest, RecordInteractionRequest, RecordPurchasesRequest,
-    RecordPurchasesResponse, UpdateCustomerRequest,
+    GetMergeRequest, GetReportKeysRequest, GetReportKeysResponse, ImportCustomersRequest,
+    ImportCustomersResponse, Interaction, LegalHold, LiftLegalHoldRequest, ListCustomersRequest,
+    ListCustomersResponse, ListInteractionsRequest, ListInteractionsResponse, ListPurchasesRequest,
+    ListPurchasesResponse, Merge, MergeCustomersRequest, PlaceLegalHoldRequest, RecordErasureStepRequest,
+    RecordInteractionRequest, RecordMergeStepRequest, RecordPurchasesRequest, RecordPurchasesResponse,
+    UpdateCustomerRequest,
 };
 use cqm_rpc::{serve, serve_stream};
 use cqm_runtime::server::{BULK_LIMIT, UNARY_LIMIT};
@@ -44,6 +47,7 @@ pub fn routes(app: &App) -> Routes {
         .add_service(PurchaseServiceServer::new(app.clone()).max_decoding_message_size(BULK_LIMIT))
         .add_service(InteractionServiceServer::new(app.clone()).max_decoding_message_size(UNARY_LIMIT))
         .add_service(ErasureServiceServer::new(app.clone()).max_decoding_message_size(UNARY_LIMIT))
+        .add_service(MergeServiceServer::new(app.clone()).max_decoding_message_size(UNARY_LIMIT))
 }
 
 #[tonic::async_trait]
@@ -180,5 +184,26 @@ impl ErasureService for App {
         request: Request<LiftLegalHoldRequest>,
     ) -> Result<Response<LegalHold>, Status> {
         serve(request, async |call, message| erasure::lift_hold(self, &call, message).await).await
+    }
+}
+
+#[tonic::async_trait]
+impl MergeService for App {
+    async fn merge_customers(
+        &self,
+        request: Request<MergeCustomersRequest>,
+    ) -> Result<Response<Merge>, Status> {
+        serve(request, async |call, message| merge::merge_customers(self, &call, message).await).await
+    }
+
+    async fn get_merge(&self, request: Request<GetMergeRequest>) -> Result<Response<Merge>, Status> {
+        serve(request, async |call, message| merge::get(self, &call, message).await).await
+    }
+
+    async fn record_merge_step(
+        &self,
+        request: Request<RecordMergeStepRequest>,
+    ) -> Result<Response<Merge>, Status> {
+        serve(request, async |call, message| merge::record_step(self, &call, message).await).await
     }
 }

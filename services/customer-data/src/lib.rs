@@ -2,7 +2,8 @@
 //!
 //! The only service that knows who a customer is. The others know a name, `customers/{uuid}`, and learn through
 //! events that something about it changed; personal data leaves here only in the answer to a caller who asks for it.
-//! It also sees a customer's erasure across all services through, see `domain/erasure.rs`, and keeps the receipts.
+//! It also sees a customer's erasure across all services through, see `domain/erasure.rs`, and the merge of two names of one
+//! person, see `domain/merge.rs`, and keeps the receipts.
 //! Deleting a customer empties the record and keeps a tombstone, so that the purchases of others' ledgers lead to a
 //! name that nobody is behind.
 
@@ -47,6 +48,7 @@ impl Service for App {
         "cqm.customers.v1.PurchaseService",
         "cqm.customers.v1.InteractionService",
         "cqm.customers.v1.ErasureService",
+        "cqm.customers.v1.MergeService",
     ];
     const DEFAULTS: &'static str = config::DEFAULTS;
     type Config = Config;
@@ -77,7 +79,17 @@ impl Service for App {
         holder::erase(self, tx, call, customer).await
     }
 
-    async fn erased(&self, customer: Uuid) {
+    async fn gone(&self, customer: Uuid) {
         grpc::forget_cached(self, customer).await;
+    }
+
+    async fn merge(
+        &self,
+        tx: &mut Conn,
+        call: &Call,
+        customer: Uuid,
+        survivor: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        holder::merge(self, tx, call, customer, survivor).await
     }
 }

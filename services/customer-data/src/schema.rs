@@ -78,6 +78,28 @@ diesel::table! {
 }
 
 diesel::table! {
+    merge_steps (customer_id, service) {
+        customer_id -> Uuid,
+        service -> Text,
+        receipt -> Jsonb,
+        step_time -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    merges (customer_id) {
+        customer_id -> Uuid,
+        survivor_id -> Uuid,
+        state -> Text,
+        requester -> Text,
+        version -> Int8,
+        create_time -> Timestamptz,
+        update_time -> Timestamptz,
+        finish_time -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     purchases (customer_id, id) {
         customer_id -> Uuid,
         id -> Uuid,

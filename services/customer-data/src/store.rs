@@ -6,4 +6,5 @@ mod columns;
 pub mod customer;
 pub mod erasure;
 pub mod interaction;
+pub mod merge;
 pub mod purchase;

@@ -24,7 +24,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::backend::Channels;
 use crate::config::Customer360Config;
-use crate::error::{CUSTOMER_NOT_FOUND, word};
+use crate::error::{CUSTOMER_NOT_FOUND, merged, word};
 use read::Readers;
 use section::Section;
 use selection::{COMPLAINTS, INTERACTIONS, MESSAGES, POINTS, PROFILE, PURCHASES, SURVEYS, TIER, Wanted};
@@ -75,7 +75,8 @@ impl Inner {
         let call = self.bounded(call);
         let (call, name, read) = (&call, &message.customer, &self.readers);
 
-        // The profile ends the call when there is no such customer; the others never do.
+        // The profile ends the call when there is no such customer, and every section when they are known under another
+        // name; nothing else does.
         let (profile, purchases, interactions, complaints, surveys, messages, points, tier) = tokio::try_join!(
             wanted.read(PROFILE, self.profile(customer, read.profile(call, name))),
             wanted.read(PURCHASES, self.section(customer, read.purchases(call, name))),
@@ -130,6 +131,7 @@ impl Inner {
             self.earlier.forget(customer);
             return Err(Error::NotFound { reason: CUSTOMER_NOT_FOUND, name: customer.to_string() });
         }
+        self.check_merged(customer, &answer)?;
         Ok(self.settle(customer, answer))
     }
 
@@ -138,7 +140,18 @@ impl Inner {
         customer: ResourceName,
         read: impl Future<Output = Result<S, Status>>,
     ) -> Result<S, Error> {
-        Ok(self.settle(customer, read.await))
+        let answer = read.await;
+        self.check_merged(customer, &answer)?;
+        Ok(self.settle(customer, answer))
+    }
+
+    /// Everything is under the survivor's name, also what is remembered under this one.
+    fn check_merged<S>(&self, customer: ResourceName, answer: &Result<S, Status>) -> Result<(), Error> {
+        let merged = answer.as_ref().err().and_then(|status| merged(&Failure::of(status)));
+        merged.map_or(Ok(()), |error| {
+            self.earlier.forget(customer);
+            Err(error)
+        })
     }
 
     /// The section with its status: as it was read, as it was earlier, or empty.

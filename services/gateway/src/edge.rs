@@ -124,7 +124,7 @@ pub async fn start(
 
     let metrics = Metrics::new();
     let supervisor = Supervisor::under(&shutdown);
-    let quota = Quota::new(config.quota, &supervisor, metrics.clone())?;
+    let quota = Quota::new(config.quota, metrics.clone())?;
     let identity = Identity::new(&config.identity, clock.clone())?;
     // An issuer that is away now is not away for ever: its failure is in the log, and its tokens ask again.
     identity.fetch().await;

@@ -1,7 +1,7 @@
 //! The gateway's own error reasons, documented in `cqm/gateway/v1/error_reason.proto`.
 
 use cqm_proto::google::rpc;
-use cqm_rpc::{Failure, Reason};
+use cqm_rpc::{Error, Failure, Reason, Refusal, reason};
 
 const DOMAIN: &str = "cqm.gateway.v1";
 
@@ -15,6 +15,16 @@ pub(crate) const CUSTOMER_NOT_FOUND: Reason = Reason::new("cqm.customers.v1", "C
 /// Why another service refused, as a word: its reason, or the code where there is none.
 pub(crate) fn word(failure: &Failure) -> &str {
     if failure.reason.is_empty() { code(failure) } else { &failure.reason }
+}
+
+/// The refusal of a service that knows the customer under another name, which names the survivor, for who asked the edge.
+pub(crate) fn merged(failure: &Failure) -> Option<Error> {
+    if failure.reason != reason::CUSTOMER_MERGED.name {
+        return None;
+    }
+    let fact = |key| failure.facts.get(key).cloned().unwrap_or_default();
+    let refusal = Refusal::new(reason::CUSTOMER_MERGED);
+    Some(refusal.fact("customer", fact("customer")).fact("survivor", fact("survivor")).into())
 }
 
 /// The gRPC status code as the contract spells it.

@@ -7,7 +7,8 @@
 //! - [`book`]: the accounts, and what stands on each;
 //! - [`lot`] and [`hold`]: points that end together, and points that are set aside;
 //! - [`entry`]: the movements that a change is made of, and [`chain`]: the hashes that tie them together;
-//! - [`account`]: a member with all of it, and what can be decided: earn, spend, hold, take back, let time pass;
+//! - [`account`]: a member with all of it, and what can be decided: earn, spend, hold, take back, let time pass, and give
+//!   everything to another name of the same person;
 //! - [`tier`] and [`standing`]: what members are by the points that count, and how they get and lose it;
 //! - [`referral`]: who brought whom in;
 //! - [`split`]: parts that add up, and [`text`]: texts for people;
@@ -86,7 +87,8 @@ pub struct Event {
 }
 
 /// The facts of an event. Points are over 0, whichever way they went; `balance` is what is available after them. `missing`
-/// more qualifying points keep a tier.
+/// more qualifying points keep a tier. What moves from one name of a person to the other is told of both, below 0 where it
+/// went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     Enrolled,
@@ -104,6 +106,7 @@ pub enum Fact {
     SpendingReversed { transaction: Uuid, points: i64, repaid: i64, balance: i64 },
     TierChanged(tier::Turn),
     TierDowngradeAnnounced { from: Uuid, to: Option<Uuid>, at: DateTime<Utc>, missing: i64 },
+    Moved { other: Uuid, points: i64, debt: i64, balance: i64 },
     Referred { referrer: Uuid },
     ReferralQualified { referrer: Uuid },
 }

@@ -16,6 +16,8 @@ mod voucher;
 
 use std::pin::Pin;
 
+use chrono::{DateTime, Utc};
+use cqm_db::subjects::{self, Closed};
 use cqm_db::{Conn, log};
 use cqm_proto::loyalty::v1 as proto;
 use cqm_proto::loyalty::v1::earning_rule_service_server::EarningRuleService;
@@ -27,9 +29,13 @@ use cqm_proto::loyalty::v1::tier_service_server::TierService;
 use cqm_rpc::{Call, Error, serve, serve_stream};
 use futures::Stream;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
-use crate::App;
 use crate::domain::Event;
+use crate::domain::account::Account;
+use crate::domain::member::{Member, State};
+use crate::error::member_not_found;
+use crate::{App, store};
 
 /// A stream of answers.
 type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
@@ -360,8 +366,37 @@ impl ReportService for App {
     }
 }
 
+/// The member by the name that a call says.
+async fn find_member(conn: &mut Conn, customer: Uuid) -> Result<Member, Error> {
+    match store::find_member(conn, customer).await? {
+        Some(member) if member.state != State::Merged => Ok(member),
+        _ => Err(missing(conn, customer, member_not_found(convert::member::name(customer))).await),
+    }
+}
+
+/// [`find_member`] with what they have, time having passed.
+async fn find_account(
+    app: &App,
+    conn: &mut Conn,
+    customer: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Account, Error> {
+    let (member, posting) = (find_member(conn, customer).await?, &app.posting);
+    let account = store::settled(conn, vec![member], &posting.policy, &posting.tiers, now).await?.pop();
+    account.ok_or_else(|| Error::internal("a member vanished"))
+}
+
+/// Why there is nothing by a customer's name: everything is somebody's under another name, or `not_found`.
+async fn missing(conn: &mut Conn, customer: Uuid, not_found: Error) -> Error {
+    match subjects::find(conn, customer).await.map(|found| found.and_then(|subject| subject.closed())) {
+        Ok(Some(merged @ Closed::Merged { .. })) => merged.refuse(customer),
+        Ok(_) => not_found,
+        Err(error) => error,
+    }
+}
+
 /// Writes events down: the last thing that a transaction does.
-async fn append(tx: &mut Conn, call: &Call, events: &[Event]) -> Result<(), Error> {
+pub(crate) async fn append(tx: &mut Conn, call: &Call, events: &[Event]) -> Result<(), Error> {
     let events: Vec<log::NewEvent> = events.iter().map(convert::event::logged).collect();
     log::append(tx, &call.trace, &events).await
 }

@@ -30,6 +30,13 @@
 //! changes for members whom nobody asks about, and sums up the days that are over: reports about all members read those
 //! sums and the entries of the day that is not.
 //!
+//! # Two names of one person
+//!
+//! [`merging`] gives everything of a name that goes to the one that stays, in one transaction that has both members'
+//! locks: [`domain::account`] says by which entries. The history of the name that goes stays under it. What happened once
+//! under either has happened: a source that gave points under the one gives none under the other, and what was earned or
+//! spent under the one is taken back under the other. The table of subjects tells which names those are, one step away.
+//!
 //! # Rewards
 //!
 //! Taking a reward is one transaction of its own, because it is rare beside earning: the member's lock, the points out
@@ -43,6 +50,7 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod grpc;
+pub mod merging;
 pub mod posting;
 pub mod rulebook;
 mod schema;
@@ -150,5 +158,15 @@ impl Service for App {
         customer: Uuid,
     ) -> Result<Vec<(&'static str, i64)>, Error> {
         store::kept(tx, customer).await
+    }
+
+    async fn merge(
+        &self,
+        tx: &mut Conn,
+        call: &Call,
+        customer: Uuid,
+        survivor: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        merging::merge(self, tx, call, customer, survivor).await
     }
 }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use cqm_db::log::{self, NewEvent};
-use cqm_db::{Batch, Conn, Patience, Request, Verdict, subjects};
+use cqm_db::subjects::Closed;
+use cqm_db::{Batch, Conn, Patience, Request, Verdict};
 use cqm_proto::loyalty::v1::EarnPointsResponse;
-use cqm_rpc::{Call, Clock, Error, Etag, TraceContext, reason};
+use cqm_rpc::{Call, Clock, Error, Etag, TraceContext};
 use prost::Message;
 use uuid::Uuid;
 
@@ -144,11 +145,11 @@ impl Batch for Posting {
         if state.loaded.busy.contains(&customer) {
             return Verdict::Busy;
         }
-        if state.loaded.behind.contains(&customer) {
-            let source = "more has come due of the member than one transaction writes down";
-            return Verdict::Refused(Error::unavailable(reason::OVERLOADED, source));
-        }
-        let answer = check_subject(state.loaded.closed.get(&customer).copied(), &request.command)
+        let closed = state.loaded.closed.get(&customer).copied();
+        let answer = state
+            .loaded
+            .check_caught_up(customer)
+            .and_then(|()| check_subject(customer, closed, &request.command))
             .and_then(|()| self.answer(state, &request.call, &request.command));
         match answer {
             Ok(answer) => Verdict::Done(answer),
@@ -353,13 +354,11 @@ impl State {
 }
 
 /// Who is to be forgotten uses up what they have and gets nothing more; of who is forgotten nothing changes any more.
-fn check_subject(state: Option<subjects::State>, command: &Command) -> Result<(), Error> {
-    match (state, command) {
-        (Some(subjects::State::Erased), _) => Err(Error::refused(reason::CUSTOMER_ERASED)),
-        (Some(subjects::State::Restricted), Command::Earn(_)) => {
-            Err(Error::refused(reason::CUSTOMER_RESTRICTED))
-        }
-        _ => Ok(()),
+fn check_subject(customer: Uuid, closed: Option<Closed>, command: &Command) -> Result<(), Error> {
+    match (closed, command) {
+        (None, _) => Ok(()),
+        (Some(Closed::Restricted), command) if !matches!(command, Command::Earn(_)) => Ok(()),
+        (Some(closed), _) => Err(closed.refuse(customer)),
     }
 }
 

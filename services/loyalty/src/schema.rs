@@ -84,6 +84,7 @@ diesel::table! {
         request_id -> Uuid,
         create_time -> Timestamptz,
         hash -> Bytea,
+        reverses_of -> Nullable<Uuid>,
     }
 }
 

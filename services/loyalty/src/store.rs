@@ -14,6 +14,7 @@ mod ladder;
 mod load;
 mod lot;
 mod member;
+mod merge;
 mod programme;
 mod referral;
 mod reports;
@@ -44,6 +45,7 @@ pub use load::peek;
 pub use load::{Loaded, Wants, find_account, load, settled};
 pub use lot::all_lots;
 pub use member::{find_member, insert_member, list_members, lock_member};
+pub use merge::{Moved, move_on};
 pub use programme::{
     count_running, find_programme, insert_programme, list_programmes, lock_programme, update_programme,
 };

@@ -14,7 +14,7 @@ use cqm_proto::notifications::v1::template_service_server::TemplateService;
 use cqm_rpc::serve;
 use tonic::{Request, Response, Status, async_trait};
 
-pub(crate) use contact::forget;
+pub(crate) use contact::{forget, merge};
 
 use crate::App;
 

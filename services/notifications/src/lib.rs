@@ -101,4 +101,14 @@ impl Service for App {
     ) -> Result<Vec<(&'static str, i64)>, Error> {
         grpc::forget(self, tx, call, customer).await
     }
+
+    async fn merge(
+        &self,
+        tx: &mut Conn,
+        call: &Call,
+        customer: Uuid,
+        survivor: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        grpc::merge(self, tx, call, customer, survivor).await
+    }
 }

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use cqm_runtime::config::{ConfigError, Validate, positive};
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use cqm_runtime::config::{ConfigError, Validate, keys, positive};
+use secrecy::SecretString;
+use serde::Deserialize;
 
 /// The defaults of the section; the keys have none.
 pub const DEFAULTS: &str = include_str!("config.toml");
-
-/// As many characters as 192 random bits take in base64: a shorter key could be guessed.
-const MIN_KEY: usize = 32;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,7 +15,7 @@ pub struct Config {
     /// What the token is appended to: the address of the page on which customers answer.
     pub public_url: String,
     /// The keys of the links' tokens: the first signs, all verify. In the environment separated by commas.
-    #[serde(deserialize_with = "keys")]
+    #[serde(deserialize_with = "keys::read")]
     pub token_keys: Vec<SecretString>,
     /// Between two looks for invitations whose time ran out. Too high: they are shown as pending for longer, though
     /// nobody can answer them. Too low: the database is asked for nothing.
@@ -34,31 +31,9 @@ impl Validate for Config {
         if self.token_keys.is_empty() {
             return Err(ConfigError::refused("service.token_keys", "must hold a key"));
         }
-        if self.token_keys.iter().any(|key| key.expose_secret().chars().count() < MIN_KEY) {
-            return Err(ConfigError::refused("service.token_keys", "must be of 32 characters or more each"));
-        }
+        keys::check("service.token_keys", &self.token_keys)?;
         positive("service.expiry_interval", self.expiry_interval)
     }
-}
-
-/// A list, or one text with commas: the environment has no lists.
-fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretString>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Keys {
-        Text(SecretString),
-        List(Vec<SecretString>),
-    }
-    Ok(match Keys::deserialize(deserializer)? {
-        Keys::List(keys) => keys,
-        Keys::Text(text) => text
-            .expose_secret()
-            .split(',')
-            .map(str::trim)
-            .filter(|key| !key.is_empty())
-            .map(SecretString::from)
-            .collect(),
-    })
 }
 
 #[cfg(test)]
@@ -75,15 +50,6 @@ mod tests {
 
     fn with(url: &str, keys: serde_json::Value, interval: &str) -> serde_json::Value {
         serde_json::json!({"public_url": url, "token_keys": keys, "expiry_interval": interval})
-    }
-
-    #[test]
-    fn keys_are_a_list_or_a_text_with_commas() {
-        let list = read(with("https://x/", serde_json::json!([KEY, KEY]), "1m")).unwrap();
-        assert_eq!(list.token_keys.len(), 2);
-        let text = read(with("https://x/", format!("{KEY}, {KEY},").into(), "1m")).unwrap();
-        assert_eq!(text.token_keys[1].expose_secret(), KEY);
-        assert!(!format!("{text:?}").contains(KEY));
     }
 
     #[test]

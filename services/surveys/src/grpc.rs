@@ -13,6 +13,8 @@ use cqm_proto::surveys::v1::response_service_server::ResponseService;
 use cqm_rpc::serve;
 use tonic::{Request, Response, Status, async_trait};
 
+pub(crate) use invitation::merge;
+
 use crate::App;
 
 type Answer<T> = Result<Response<T>, Status>;

@@ -100,4 +100,14 @@ impl Service for App {
     ) -> Result<Vec<(&'static str, i64)>, Error> {
         store::subjects::erase(tx, customer, self.clock.now()).await
     }
+
+    async fn merge(
+        &self,
+        tx: &mut Conn,
+        call: &Call,
+        customer: Uuid,
+        survivor: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        grpc::merge(self, tx, call, customer, survivor).await
+    }
 }

@@ -130,6 +130,7 @@ diesel::table! {
         blockers -> Array<Text>,
         version -> Int8,
         update_time -> Timestamptz,
+        survivor_id -> Nullable<Uuid>,
     }
 }
 

@@ -1,15 +1,18 @@
-//! Persons whose data is to go or has gone, as every service's database knows them.
+//! Persons whose data is to go or has gone, or is somebody's under another name, as every service's database knows them.
 //!
 //! Whoever takes something new about a customer asks [`check_open`] first; it keeps the answer true until the
 //! transaction ends. The row outlives the person: what comes late finds it, and brings nothing back.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, Utc};
-use cqm_rpc::{Error, reason};
+use cqm_rpc::{Error, Refusal, ResourceName, reason};
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Bool, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use crate::coalesce::Patience;
 use crate::expect::known;
 use crate::pool::Conn;
 use crate::schema::{idempotency, subject};
@@ -23,6 +26,34 @@ cqm_rpc::words! {
         Restricted = "RESTRICTED",
         /// Nothing is there any more.
         Erased = "ERASED",
+        /// Everything is somebody's under another name.
+        Merged = "MERGED",
+    }
+}
+
+/// Why nothing new is taken about a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    Restricted,
+    Erased,
+    /// Known under the survivor's name now.
+    Merged {
+        survivor: Uuid,
+    },
+}
+
+impl Closed {
+    /// What is answered to who brings something about the customer.
+    pub fn refuse(self, customer: Uuid) -> Error {
+        let name = |id| ResourceName::new("customers", id);
+        match self {
+            Self::Restricted => Error::refused(reason::CUSTOMER_RESTRICTED),
+            Self::Erased => Error::refused(reason::CUSTOMER_ERASED),
+            Self::Merged { survivor } => Refusal::new(reason::CUSTOMER_MERGED)
+                .fact("customer", name(customer))
+                .fact("survivor", name(survivor))
+                .into(),
+        }
     }
 }
 
@@ -37,6 +68,21 @@ pub struct Subject {
     pub blockers: Vec<String>,
     pub version: i64,
     pub update_time: DateTime<Utc>,
+    /// Whose everything is; of a merged one alone.
+    pub survivor: Option<Uuid>,
+}
+
+impl Subject {
+    /// Why nothing new is taken; `None` when anything is.
+    pub fn closed(&self) -> Option<Closed> {
+        match (self.state, self.survivor) {
+            (State::Open, _) => None,
+            (State::Restricted, _) => Some(Closed::Restricted),
+            (State::Merged, Some(survivor)) => Some(Closed::Merged { survivor }),
+            // A constraint of the table keeps a merged one from having no survivor.
+            (State::Erased | State::Merged, _) => Some(Closed::Erased),
+        }
+    }
 }
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
@@ -48,6 +94,7 @@ struct Row {
     blockers: Vec<String>,
     version: i64,
     update_time: DateTime<Utc>,
+    survivor_id: Option<Uuid>,
 }
 
 impl Row {
@@ -59,47 +106,49 @@ impl Row {
             blockers: self.blockers,
             version: self.version,
             update_time: self.update_time,
+            survivor: self.survivor_id,
         })
     }
 }
 
-/// Refuses what is new about a person who is to be forgotten: `CUSTOMER_RESTRICTED` or `CUSTOMER_ERASED`. Who restricts
-/// or erases waits for the end of the transaction.
+/// Refuses what is new about a person who is to be forgotten, or who is known under another name: `CUSTOMER_RESTRICTED`,
+/// `CUSTOMER_ERASED` or `CUSTOMER_MERGED`. Who restricts, erases or merges waits for the end of the transaction.
 pub async fn check_open(tx: &mut Conn, customer: Uuid) -> Result<(), Error> {
-    match share(tx, customer).await? {
-        None | Some(State::Open) => Ok(()),
-        Some(State::Restricted) => Err(Error::refused(reason::CUSTOMER_RESTRICTED)),
-        Some(State::Erased) => Err(Error::refused(reason::CUSTOMER_ERASED)),
-    }
+    share(tx, customer).await?;
+    check_row(tx, customer, true).await
 }
 
-/// As [`check_open`], for what goes on while an erasure waits: `CUSTOMER_ERASED` when it does not any more.
+/// As [`check_open`], for what goes on while an erasure waits: refuses only when it does not any more.
 pub async fn check_not_erased(tx: &mut Conn, customer: Uuid) -> Result<(), Error> {
-    match share(tx, customer).await? {
-        Some(State::Erased) => Err(Error::refused(reason::CUSTOMER_ERASED)),
-        None | Some(State::Open | State::Restricted) => Ok(()),
-    }
+    share(tx, customer).await?;
+    check_row(tx, customer, false).await
 }
 
-/// For who holds the lock of a row that the erasure changes too, and so waits for: refuses what is about a person who is
-/// erased, and when it is `new`, also about one who is to be.
+/// For who holds the lock of a row that the erasure and the merge change too, and so wait for: refuses what is about a
+/// person who is erased or merged, and when it is `new`, also about one who is to be erased.
 pub async fn check_row(tx: &mut Conn, customer: Uuid, new: bool) -> Result<(), Error> {
-    match find(tx, customer).await?.map(|subject| subject.state) {
-        Some(State::Erased) => Err(Error::refused(reason::CUSTOMER_ERASED)),
-        Some(State::Restricted) if new => Err(Error::refused(reason::CUSTOMER_RESTRICTED)),
-        None | Some(State::Open | State::Restricted) => Ok(()),
+    match find(tx, customer).await?.and_then(|subject| subject.closed()) {
+        None => Ok(()),
+        Some(Closed::Restricted) if !new => Ok(()),
+        Some(closed) => Err(closed.refuse(customer)),
     }
 }
 
-/// Which of the customers nothing new is taken about, and how each stands.
-pub async fn among(conn: &mut Conn, customers: &[Uuid]) -> Result<Vec<(Uuid, State)>, Error> {
-    let rows: Vec<(Uuid, String)> = subject::table
+/// Which of the customers nothing new is taken about, and why. One look for a whole batch, which can travel with its
+/// others.
+pub async fn among(mut conn: &Conn, customers: &[Uuid]) -> Result<HashMap<Uuid, Closed>, Error> {
+    let rows: Vec<Row> = subject::table
         .filter(subject::customer_id.eq_any(customers))
         .filter(subject::state.ne(State::Open.name()))
-        .select((subject::customer_id, subject::state))
-        .load(conn)
+        .select(Row::as_select())
+        .load(&mut conn)
         .await?;
-    rows.into_iter().map(|(id, state)| Ok((id, known("subject.state", &state, State::find)?))).collect()
+    let mut closed = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let subject = row.read()?;
+        closed.extend(subject.closed().map(|why| (subject.customer, why)));
+    }
+    Ok(closed)
 }
 
 /// Keeps everybody else from taking anything about the person until the transaction ends, and returns how the service
@@ -108,6 +157,17 @@ pub async fn lock(tx: &mut Conn, customer: Uuid) -> Result<Option<Subject>, Erro
     // There may be no row to lock.
     lock_key(tx, "SELECT pg_advisory_xact_lock($1, hashtext($2::text))", customer).await?;
     find(tx, customer).await
+}
+
+/// [`lock`] for two at once, in one order, so that two who lock the same two never wait for each other.
+pub async fn lock_two(
+    tx: &mut Conn,
+    one: Uuid,
+    other: Uuid,
+) -> Result<(Option<Subject>, Option<Subject>), Error> {
+    lock(tx, one.min(other)).await?;
+    lock(tx, one.max(other)).await?;
+    Ok((find(tx, one).await?, find(tx, other).await?))
 }
 
 pub async fn find(conn: &mut Conn, customer: Uuid) -> Result<Option<Subject>, Error> {
@@ -125,12 +185,36 @@ pub async fn save(tx: &mut Conn, subject: &Subject) -> Result<(), Error> {
         blockers: subject.blockers.clone(),
         version: subject.version,
         update_time: subject.update_time,
+        survivor_id: subject.survivor,
     };
     diesel::insert_into(subject::table)
         .values(&row)
         .on_conflict(subject::customer_id)
         .do_update()
         .set(&row)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// The names that were merged into this one.
+pub async fn merged_into(conn: &mut Conn, survivor: Uuid) -> Result<Vec<Uuid>, Error> {
+    Ok(subject::table
+        .filter(subject::survivor_id.eq(survivor))
+        .select(subject::customer_id)
+        .load(conn)
+        .await?)
+}
+
+/// Sends those on who were merged into a name that is merged itself now, so that no name is ever two steps from the one
+/// that stays.
+pub async fn send_on(tx: &mut Conn, from: Uuid, to: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
+    diesel::update(subject::table.filter(subject::survivor_id.eq(from)))
+        .set((
+            subject::survivor_id.eq(to),
+            subject::version.eq(subject::version + 1),
+            subject::update_time.eq(now),
+        ))
         .execute(tx)
         .await?;
     Ok(())
@@ -163,9 +247,40 @@ pub async fn forget_answers(tx: &mut Conn, customer: Uuid) -> Result<i64, Error>
     Ok(forgotten as i64)
 }
 
-async fn share(tx: &mut Conn, customer: Uuid) -> Result<Option<State>, Error> {
-    lock_key(tx, "SELECT pg_advisory_xact_lock_shared($1, hashtext($2::text))", customer).await?;
-    Ok(find(tx, customer).await?.map(|subject| subject.state))
+/// Keeps who restricts, erases or merges the person from doing so until the transaction ends.
+async fn share(tx: &mut Conn, customer: Uuid) -> Result<(), Error> {
+    lock_key(tx, "SELECT pg_advisory_xact_lock_shared($1, hashtext($2::text))", customer).await
+}
+
+/// Keeps who restricts, erases or merges the customers from doing so until the transaction ends, and returns those of whom
+/// it does: in a hurry not those who are being restricted, erased or merged. For who has nothing of them to lock and holds
+/// the locks of others: to wait for many would be to wait for each other.
+pub async fn share_all(
+    mut conn: &Conn,
+    customers: &[Uuid],
+    patience: Patience,
+) -> Result<HashSet<Uuid>, Error> {
+    #[derive(QueryableByName)]
+    struct Shared {
+        #[diesel(sql_type = SqlUuid)]
+        customer_id: Uuid,
+    }
+    let sql = match patience {
+        Patience::Skip => {
+            "SELECT customer_id FROM unnest($2) AS asked (customer_id)
+             WHERE pg_try_advisory_xact_lock_shared($1, hashtext(customer_id::text))"
+        }
+        Patience::Wait => {
+            "SELECT customer_id, pg_advisory_xact_lock_shared($1, hashtext(customer_id::text))
+             FROM unnest($2) AS asked (customer_id)"
+        }
+    };
+    let shared: Vec<Shared> = crate::statement::statement(sql)
+        .bind::<diesel::sql_types::Integer, _>(LOCK)
+        .bind::<Array<SqlUuid>, _>(customers)
+        .load(&mut conn)
+        .await?;
+    Ok(shared.into_iter().map(|row| row.customer_id).collect())
 }
 
 /// Any number will do, as long as it is ours alone within one database.

@@ -1,6 +1,8 @@
 //! Configuration: embedded defaults, then a file, then the environment. What is unknown or makes no sense is
 //! refused; nothing is guessed and nothing only warned about.
 
+pub mod keys;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -12,6 +12,7 @@ pub mod event_feed;
 pub mod figures;
 pub mod pass;
 pub mod process;
+pub mod redis_link;
 pub mod remembered;
 pub mod server;
 pub mod subjects;

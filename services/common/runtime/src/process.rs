@@ -96,8 +96,19 @@ pub trait Service: Clone + Send + Sync + Sized + 'static {
         customer: Uuid,
     ) -> impl Future<Output = Result<Vec<(&'static str, i64)>, Error>> + Send;
 
-    /// After the erasure was committed: what was kept outside the database goes too.
-    fn erased(&self, _customer: Uuid) -> impl Future<Output = ()> + Send {
+    /// Gives everything that the service has under one customer's name to another customer, who is the same person, in the
+    /// caller's transaction, and returns how many records that were, by what they are. Nothing new about either is taken
+    /// until the transaction ends; afterwards nothing that anybody works with is under the old name.
+    fn merge(
+        &self,
+        tx: &mut Conn,
+        call: &Call,
+        customer: Uuid,
+        survivor: Uuid,
+    ) -> impl Future<Output = Result<Vec<(&'static str, i64)>, Error>> + Send;
+
+    /// After an erasure or a merge was committed: what was kept of the customer outside the database goes too.
+    fn gone(&self, _customer: Uuid) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 }

@@ -1,15 +1,17 @@
-//! Forgetting a person in one service: `cqm.subjects.v1.SubjectService`, one implementation for all of them.
+//! Forgetting a person in one service, or knowing them under one name instead of two: `cqm.subjects.v1.SubjectService`,
+//! one implementation for all of them.
 //!
-//! What a service has of a person and why it must keep it is its own to say ([`Service::blockers`], [`Service::erase`]);
-//! the way is the same everywhere. Restricted first: nothing new is taken, and what stands in the way is told. A loop
-//! looks whether it still does. Erased last, in one transaction with the receipt.
+//! What a service has of a person and why it must keep it is its own to say ([`Service::blockers`], [`Service::erase`],
+//! [`Service::merge`]); the way is the same everywhere. Restricted first: nothing new is taken, and what stands in the
+//! way is told. A loop looks whether it still does. Erased last, in one transaction with the receipt.
 
 use std::time::Duration;
 
-use cqm_db::Db;
+use chrono::{DateTime, Utc};
 use cqm_db::log::{self, NewEvent};
-use cqm_db::subjects::{self, State, Subject};
-use cqm_proto::events::v1::{SubjectErased, SubjectRestricted};
+use cqm_db::subjects::{self, Closed, State, Subject};
+use cqm_db::{Conn, Db};
+use cqm_proto::events::v1::{SubjectErased, SubjectMerged, SubjectRestricted};
 use cqm_proto::subjects::v1 as proto;
 use cqm_proto::subjects::v1::subject_service_server::{SubjectService, SubjectServiceServer};
 use cqm_rpc::{Call, Error, Reason, Refusal, ResourceName, Violations, reason, serve, time};
@@ -68,6 +70,13 @@ impl<S: Service> SubjectService for Forgetting<S> {
     ) -> Result<Response<proto::Subject>, Status> {
         serve(request, async |call, message| self.erase(&call, message).await).await
     }
+
+    async fn merge_subject(
+        &self,
+        request: Request<proto::MergeSubjectRequest>,
+    ) -> Result<Response<proto::Subject>, Status> {
+        serve(request, async |call, message| self.merge(&call, message).await).await
+    }
 }
 
 impl<S: Service> Forgetting<S> {
@@ -92,6 +101,7 @@ impl<S: Service> Forgetting<S> {
                     blockers: blockers.into_iter().map(str::to_owned).collect(),
                     version: before.map_or(1, |before| before.version + 1),
                     update_time: self.clock.now(),
+                    survivor: None,
                 };
                 subjects::save(tx, &subject).await?;
                 log::append(tx, &call.trace, &[restricted(S::NAME, &subject)]).await?;
@@ -117,11 +127,12 @@ impl<S: Service> Forgetting<S> {
                     blockers: Vec::new(),
                     version: before.as_ref().map_or(1, |before| before.version + 1),
                     update_time: self.clock.now(),
+                    survivor: None,
                 };
-                match before.map(|before| before.state) {
-                    Some(State::Erased) => return Err(Error::refused(reason::CUSTOMER_ERASED)),
-                    Some(State::Restricted) => subjects::save(tx, &subject).await?,
-                    Some(State::Open) | None => {}
+                match before.and_then(|before| before.closed()) {
+                    None => {}
+                    Some(Closed::Restricted) => subjects::save(tx, &subject).await?,
+                    Some(closed) => return Err(closed.refuse(customer)),
                 }
                 Ok(answer(&subject))
             })
@@ -134,8 +145,10 @@ impl<S: Service> Forgetting<S> {
             .db
             .mutate(call, "erase_subject", &message, async |tx| {
                 let before = subjects::lock(tx, customer).await?;
-                if let Some(before) = before.as_ref().filter(|before| before.state == State::Erased) {
-                    return Ok(answer(before));
+                match before.as_ref().map(|before| (before, before.closed())) {
+                    Some((before, Some(Closed::Erased))) => return Ok(answer(before)),
+                    Some((_, Some(closed @ Closed::Merged { .. }))) => return Err(closed.refuse(customer)),
+                    _ => {}
                 }
                 let forfeit_points = before.as_ref().is_some_and(|before| before.forfeit_points);
                 let blockers = self.service.blockers(tx, customer, forfeit_points).await?;
@@ -144,7 +157,11 @@ impl<S: Service> Forgetting<S> {
                 }
                 let mut erased = self.service.erase(tx, call, customer).await?;
                 if S::ANSWERS_TELL_OF_PERSONS {
-                    erased.push(("answers", subjects::forget_answers(tx, customer).await?));
+                    let mut forgotten = subjects::forget_answers(tx, customer).await?;
+                    for other_name in subjects::merged_into(tx, customer).await? {
+                        forgotten += subjects::forget_answers(tx, other_name).await?;
+                    }
+                    erased.push(("answers", forgotten));
                 }
                 let subject = Subject {
                     customer,
@@ -153,6 +170,7 @@ impl<S: Service> Forgetting<S> {
                     blockers: Vec::new(),
                     version: before.map_or(1, |before| before.version + 1),
                     update_time: self.clock.now(),
+                    survivor: None,
                 };
                 subjects::save(tx, &subject).await?;
                 let payload = SubjectErased {
@@ -165,34 +183,113 @@ impl<S: Service> Forgetting<S> {
                 Ok(answer(&subject))
             })
             .await?;
-        self.service.erased(customer).await;
+        self.service.gone(customer).await;
         Ok(answer)
     }
 
-    /// Looks whether what stood in the way of one person's erasure still does, and tells what has changed.
+    async fn merge(&self, call: &Call, message: proto::MergeSubjectRequest) -> Result<proto::Subject, Error> {
+        let (customer, survivor) = parse_merge(&message)?;
+        let answer = self
+            .db
+            .mutate(call, "merge_subject", &message, async |tx| {
+                let now = self.clock.now();
+                Ok(answer(&merge(&self.service, tx, call, customer, survivor, now).await?))
+            })
+            .await?;
+        self.service.gone(customer).await;
+        Ok(answer)
+    }
+
+    /// Looks whether what stood in the way of one person's erasure still does.
     async fn look_again(&self, customer: Uuid) -> Result<(), Error> {
         let call = &Call::internal("look_at_subject", BUDGET);
         self.db
             .tx(call, "look_at_subject", async |tx| {
-                let before = subjects::lock(tx, customer).await?;
-                let Some(before) = before.filter(|before| before.state == State::Restricted) else {
-                    return Ok(());
-                };
-                let blockers = self.service.blockers(tx, customer, before.forfeit_points).await?;
-                if before.blockers == blockers {
-                    return Ok(());
-                }
-                let subject = Subject {
-                    blockers: blockers.into_iter().map(str::to_owned).collect(),
-                    version: before.version + 1,
-                    update_time: self.clock.now(),
-                    ..before
-                };
-                subjects::save(tx, &subject).await?;
-                log::append(tx, &call.trace, &[restricted(S::NAME, &subject)]).await
+                look(&self.service, tx, call, customer, self.clock.now()).await
             })
             .await
     }
+}
+
+/// Looks at one person whose erasure waits, and tells what has changed.
+async fn look<S: Service>(
+    service: &S,
+    tx: &mut Conn,
+    call: &Call,
+    customer: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let before = subjects::lock(tx, customer).await?;
+    let Some(before) = before.filter(|before| before.state == State::Restricted) else {
+        return Ok(());
+    };
+    let blockers = service.blockers(tx, customer, before.forfeit_points).await?;
+    if before.blockers == blockers {
+        return Ok(());
+    }
+    let subject = Subject {
+        blockers: blockers.into_iter().map(str::to_owned).collect(),
+        version: before.version + 1,
+        update_time: now,
+        ..before
+    };
+    subjects::save(tx, &subject).await?;
+    log::append(tx, &call.trace, &[restricted(S::NAME, &subject)]).await
+}
+
+/// Gives everything that the service has under one name to the name that stays, and tells it. One that is merged already
+/// stays as it is. Afterwards, when that is committed, comes [`Service::gone`].
+pub async fn merge<S: Service>(
+    service: &S,
+    tx: &mut Conn,
+    call: &Call,
+    customer: Uuid,
+    survivor: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Subject, Error> {
+    // Merges are told in no order: the one who stays may have gone meanwhile.
+    let survivor = match subjects::find(tx, survivor).await?.and_then(|subject| subject.closed()) {
+        Some(Closed::Merged { survivor: further }) => further,
+        _ => survivor,
+    };
+    let (before, into) = subjects::lock_two(tx, customer, survivor).await?;
+    match into.and_then(|into| into.closed()) {
+        // What is there already is not new: it goes to whom it belongs, and is erased with the rest.
+        None | Some(Closed::Restricted) => {}
+        Some(Closed::Erased) => return Err(Closed::Erased.refuse(survivor)),
+        Some(Closed::Merged { .. }) => {
+            // Between the look and the lock; the repeat finds it by the look.
+            return Err(Error::Conflict { reason: reason::TRANSACTION_CONFLICT, source: None });
+        }
+    }
+    match before.as_ref().map(|before| (before, before.closed())) {
+        Some((before, Some(Closed::Merged { .. }))) => return Ok(before.clone()),
+        Some((_, Some(Closed::Erased))) => return Err(Closed::Erased.refuse(customer)),
+        _ => {}
+    }
+    let moved = service.merge(tx, call, customer, survivor).await?;
+    subjects::send_on(tx, customer, survivor, now).await?;
+    let subject = Subject {
+        customer,
+        state: State::Merged,
+        forfeit_points: false,
+        blockers: Vec::new(),
+        version: before.map_or(1, |before| before.version + 1),
+        update_time: now,
+        survivor: Some(survivor),
+    };
+    subjects::save(tx, &subject).await?;
+    let payload = SubjectMerged {
+        customer: ResourceName::new(CUSTOMERS, customer).to_string(),
+        survivor: ResourceName::new(CUSTOMERS, survivor).to_string(),
+        service: S::NAME.to_owned(),
+        version: subject.version,
+        moved: moved.into_iter().map(|(what, count)| (what.to_owned(), count)).collect(),
+    };
+    // What came may stand in the way of an erasure of the survivor's that waits for the merge.
+    look(service, tx, call, survivor, now).await?;
+    log::append(tx, &call.trace, &[told(&subject, &payload)]).await?;
+    Ok(subject)
 }
 
 /// Looks again and again at those whose erasure waits. Any replica may; two that look at the same person see the same.
@@ -234,6 +331,19 @@ fn parse(customer: &str, request_id: &str) -> Result<Uuid, Error> {
     Ok(name.expect("no violation means that there is a customer").id())
 }
 
+fn parse_merge(message: &proto::MergeSubjectRequest) -> Result<(Uuid, Uuid), Error> {
+    let mut violations = Violations::default();
+    let customer = ResourceName::parse(CUSTOMERS, "customer", &message.customer, &mut violations);
+    let survivor = ResourceName::parse(CUSTOMERS, "survivor", &message.survivor, &mut violations);
+    if customer.is_some() && customer == survivor {
+        violations.add("survivor", reason::FIELD_FORMAT, "must be another customer");
+    }
+    violations.optional_request_id(&message.request_id);
+    violations.finish()?;
+    let id = |name: Option<ResourceName>| name.expect("no violation means that there is a customer").id();
+    Ok((id(customer), id(survivor)))
+}
+
 fn restricted(service: &str, subject: &Subject) -> NewEvent {
     let payload = SubjectRestricted {
         customer: ResourceName::new(CUSTOMERS, subject.customer).to_string(),
@@ -254,6 +364,7 @@ fn answer(subject: &Subject) -> proto::Subject {
         State::Open => proto::subject::State::Open,
         State::Restricted => proto::subject::State::Restricted,
         State::Erased => proto::subject::State::Erased,
+        State::Merged => proto::subject::State::Merged,
     };
     proto::Subject {
         customer: ResourceName::new(CUSTOMERS, subject.customer).to_string(),
@@ -261,5 +372,8 @@ fn answer(subject: &Subject) -> proto::Subject {
         blockers: subject.blockers.clone(),
         version: subject.version,
         update_time: Some(time::wire(subject.update_time)),
+        survivor: subject
+            .survivor
+            .map_or_else(String::new, |survivor| ResourceName::new(CUSTOMERS, survivor).to_string()),
     }
 }

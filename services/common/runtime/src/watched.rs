@@ -1,162 +1,240 @@
-//! A file that may change while the process runs: keys are exchanged without a restart.
+//! What is made of something outside of the process that may change while it runs: keys and certificates are exchanged
+//! without a restart.
+//!
+//! Nobody has to tell a [`Watched`] that there is something new. Whoever uses the value has it looked at when it is time
+//! to, see [`Pauses`]. What cannot be used leaves the value as it is, because a file that is half written must not lock
+//! everybody out; one that the source has not confirmed for too long is of no use any more.
+
+mod files;
 
 use std::fmt;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use cqm_rpc::BoxError;
+use sha2::{Digest, Sha256};
 
-/// Between two looks that somebody asked for because something was not in the file.
-const ASKED_PAUSE: Duration = Duration::from_secs(1);
+pub use files::Files;
 
-type Parse<T> = Box<dyn Fn(&[u8]) -> Result<T, BoxError> + Send + Sync>;
+/// Where it is read from.
+pub trait Source: Send + Sync + 'static {
+    /// Whether what is wrong with it passes by itself: nobody has to act as long as an earlier value is in use.
+    const RECOVERS: bool;
 
-/// What a file holds, read again when the file has changed. Nobody has to tell it: whoever uses the value looks when it
-/// is time to. A file that cannot be used leaves the value as it is: a half-written file must not lock everybody out.
-pub struct Watched<T> {
-    path: PathBuf,
-    every: Duration,
-    parse: Parse<T>,
+    /// What it is called in the log.
+    fn name(&self) -> String;
+
+    /// What is there now, piece by piece; an error names the piece.
+    fn read(&self) -> impl Future<Output = Result<Vec<Bytes>, BoxError>> + Send;
+}
+
+/// When the source is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Pauses {
+    /// Between two looks.
+    pub every: Duration,
+    /// After a look that brought nothing that can be used.
+    pub retry: Duration,
+    /// Between two looks that somebody asked for because something was not there.
+    pub asked: Duration,
+    /// For how long a value is good that the source has not confirmed.
+    pub outage_limit: Duration,
+}
+
+type Make<T> = Box<dyn Fn(&[Bytes]) -> Result<T, BoxError> + Send + Sync>;
+
+/// A value and the source that it is made of. Clones share it.
+pub struct Watched<T, S = Files>(Arc<Inner<T, S>>);
+
+struct Inner<T, S> {
+    source: S,
+    make: Make<T>,
+    pauses: Pauses,
     state: Mutex<State<T>>,
+    /// Held while looking: one at a time.
+    flight: tokio::sync::Mutex<()>,
 }
 
 struct State<T> {
+    known: Option<Known<T>>,
+    /// The last look, and what was wrong with what it found: told once, as long as it stays the same.
+    looked: Option<DateTime<Utc>>,
+    problem: Option<Problem>,
+    /// The last look that somebody asked for.
+    asked: Option<DateTime<Utc>>,
+}
+
+struct Known<T> {
     value: Arc<T>,
-    version: Version,
-    looked: DateTime<Utc>,
+    /// Of what it was made of, which may be secret: the same again is the same value, and what was found out by it holds.
+    digest: [u8; 32],
+    confirmed: DateTime<Utc>,
 }
 
-/// What tells one content of a file from the next, without reading it. A file that was put in another's place has
-/// another number, however alike the two are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Version {
-    modified: SystemTime,
-    length: u64,
-    number: u64,
+#[derive(PartialEq, Eq)]
+struct Problem {
+    told: String,
+    /// There was a value to go on with.
+    usable: bool,
 }
 
-impl<T> Watched<T> {
-    /// Reads the file for the first time; an error names it. `every`: between two looks at whether it has changed.
-    pub fn read(
-        path: PathBuf,
-        every: Duration,
-        now: DateTime<Utc>,
-        parse: impl Fn(&[u8]) -> Result<T, BoxError> + Send + Sync + 'static,
-    ) -> Result<Self, BoxError> {
-        let first = || {
-            let version = Version::of(&std::fs::metadata(&path)?)?;
-            Ok::<_, BoxError>((version, Arc::new(parse(&std::fs::read(&path)?)?)))
-        };
-        let (version, value) = first().map_err(|problem| format!("{}: {problem}", path.display()))?;
-        let state = Mutex::new(State { value, version, looked: now });
-        Ok(Self { path, every, parse: Box::new(parse), state })
+impl<T, S: Source> Watched<T, S> {
+    /// Nothing is read yet.
+    pub fn new(
+        source: S,
+        pauses: Pauses,
+        make: impl Fn(&[Bytes]) -> Result<T, BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            source,
+            make: Box::new(make),
+            pauses,
+            state: Mutex::new(State { known: None, looked: None, problem: None, asked: None }),
+            flight: tokio::sync::Mutex::default(),
+        }))
     }
 
-    /// The value, after a look at the file when it is time for one.
-    pub async fn current(&self, now: DateTime<Utc>) -> Arc<T> {
-        self.after(self.every, now).await
+    /// The value in use, unless the source has not confirmed it for too long: who can keep us from the source must not be
+    /// able to keep a withdrawn key alive.
+    pub fn usable(&self, now: DateTime<Utc>) -> Option<Arc<T>> {
+        self.state().usable(now, &self.0.pauses)
     }
 
-    /// The value, after a look at the file now: for who misses something in it. Many may miss something; the file is
-    /// looked at once a second.
-    pub async fn latest(&self, now: DateTime<Utc>) -> Arc<T> {
-        self.after(ASKED_PAUSE.min(self.every), now).await
+    /// Whether it is time for a look, which is the caller's to do then.
+    pub fn is_due(&self, now: DateTime<Utc>) -> bool {
+        let mut state = self.state();
+        let pause = if state.problem.is_some() { self.0.pauses.retry } else { self.0.pauses.every };
+        let due = passed(state.looked, now, pause);
+        if due {
+            state.looked = Some(now);
+        }
+        due
     }
 
-    async fn after(&self, pause: Duration, now: DateTime<Utc>) -> Arc<T> {
-        let known = {
-            let mut state = self.state();
-            // Apart, not later: another thread may have looked a moment after `now`.
-            if (now - state.looked).abs().to_std().is_ok_and(|apart| apart < pause) {
-                return Arc::clone(&state.value);
-            }
-            // Whoever comes first looks; the others go on with what is there.
-            state.looked = now;
-            state.version
-        };
-        match self.changed(known).await {
-            Ok(None) => {}
-            Ok(Some((version, value))) => {
-                tracing::info!(path = %self.path.display(), "a file has changed and is in force");
-                let mut state = self.state();
-                state.value = Arc::new(value);
-                state.version = version;
+    /// Looks now; the value that is in use afterwards, or what is wrong with what was found.
+    pub async fn look(&self, now: DateTime<Utc>) -> Result<Arc<T>, BoxError> {
+        let _flight = self.0.flight.lock().await;
+        self.state().looked = Some(now);
+        self.read(now).await
+    }
+
+    /// The value after a look, for who misses something in it. Whoever comes meanwhile waits for the same look, and
+    /// whoever comes soon after gets what it has brought.
+    pub async fn latest_usable(&self, now: DateTime<Utc>) -> Option<Arc<T>> {
+        let _flight = self.0.flight.lock().await;
+        if self.may_ask(now) {
+            // What is wrong is told where it is found.
+            let _ = self.read(now).await;
+        }
+        self.usable(now)
+    }
+
+    fn may_ask(&self, now: DateTime<Utc>) -> bool {
+        let mut state = self.state();
+        let may = passed(state.asked, now, self.0.pauses.asked);
+        if may {
+            (state.asked, state.looked) = (Some(now), Some(now));
+        }
+        may
+    }
+
+    async fn read(&self, now: DateTime<Utc>) -> Result<Arc<T>, BoxError> {
+        let found = self.0.source.read().await;
+        self.take(found, now)
+    }
+
+    fn take(&self, found: Result<Vec<Bytes>, BoxError>, now: DateTime<Utc>) -> Result<Arc<T>, BoxError> {
+        let mut state = self.state();
+        match found.and_then(|contents| state.take(&contents, now, &self.0.make)) {
+            Ok((value, is_new)) => {
+                state.problem = None;
+                if is_new {
+                    tracing::info!(source = self.0.source.name(), "has changed and is in use");
+                }
+                Ok(value)
             }
             Err(error) => {
-                let path = self.path.display();
-                tracing::error!(%path, %error, "a file cannot be read again, what it held is still in force");
+                let usable = state.usable(now, &self.0.pauses).is_some();
+                let problem = Problem { told: error.to_string(), usable };
+                if state.problem.as_ref() != Some(&problem) {
+                    self.tell(&problem);
+                    state.problem = Some(problem);
+                }
+                Err(error)
             }
         }
-        Arc::clone(&self.state().value)
     }
 
-    async fn changed(&self, known: Version) -> Result<Option<(Version, T)>, BoxError> {
-        let version = Version::of(&tokio::fs::metadata(&self.path).await?)?;
-        if version == known {
-            return Ok(None);
+    fn tell(&self, Problem { told, usable }: &Problem) {
+        let source = self.0.source.name();
+        if !usable {
+            tracing::error!(source, error = told, "cannot be used, and nothing is in use");
+        } else if S::RECOVERS {
+            tracing::warn!(source, error = told, "cannot be used, what was read before stays in use");
+        } else {
+            tracing::error!(source, error = told, "cannot be used, what was read before stays in use");
         }
-        Ok(Some((version, (self.parse)(&tokio::fs::read(&self.path).await?)?)))
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    fn usable(&self, now: DateTime<Utc>, pauses: &Pauses) -> Option<Arc<T>> {
+        let known = self.known.as_ref()?;
+        (!passed(Some(known.confirmed), now, pauses.outage_limit)).then(|| Arc::clone(&known.value))
+    }
+
+    /// The value that these contents stand for, and whether it is another one than before.
+    fn take(
+        &mut self,
+        contents: &[Bytes],
+        now: DateTime<Utc>,
+        make: &Make<T>,
+    ) -> Result<(Arc<T>, bool), BoxError> {
+        let digest = digest(contents);
+        if let Some(known) = self.known.as_mut().filter(|known| known.digest == digest) {
+            known.confirmed = now;
+            return Ok((Arc::clone(&known.value), false));
+        }
+        let value = Arc::new(make(contents)?);
+        self.known = Some(Known { value: Arc::clone(&value), digest, confirmed: now });
+        Ok((value, true))
+    }
+}
+
+impl<T, S> Clone for Watched<T, S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
 /// Without the value: it may be a key.
-impl<T> fmt::Debug for Watched<T> {
+impl<T, S: Source> fmt::Debug for Watched<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Watched").field("source", &self.0.source.name()).finish_non_exhaustive()
     }
 }
 
-impl Version {
-    fn of(metadata: &Metadata) -> std::io::Result<Self> {
-        Ok(Self { modified: metadata.modified()?, length: metadata.len(), number: metadata.ino() })
+/// Each piece with its length, so that two pieces are not the same as one that is cut elsewhere.
+fn digest(contents: &[Bytes]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for piece in contents {
+        digest.update((piece.len() as u64).to_be_bytes());
+        digest.update(piece);
     }
+    digest.finalize().into()
+}
+
+/// Whether the pause since then is over. Who has waited for another's look comes with a time before it, by a little; a
+/// clock that was set back ends every pause.
+fn passed(since: Option<DateTime<Utc>>, now: DateTime<Utc>, pause: Duration) -> bool {
+    since.is_none_or(|since| (now - since).abs().to_std().is_ok_and(|apart| apart >= pause))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_changed_file_is_in_force_after_the_next_look_and_a_broken_one_never() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("number");
-        let write = |text: &str| {
-            let next = folder.path().join("next");
-            std::fs::write(&next, text).unwrap();
-            std::fs::rename(next, &path).unwrap();
-        };
-        let at = |second: i64| DateTime::from_timestamp(second, 0).unwrap();
-        let number = |bytes: &[u8]| Ok(std::str::from_utf8(bytes)?.parse::<u32>()?);
-        write("1");
-        let watched = Watched::read(path.clone(), Duration::from_secs(10), at(0), number).unwrap();
-        write("2");
-        assert_eq!(*watched.current(at(9)).await, 1);
-        assert_eq!(*watched.current(at(10)).await, 2);
-        // Somebody misses something: sooner, and not for everybody who does.
-        write("3");
-        assert_eq!((*watched.current(at(11)).await, *watched.latest(at(11)).await), (2, 3));
-        write("4");
-        assert_eq!((*watched.latest(at(11)).await, *watched.latest(at(12)).await), (3, 4));
-        write("five");
-        assert_eq!(*watched.current(at(30)).await, 4);
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(*watched.current(at(60)).await, 4);
-        write("6");
-        assert_eq!(*watched.current(at(90)).await, 6);
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_used_is_named() {
-        let parse = |_: &[u8]| Ok(());
-        let error = Watched::read("/nowhere/keys".into(), Duration::ZERO, DateTime::UNIX_EPOCH, parse);
-        assert!(error.unwrap_err().to_string().starts_with("/nowhere/keys: "));
-    }
-}
+mod tests;

@@ -32,11 +32,11 @@ pub struct Complaint {
     pub clocks: Option<Clocks>,
     pub create_time: DateTime<Utc>,
     pub update_time: DateTime<Utc>,
-    /// Grows by one with every event.
+    /// Grows by one with every event, and when the customer is merged into another one.
     pub version: i64,
 }
 
-/// What the customer said. Never changes.
+/// What the customer said. Never changes, but that the customer may be known under another name one day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matter {
     pub customer: ResourceName,

@@ -1,5 +1,6 @@
 //! What complaints hold of a person.
 
+use chrono::{DateTime, Utc};
 use cqm_db::Conn;
 use cqm_rpc::Error;
 use diesel::dsl::exists;
@@ -44,4 +45,36 @@ pub async fn erase(tx: &mut Conn, customer: Uuid) -> Result<Vec<(&'static str, i
     .execute(tx)
     .await?;
     Ok(vec![("complaints", count as i64), ("timeline_notes", notes as i64)])
+}
+
+/// Locks the customer's complaints, in the order of their ids: whoever works on one is waited for.
+pub async fn lock(tx: &mut Conn, customer: Uuid) -> Result<(), Error> {
+    let _: Vec<Uuid> = complaints::table
+        .filter(complaints::customer_id.eq(customer))
+        .order(complaints::id)
+        .select(complaints::id)
+        .for_update()
+        .load(tx)
+        .await?;
+    Ok(())
+}
+
+/// Makes the customer's complaints, which are locked, the survivor's, and with them their timelines; and how many that
+/// were. Whoever has read a complaint has read whose it was: it has another version then. No event tells of it and no
+/// line of a timeline: nothing was done about the complaint.
+pub async fn merge(
+    tx: &mut Conn,
+    customer: Uuid,
+    survivor: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Vec<(&'static str, i64)>, Error> {
+    let count = diesel::update(complaints::table.filter(complaints::customer_id.eq(customer)))
+        .set((
+            complaints::customer_id.eq(survivor),
+            complaints::version.eq(complaints::version + 1),
+            complaints::update_time.eq(now),
+        ))
+        .execute(tx)
+        .await?;
+    Ok(vec![("complaints", count as i64)])
 }

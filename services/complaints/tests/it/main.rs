@@ -6,6 +6,7 @@ mod desk;
 mod forgetting;
 mod lifecycle;
 mod lists;
+mod merging;
 mod refusals;
 mod registration;
 mod reopening;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use cqm_rpc::{Mask, ResourceName};
 use uuid::Uuid;
 
+use super::merge::united;
 use super::profile::Profile;
 
 pub const COLLECTION: &str = "customers";
@@ -59,6 +60,18 @@ impl Customer {
         CustomerEvent::Deleted
     }
 
+    /// Takes over what is known of the same person under another name. The other one is a tombstone from then on, which
+    /// keeps its external reference when this customer has one of their own: it leads here.
+    pub fn absorb(&mut self, other: &mut Self, now: DateTime<Utc>) -> CustomerEvent {
+        self.profile = united(&self.profile, &other.profile);
+        self.touch(now);
+        other.delete(now);
+        if other.profile.external_reference == self.profile.external_reference {
+            other.profile.external_reference = None;
+        }
+        CustomerEvent::Updated
+    }
+
     fn touch(&mut self, now: DateTime<Utc>) {
         self.version += 1;
         self.update_time = now;
@@ -94,6 +107,29 @@ mod tests {
         assert_eq!(customer.change(&other, &mask, at(2)), Some(CustomerEvent::Updated));
         assert_eq!((customer.version, customer.create_time, customer.update_time), (2, at(0), at(2)));
         assert_eq!(customer.profile, named("Han Meimei"), "what the mask does not name stays");
+    }
+
+    #[test]
+    fn an_external_reference_has_one_owner_after_a_merge() {
+        let referenced = |reference: Option<&str>| {
+            let profile = Profile { external_reference: reference.map(str::to_owned), ..named("Li Lei") };
+            Customer::create(Uuid::now_v7(), profile, at(0))
+        };
+        for (own, others, after) in [
+            (Some("crm/1"), Some("crm/2"), (Some("crm/1"), Some("crm/2"))),
+            (None, Some("crm/2"), (Some("crm/2"), None)),
+            (Some("crm/1"), None, (Some("crm/1"), None)),
+            (None, None, (None, None)),
+        ] {
+            let (mut survivor, mut other) = (referenced(own), referenced(others));
+            assert_eq!(survivor.absorb(&mut other, at(1)), CustomerEvent::Updated);
+            let references =
+                [&survivor, &other].map(|customer| customer.profile.external_reference.as_deref());
+            assert_eq!((references[0], references[1]), after);
+            assert_eq!((survivor.version, survivor.delete_time), (2, None));
+            assert_eq!((other.version, other.delete_time), (2, Some(at(1))));
+            assert_eq!(other.profile.display_name, Profile::default().display_name);
+        }
     }
 
     #[test]

@@ -8,17 +8,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-cqm_rpc::words! {
-    /// Who has data of customers, by the name of the service.
-    #[derive(Hash, PartialOrd, Ord)]
-    pub enum Holder {
-        Complaints = "complaints",
-        CustomerData = "customer-data",
-        Loyalty = "loyalty",
-        Notifications = "notifications",
-        Surveys = "surveys",
-    }
+use super::receipt::{Holder, Receipt};
 
+cqm_rpc::words! {
     pub enum State {
         /// Not every service has stopped taking new data.
         Requested = "REQUESTED",
@@ -49,8 +41,8 @@ pub struct Step {
     pub erased: bool,
     /// What stands in the way, as words.
     pub blockers: Vec<String>,
-    /// How many records were erased, by what they are.
-    pub receipt: BTreeMap<String, i64>,
+    /// How many records were erased.
+    pub receipt: Receipt,
     pub time: DateTime<Utc>,
 }
 
@@ -184,7 +176,7 @@ mod tests {
 
     fn step(version: i64, blockers: &[&str]) -> Step {
         let blockers = blockers.iter().map(|&word| word.to_owned()).collect();
-        Step { version, erased: false, blockers, receipt: BTreeMap::new(), time: NOW }
+        Step { version, erased: false, blockers, receipt: Receipt::new(), time: NOW }
     }
 
     fn erased(version: i64) -> Step {

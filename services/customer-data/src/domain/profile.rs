@@ -5,6 +5,10 @@ use cqm_rpc::{Mask, Personal};
 use super::birthday::Birthday;
 use super::contact::{Email, Phone, PostalAddress};
 
+/// The most telephone numbers, e-mail addresses and postal addresses, of each.
+pub const MAX_CONTACTS: usize = 10;
+pub const MAX_TAGS: usize = 50;
+
 /// The paths of a profile in an update mask: the names of the fields in the contract.
 pub const FIELDS: &[&str] = &[
     "display_name",

@@ -5,8 +5,10 @@ pub mod customer;
 pub mod erasure;
 pub mod event;
 pub mod interaction;
+pub mod merge;
 pub mod profile;
 pub mod purchase;
+mod receipt;
 mod words;
 
 use cqm_proto::google::rpc;

@@ -1,6 +1,6 @@
 //! Customers: create, get, update, list, delete.
 
-use cqm_db::{log, subjects};
+use cqm_db::{Conn, log, subjects};
 use cqm_proto::customers::v1 as proto;
 use cqm_rpc::{Call, Error, Etag};
 use uuid::Uuid;
@@ -9,9 +9,9 @@ use super::convert::customer::{Delete, Get, List, Update, parse_create, version,
 use super::convert::event;
 use crate::App;
 use crate::domain::customer::{Customer, CustomerEvent};
-use crate::error::{LEGAL_HOLD, customer_not_found};
+use crate::error::LEGAL_HOLD;
 use crate::store;
-use crate::store::customer::Lock;
+use crate::store::customer::{Filter, Lock};
 
 /// The kind of the cache's entries.
 const CACHED: &str = "customer";
@@ -49,8 +49,13 @@ pub async fn get(
             app.db.read(call, "get_customer", async |conn| store::customer::find_customer(conn, *id).await);
         Ok(found.await?.map(|customer| (customer.version, write(&customer))))
     };
-    let found = app.cache.get(CACHED, &id.to_string(), get.minimum_version, load).await?;
-    found.map(|(_, customer)| customer).ok_or_else(|| customer_not_found(*id))
+    match app.cache.get(CACHED, &id.to_string(), get.minimum_version, load).await? {
+        Some((_, customer)) => Ok(customer),
+        None => {
+            let missing = async |conn: &mut Conn| Err(store::customer::missing(conn, *id).await);
+            app.db.read(call, "missing_customer", missing).await
+        }
+    }
 }
 
 pub async fn update(
@@ -87,7 +92,11 @@ pub async fn list(
     let rows = app
         .db
         .read(call, "list_customers", async |conn| {
-            store::customer::list_customers(conn, &list.filter, &list.page).await
+            let rows = store::customer::list_customers(conn, &list.filter, &list.page).await?;
+            match &list.filter.external_reference {
+                Some(reference) if rows.is_empty() => by_former_reference(conn, list, reference).await,
+                _ => Ok(rows),
+            }
         })
         .await?;
     let page = list.page.page(rows, |customer| customer.id);
@@ -95,6 +104,16 @@ pub async fn list(
         customers: page.items.iter().map(write).collect(),
         next_page_token: page.next_page_token,
     })
+}
+
+/// Nobody has the reference: one who had it may be known under another name.
+async fn by_former_reference(conn: &mut Conn, list: &List, reference: &str) -> Result<Vec<Customer>, Error> {
+    let holder = store::bulk::find_holders(conn, vec![reference]).await?.remove(reference);
+    let Some(holder) = holder.filter(|holder| !holder.deleted) else {
+        return Ok(Vec::new());
+    };
+    let filter = Filter { external_reference: None, id: Some(holder.id), ..list.filter.clone() };
+    store::customer::list_customers(conn, &filter, &list.page).await
 }
 
 pub async fn delete(

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, log, subjects};
+use cqm_db::subjects::{self, Closed};
+use cqm_db::{Conn, log};
 use cqm_proto::customers::v1 as proto;
 use cqm_proto::customers::v1::record_purchases_response::Outcome;
 use cqm_proto::customers::v1::{RecordPurchasesRequest, RecordPurchasesResponse};
-use cqm_rpc::{Call, Error, reason};
+use cqm_rpc::{Call, Error};
 use uuid::Uuid;
 
 use super::convert::purchase::{List, Owner, Row, write};
@@ -49,8 +50,8 @@ async fn settle(
         .iter()
         .map(|row| {
             let customer_id = owners.resolve(&row.owner)?;
-            if owners.closed.contains(&customer_id) {
-                return Err(Error::refused(reason::CUSTOMER_RESTRICTED));
+            if let Some(closed) = owners.closed.get(&customer_id) {
+                return Err(closed.refuse(customer_id));
             }
             Ok(Purchase { customer_id, id: Uuid::now_v7(), facts: row.facts.clone(), create_time: now })
         })
@@ -86,14 +87,18 @@ fn outcome(
 struct Owners {
     ids: HashSet<Uuid>,
     by_reference: HashMap<String, Uuid>,
-    /// Those who are to be forgotten.
-    closed: HashSet<Uuid>,
+    /// Those who are to be forgotten, or are known under another name.
+    closed: HashMap<Uuid, Closed>,
 }
 
 impl Owners {
     fn resolve(&self, owner: &Owner) -> Result<Uuid, Error> {
         match owner {
-            Owner::Id(id) => self.ids.get(id).copied().ok_or_else(|| customer_not_found(*id)),
+            Owner::Id(id) if self.ids.contains(id) => Ok(*id),
+            Owner::Id(id) => Err(match self.closed.get(id) {
+                Some(merged @ Closed::Merged { .. }) => merged.refuse(*id),
+                _ => customer_not_found(*id),
+            }),
             Owner::ExternalReference(reference) => {
                 self.by_reference.get(reference).copied().ok_or_else(|| Error::NotFound {
                     reason: CUSTOMER_NOT_FOUND,
@@ -105,24 +110,44 @@ impl Owners {
 }
 
 async fn hold_owners(tx: &mut Conn, batch: &[&Row]) -> Result<Owners, Error> {
-    let (mut ids, mut references) = (HashSet::new(), HashSet::new());
+    let (mut asked, mut references) = (HashSet::new(), HashSet::new());
     for row in batch {
         match &row.owner {
             Owner::Id(id) => {
-                ids.insert(*id);
+                asked.insert(*id);
             }
             Owner::ExternalReference(reference) => {
                 references.insert(reference.as_str());
             }
         }
     }
-    let held = bulk::hold_customers(tx, ids.into_iter().collect(), references.into_iter().collect()).await?;
-    let ids: HashSet<Uuid> = held.iter().map(|(id, _)| *id).collect();
-    // Behind their rows' locks, which an erasure waits for.
-    let known: Vec<Uuid> = ids.iter().copied().collect();
-    let closed = subjects::among(tx, &known).await?.into_iter().map(|(id, _)| id).collect();
-    let by_reference = held.into_iter().filter_map(|(id, reference)| Some((reference?, id))).collect();
+    let held =
+        bulk::hold_customers(tx, asked.iter().copied().collect(), references.iter().copied().collect())
+            .await?;
+    let mut ids: HashSet<Uuid> = held.iter().map(|(id, _)| *id).collect();
+    let mut by_reference: HashMap<String, Uuid> =
+        held.into_iter().filter_map(|(id, reference)| Some((reference?, id))).collect();
+    references.retain(|reference| !by_reference.contains_key(*reference));
+    let survivors = hold_survivors(tx, references.into_iter().collect()).await?;
+    ids.extend(survivors.values());
+    by_reference.extend(survivors);
+    // Behind their rows' locks, which an erasure and a merge wait for; those who are not there may be known otherwise.
+    let known: Vec<Uuid> = ids.union(&asked).copied().collect();
+    let closed = subjects::among(tx, &known).await?;
     Ok(Owners { ids, by_reference, closed })
+}
+
+/// The customers whom references lead to that nobody has any more, because who had them is known under another name.
+async fn hold_survivors(tx: &mut Conn, references: Vec<&str>) -> Result<HashMap<String, Uuid>, Error> {
+    let mut holders = bulk::find_holders(tx, references).await?;
+    holders.retain(|_, holder| !holder.deleted);
+    let survivors: HashSet<Uuid> = holders.values().map(|holder| holder.id).collect();
+    let held = bulk::hold_customers(tx, survivors.iter().copied().collect(), Vec::new()).await?;
+    if held.len() < survivors.len() {
+        // Gone between the look and the lock, and perhaps known under a third name.
+        return Err(store::customer::try_again());
+    }
+    Ok(holders.into_iter().map(|(reference, holder)| (reference, holder.id)).collect())
 }
 
 fn answer(row: i64, settled: Settled) -> RecordPurchasesResponse {

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use cqm_db::Conn;
+use cqm_db::subjects::{self, Closed};
 use cqm_rpc::Error;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Text, Uuid as SqlUuid};
@@ -51,7 +52,7 @@ pub async fn insert_customers(tx: &mut Conn, batch: &[&Customer]) -> Result<Hash
     Ok(inserted)
 }
 
-/// Who has the external references, tombstones too.
+/// Who has the external references, tombstones too. Of a customer who is known under another name, that is who has that one.
 pub async fn find_holders(tx: &mut Conn, references: Vec<&str>) -> Result<HashMap<String, Holder>, Error> {
     if references.is_empty() {
         return Ok(HashMap::new());
@@ -61,7 +62,35 @@ pub async fn find_holders(tx: &mut Conn, references: Vec<&str>) -> Result<HashMa
         .select((customers::external_reference, customers::id, customers::delete_time.is_not_null()))
         .load(tx)
         .await?;
-    Ok(rows.into_iter().filter_map(|(key, id, deleted)| Some((key?, Holder { id, deleted }))).collect())
+    let survivors =
+        survivors(tx, rows.iter().filter(|(.., deleted)| *deleted).map(|(_, id, _)| *id).collect()).await?;
+    let holder = |id, deleted| match survivors.get(&id) {
+        Some(survivor) => Holder { id: *survivor, deleted: false },
+        None => Holder { id, deleted },
+    };
+    Ok(rows.into_iter().filter_map(|(key, id, deleted)| Some((key?, holder(id, deleted)))).collect())
+}
+
+/// Of those whose record is a tombstone, who are known under another name, by that name.
+async fn survivors(tx: &mut Conn, gone: Vec<Uuid>) -> Result<HashMap<Uuid, Uuid>, Error> {
+    if gone.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let merged = subjects::among(tx, &gone).await?.into_iter().filter_map(|(id, closed)| match closed {
+        Closed::Merged { survivor } => Some((id, survivor)),
+        Closed::Restricted | Closed::Erased => None,
+    });
+    let mut merged: HashMap<Uuid, Uuid> = merged.collect();
+    let alive: HashSet<Uuid> = customers::table
+        .filter(customers::id.eq_any(merged.values()))
+        .filter(customers::delete_time.is_null())
+        .select(customers::id)
+        .load(tx)
+        .await?
+        .into_iter()
+        .collect();
+    merged.retain(|_, survivor| alive.contains(survivor));
+    Ok(merged)
 }
 
 /// The customers of a batch of purchases: those who exist, with the external reference they may have been named by.

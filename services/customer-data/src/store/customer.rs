@@ -1,6 +1,7 @@
 //! Customers, one at a time, and their lists.
 
 use chrono::{DateTime, Utc};
+use cqm_db::subjects::{self, Closed};
 use cqm_db::{Conn, OnConflict, known};
 use cqm_rpc::{Error, PageRequest, Personal, reason};
 use diesel::prelude::*;
@@ -30,6 +31,8 @@ pub struct Filter {
     pub tag: Option<String>,
     pub source_channel: Option<SourceChannel>,
     pub external_reference: Option<String>,
+    /// Who an external reference has led to that is not theirs; no caller's wish.
+    pub id: Option<Uuid>,
 }
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
@@ -133,6 +136,16 @@ pub async fn find_customer(conn: &mut Conn, id: Uuid) -> Result<Option<Customer>
     row.map(CustomerRow::into_customer).transpose()
 }
 
+/// What is answered about a customer who is not there: one who is known under another name is told from one who is not.
+/// Nobody who is there pays for it.
+pub async fn missing(conn: &mut Conn, id: Uuid) -> Error {
+    match subjects::find(conn, id).await.map(|subject| subject.and_then(|subject| subject.closed())) {
+        Ok(Some(merged @ Closed::Merged { .. })) => merged.refuse(id),
+        Ok(_) => customer_not_found(id),
+        Err(error) => error,
+    }
+}
+
 /// Takes the row's lock and returns the customer.
 pub async fn lock_customer(tx: &mut Conn, id: Uuid, lock: Lock) -> Result<Customer, Error> {
     let alive =
@@ -141,7 +154,18 @@ pub async fn lock_customer(tx: &mut Conn, id: Uuid, lock: Lock) -> Result<Custom
         Lock::Change => alive.for_no_key_update().first(tx).await.optional()?,
         Lock::Delete => alive.for_update().first(tx).await.optional()?,
     };
-    row.ok_or_else(|| customer_not_found(id))?.into_customer()
+    match row {
+        Some(row) => row.into_customer(),
+        None => Err(missing(tx, id).await),
+    }
+}
+
+/// Takes the locks of two customers against everything, in one order, so that two who lock the same two never wait for
+/// each other.
+pub async fn lock_two(tx: &mut Conn, one: Uuid, other: Uuid) -> Result<(Customer, Customer), Error> {
+    let first = lock_customer(tx, one.min(other), Lock::Delete).await?;
+    let second = lock_customer(tx, one.max(other), Lock::Delete).await?;
+    Ok(if first.id == one { (first, second) } else { (second, first) })
 }
 
 /// Takes the lock against everything and returns the customer, unless it is a tombstone.
@@ -152,11 +176,24 @@ pub async fn find_to_delete(tx: &mut Conn, id: Uuid) -> Result<Option<Customer>,
     row.map(CustomerRow::into_customer).transpose()
 }
 
-/// Takes the row's lock, be it a tombstone; refuses when there never was such a customer.
+/// Takes the row's lock, be it a tombstone; refuses when there never was such a customer, and when they are known under
+/// another name.
 pub async fn lock_record(tx: &mut Conn, id: Uuid) -> Result<(), Error> {
-    let found: Option<Uuid> =
-        customers::table.find(id).select(customers::id).for_no_key_update().first(tx).await.optional()?;
-    found.map(drop).ok_or_else(|| customer_not_found(id))
+    let deleted: Option<bool> = customers::table
+        .find(id)
+        .select(customers::delete_time.is_not_null())
+        .for_no_key_update()
+        .first(tx)
+        .await
+        .optional()?;
+    match deleted {
+        Some(false) => Ok(()),
+        Some(true) => match missing(tx, id).await {
+            Error::NotFound { .. } => Ok(()),
+            merged => Err(merged),
+        },
+        None => Err(customer_not_found(id)),
+    }
 }
 
 /// Refuses when there is no such customer.
@@ -168,7 +205,10 @@ pub async fn check_customer(conn: &mut Conn, id: Uuid) -> Result<(), Error> {
         .first(conn)
         .await
         .optional()?;
-    found.map(drop).ok_or_else(|| customer_not_found(id))
+    match found {
+        Some(_) => Ok(()),
+        None => Err(missing(conn, id).await),
+    }
 }
 
 /// Keeps a customer from being deleted until the transaction ends. Changes go on.
@@ -181,7 +221,10 @@ pub async fn hold_customer(tx: &mut Conn, id: Uuid) -> Result<(), Error> {
         .first(tx)
         .await
         .optional()?;
-    found.map(drop).ok_or_else(|| customer_not_found(id))
+    match found {
+        Some(_) => Ok(()),
+        None => Err(missing(tx, id).await),
+    }
 }
 
 /// Refuses with `EXTERNAL_REFERENCE_TAKEN` when another customer has the reference.
@@ -261,6 +304,9 @@ pub async fn list_customers(
         if let Some(reference) = &filter.external_reference {
             query = query.filter(customers::external_reference.eq(reference));
         }
+        if let Some(id) = filter.id {
+            query = query.filter(customers::id.eq(id));
+        }
         query.load(conn).await?
     } else {
         let mut query = customers::table
@@ -275,6 +321,9 @@ pub async fn list_customers(
         }
         if let Some(reference) = &filter.external_reference {
             query = query.filter(customers::external_reference.eq(reference));
+        }
+        if let Some(id) = filter.id {
+            query = query.filter(customers::id.eq(id));
         }
         query.load(conn).await?
     };
@@ -297,6 +346,6 @@ async fn check_reference(tx: &mut Conn, customer: &Customer) -> Result<(), Error
 }
 
 /// The transaction met another one and must be run again.
-fn try_again() -> Error {
+pub fn try_again() -> Error {
     Error::Conflict { reason: reason::TRANSACTION_CONFLICT, source: None }
 }

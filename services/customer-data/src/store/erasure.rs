@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, known};
+use cqm_db::{Conn, known, subjects};
 use cqm_rpc::Error;
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::erasure::{Erasure, Ground, Holder, State, Step};
+use crate::domain::erasure::{Erasure, Ground, State, Step};
+use crate::domain::receipt::Holder;
 use crate::schema::{erasure_steps, erasures, legal_holds};
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
@@ -153,9 +155,24 @@ pub async fn delete_steps(tx: &mut Conn, customer: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether somebody has asked for the customer's erasure and has not called it off.
+pub async fn is_asked_for(conn: &mut Conn, customer: Uuid) -> Result<bool, Error> {
+    let asked = erasures::table.find(customer).filter(erasures::state.ne(State::Cancelled.name()));
+    Ok(diesel::select(exists(asked)).get_result(conn).await?)
+}
+
+/// Whether the customer's data must be kept, for a hold that was placed on them under whatever name.
 pub async fn is_held(conn: &mut Conn, customer: Uuid) -> Result<bool, Error> {
-    let held = legal_holds::table.find(customer).select(legal_holds::customer_id).first::<Uuid>(conn).await;
-    Ok(held.optional()?.is_some())
+    let names = names_of(conn, customer).await?;
+    let held = legal_holds::table.filter(legal_holds::customer_id.eq_any(names));
+    Ok(diesel::select(exists(held)).get_result(conn).await?)
+}
+
+/// The customer and those who were merged into them: a hold stays where it was placed, so that each is lifted by itself.
+async fn names_of(conn: &mut Conn, customer: Uuid) -> Result<Vec<Uuid>, Error> {
+    let mut names = vec![customer];
+    names.extend(subjects::merged_into(conn, customer).await?);
+    Ok(names)
 }
 
 /// Places a hold, or changes the one that is there.
@@ -170,11 +187,17 @@ pub async fn place_hold(tx: &mut Conn, hold: &LegalHold) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lifts a hold and returns it.
+/// Lifts a hold and returns it: the customer's own, or else one that came with a merge.
 pub async fn lift_hold(tx: &mut Conn, customer: Uuid) -> Result<Option<LegalHold>, Error> {
-    Ok(diesel::delete(legal_holds::table.find(customer))
-        .returning(LegalHold::as_returning())
-        .get_result(tx)
-        .await
-        .optional()?)
+    for name in names_of(tx, customer).await? {
+        let lifted = diesel::delete(legal_holds::table.find(name))
+            .returning(LegalHold::as_returning())
+            .get_result(tx)
+            .await
+            .optional()?;
+        if lifted.is_some() {
+            return Ok(lifted);
+        }
+    }
+    Ok(None)
 }

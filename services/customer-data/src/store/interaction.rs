@@ -67,6 +67,16 @@ pub async fn erase_summaries(tx: &mut Conn, customer_id: Uuid) -> Result<i64, Er
     Ok(emptied as i64)
 }
 
+/// Gives all contacts with a customer to another one, who is the same person, and returns how many that were. As
+/// [`super::purchase::move_purchases`], it takes as long as there are many.
+pub async fn move_interactions(tx: &mut Conn, from: Uuid, to: Uuid) -> Result<i64, Error> {
+    let moved = diesel::update(interactions::table.filter(interactions::customer_id.eq(from)))
+        .set(interactions::customer_id.eq(to))
+        .execute(tx)
+        .await?;
+    Ok(moved as i64)
+}
+
 /// Contacts with a customer, the latest first, at most `limit`, from behind the one at `after`.
 pub async fn list_interactions(
     conn: &mut Conn,

@@ -13,6 +13,7 @@ mod erasures;
 mod imports;
 mod interactions;
 mod lists;
+mod merges;
 mod overrun;
 mod privacy;
 mod purchases;

@@ -6,6 +6,7 @@ use chrono::DateTime;
 use cqm_proto::complaints::v1::complaint_service_client::ComplaintServiceClient;
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::customers::v1::erasure_service_client::ErasureServiceClient;
+use cqm_proto::customers::v1::merge_service_client::MergeServiceClient;
 use cqm_proto::customers::v1::{Customer, GetCustomerRequest};
 use cqm_proto::loyalty::v1::ledger_service_client::LedgerServiceClient;
 use cqm_proto::notifications::v1::contact_service_client::ContactServiceClient;
@@ -78,6 +79,10 @@ impl Executor {
                 message.request_id = request_id;
                 self.subjects(backend).erase_subject(request(call, message)).await.map(drop)
             }
+            Command::MergeSubject(backend, mut message) => {
+                message.request_id = request_id;
+                self.subjects(backend).merge_subject(request(call, message)).await.map(drop)
+            }
             Command::ReleaseSubject(backend, mut message) => {
                 message.request_id = request_id;
                 self.subjects(backend).release_subject(request(call, message)).await.map(drop)
@@ -90,6 +95,11 @@ impl Executor {
                 message.request_id = request_id;
                 let mut erasures = ErasureServiceClient::new(self.customer_data.clone());
                 erasures.record_erasure_step(request(call, message)).await.map(drop)
+            }
+            Command::RecordMergeStep(mut message) => {
+                message.request_id = request_id;
+                let mut merges = MergeServiceClient::new(self.customer_data.clone());
+                merges.record_merge_step(request(call, message)).await.map(drop)
             }
             Command::PutContact(message) => self.put_contact(call, message).await,
             Command::RefreshContact { customer, version } => {

@@ -1,5 +1,7 @@
 //! Handling events: every reaction's command is answered, or the aggregate is parked.
 
+use std::borrow::Cow;
+
 use cqm_proto::events::v1::parked_aggregate::State;
 use cqm_proto::events::v1::{Event, ParkedAggregate};
 use cqm_rpc::{Failure, TraceContext, reason};
@@ -7,7 +9,7 @@ use cqm_runtime::tasks::Backoff;
 use uuid::Uuid;
 
 use super::Patience;
-use super::command::Command;
+use super::command::{Command, Renamed};
 use super::reactions::{self, Reaction};
 use super::source::{End, Position, Reader};
 use crate::error::{code, word};
@@ -87,9 +89,10 @@ impl Reader {
         let trace = TraceContext::parse(&event.traceparent).unwrap_or_else(|| TraceContext::fresh(false));
         let mut patience = Patience::new(&self.config);
         let mut pause = Backoff::new(self.config.refusal_pause, self.config.refusal_pause_cap);
+        let mut command = Cow::Borrowed(command);
         let mut attempts = 0;
         loop {
-            let Err(failure) = self.executor.carry_out(command, request_id, trace).await else {
+            let Err(failure) = self.executor.carry_out(&command, request_id, trace).await else {
                 self.metrics.command(reaction.id, "done");
                 return Ok(());
             };
@@ -97,9 +100,14 @@ impl Reader {
                 self.metrics.command(reaction.id, "repeated");
                 return Ok(());
             }
-            if is_withheld(&failure) {
+            let renamed = renamed(&failure, &command);
+            if is_withheld(&failure) || renamed == Some(Renamed::Nothing) {
                 self.metrics.command(reaction.id, "withheld");
                 return Ok(());
+            }
+            if let Some(Renamed::Survivors(again)) = renamed {
+                command = Cow::Owned(*again);
+                continue;
             }
             if failure.is_transient() {
                 let say = || {
@@ -147,6 +155,16 @@ fn had_been_answered(failure: &Failure) -> bool {
 /// The command is about a person who is to be forgotten or is: that it does not happen is what was asked for.
 fn is_withheld(failure: &Failure) -> bool {
     [reason::CUSTOMER_RESTRICTED.name, reason::CUSTOMER_ERASED.name].contains(&failure.reason.as_str())
+}
+
+/// The command for whom the customer was merged into, when it was refused for that. It keeps its request id: what was
+/// refused is not remembered, and whoever has answered it under one name does not answer it again under another, however
+/// often the person is merged and the log is read.
+fn renamed(failure: &Failure, command: &Command) -> Option<Renamed> {
+    if failure.reason != reason::CUSTOMER_MERGED.name {
+        return None;
+    }
+    command.renamed(failure.facts.get("customer")?, failure.facts.get("survivor")?)
 }
 
 #[cfg(test)]

@@ -8,18 +8,20 @@
 //! its own. Where in a log the new one begins, the source writes down when it is first told of it, see `starts.rs`.
 
 use cqm_proto::complaints::v1::{ReopenComplaintRequest, reopen_complaint_request};
-use cqm_proto::customers::v1::RecordErasureStepRequest;
+use cqm_proto::customers::v1::{RecordErasureStepRequest, RecordMergeStepRequest};
 use cqm_proto::events::v1::{
     ComplaintRegistered, ComplaintResolved, CustomerCreated, CustomerDeleted, CustomerErasureCancelled,
-    CustomerErasureCleared, CustomerErasureRequested, CustomerUpdated, InvitationCreated, PurchaseRecorded,
-    ReferralQualified, ResponseAccepted, SubjectErased, SubjectRestricted,
+    CustomerErasureCleared, CustomerErasureRequested, CustomerMerged, CustomerUpdated, InvitationCreated,
+    PurchaseRecorded, ReferralQualified, ResponseAccepted, SubjectErased, SubjectMerged, SubjectRestricted,
 };
 use cqm_proto::loyalty::v1::earn_points_request::Basis;
 use cqm_proto::loyalty::v1::{
     CompensationBasis, EarnPointsRequest, PurchaseBasis, ReferralBasis, SurveyBasis,
 };
 use cqm_proto::notifications::v1::{Contact, PutContactRequest, SendMessageRequest};
-use cqm_proto::subjects::v1::{EraseSubjectRequest, ReleaseSubjectRequest, RestrictSubjectRequest};
+use cqm_proto::subjects::v1::{
+    EraseSubjectRequest, MergeSubjectRequest, ReleaseSubjectRequest, RestrictSubjectRequest,
+};
 use cqm_proto::surveys::v1::create_invitation_request::Target;
 use cqm_proto::surveys::v1::{CreateInvitationRequest, Purpose};
 use prost::{DecodeError, Message};
@@ -82,6 +84,12 @@ reactions! {
     "erasure-erases-notifications":    CustomerErasureCleared   => |it| erase(Backend::Notifications, it),
     "erasure-erases-surveys":          CustomerErasureCleared   => |it| erase(Backend::Surveys, it),
     "erasure-receipt":                 SubjectErased            => erased_is_receipted,
+    // customer-data has merged what it has when it tells of it.
+    "merge-complaints":                CustomerMerged           => |it| merge(Backend::Complaints, it),
+    "merge-loyalty":                   CustomerMerged           => |it| merge(Backend::Loyalty, it),
+    "merge-notifications":             CustomerMerged           => |it| merge(Backend::Notifications, it),
+    "merge-surveys":                   CustomerMerged           => |it| merge(Backend::Surveys, it),
+    "merge-receipt":                   SubjectMerged            => merged_is_receipted,
 }
 
 /// Events that nothing follows from. One that stands neither here nor above parks its aggregate.
@@ -95,6 +103,7 @@ pub(super) const NOTHING_FOLLOWS: &[&str] = &[
     "cqm.events.v1.ComplaintSlaBreached",
     "cqm.events.v1.ComplaintSlaWarned",
     "cqm.events.v1.CustomerErased",
+    "cqm.events.v1.CustomerMergeFinished",
     "cqm.events.v1.EarningReversed",
     "cqm.events.v1.HoldReleased",
     "cqm.events.v1.InteractionRecorded",
@@ -111,6 +120,7 @@ pub(super) const NOTHING_FOLLOWS: &[&str] = &[
     "cqm.events.v1.PointsExpiringSoon",
     "cqm.events.v1.PointsHeld",
     "cqm.events.v1.PointsMatured",
+    "cqm.events.v1.PointsMoved",
     "cqm.events.v1.PointsRedeemed",
     "cqm.events.v1.QuestionnairePublished",
     "cqm.events.v1.SpendingReversed",
@@ -240,6 +250,20 @@ fn erased_is_receipted(event: SubjectErased) -> Option<Command> {
         version: event.version,
         erased: true,
         receipt: event.erased,
+        ..Default::default()
+    }))
+}
+
+fn merge(backend: Backend, event: CustomerMerged) -> Option<Command> {
+    let CustomerMerged { customer, survivor } = event;
+    Some(Command::MergeSubject(backend, MergeSubjectRequest { customer, survivor, ..Default::default() }))
+}
+
+fn merged_is_receipted(event: SubjectMerged) -> Option<Command> {
+    Some(Command::RecordMergeStep(RecordMergeStepRequest {
+        customer: event.customer,
+        service: event.service,
+        receipt: event.moved,
         ..Default::default()
     }))
 }

@@ -16,7 +16,7 @@ use prost::Message;
 
 use super::read::Readers;
 use super::section;
-use crate::error::{CUSTOMER_NOT_FOUND, SOURCE_UNAVAILABLE};
+use crate::error::{CUSTOMER_NOT_FOUND, SOURCE_UNAVAILABLE, merged};
 use source::{Lists, Source};
 use strand::{Gone, Place, Strand};
 
@@ -93,6 +93,12 @@ pub(super) async fn page(
     if strands.iter().any(|strand| matches!(strand.gone(), Some(Gone::NoCustomer))) {
         return Err(Error::NotFound { reason: CUSTOMER_NOT_FOUND, name: customer });
     }
+    if let Some(error) = strands.iter().find_map(|strand| match strand.gone() {
+        Some(Gone::Merged(failure)) => merged(failure),
+        _ => None,
+    }) {
+        return Err(error);
+    }
     let away = strands.iter().find(|strand| matches!(strand.gone(), Some(Gone::Away(_))));
     // Empty pages that lead on for as long as a service is away would keep their reader busy.
     if let Some(away) = away.filter(|_| items.is_empty()) {
@@ -108,7 +114,7 @@ pub(super) async fn page(
 
 fn status(strand: &Strand) -> TimelineSource {
     let status = match strand.gone() {
-        None | Some(Gone::NoCustomer) => section::ok(),
+        None | Some(Gone::NoCustomer | Gone::Merged(_)) => section::ok(),
         Some(Gone::Away(reason) | Gone::Refused(reason)) => section::unavailable(reason.clone()),
     };
     TimelineSource { source: strand.source().name().to_owned(), status: Some(status) }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use cqm_proto::policy::Class;
 use cqm_rpc::{BoxError, Caller, Error, Refusal, reason};
-use cqm_runtime::tasks::Supervisor;
 use moka::sync::Cache;
 
 use super::metrics::Metrics;
@@ -35,7 +34,7 @@ pub(super) struct Quota(Arc<Inner>);
 struct Inner {
     config: QuotaConfig,
     /// Absent when every process counts for itself.
-    buckets: Option<Arc<Buckets>>,
+    buckets: Option<Buckets>,
     accounts: Cache<(Arc<str>, Class), Arc<Account>>,
     metrics: Metrics,
 }
@@ -65,9 +64,9 @@ enum Spent {
 
 impl Quota {
     /// Connects to Redis in the background.
-    pub fn new(config: QuotaConfig, supervisor: &Supervisor, metrics: Metrics) -> Result<Self, BoxError> {
+    pub fn new(config: QuotaConfig, metrics: Metrics) -> Result<Self, BoxError> {
         let buckets = match &config.redis_url {
-            Some(url) => Some(Buckets::open(url, config.budget, supervisor, metrics.clone())?),
+            Some(url) => Some(Buckets::open(url, config.budget, metrics.clone())?),
             None => None,
         };
         let accounts = Cache::builder().max_capacity(MAX_ACCOUNTS).time_to_idle(IDLE).build();

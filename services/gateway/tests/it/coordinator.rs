@@ -9,14 +9,15 @@ use cqm_gateway::backend::{Backend, Backends};
 use cqm_gateway::config::ReadingConfig;
 use cqm_gateway::coordinator::{self, CoordinatorConfig, Running};
 use cqm_proto::complaints::v1::ReopenComplaintRequest;
-use cqm_proto::customers::v1::{Customer, Email, GetCustomerRequest};
+use cqm_proto::customers::v1::{Customer, Email, GetCustomerRequest, RecordMergeStepRequest};
 use cqm_proto::events::v1::*;
 use cqm_proto::google::r#type::Money;
 use cqm_proto::loyalty::v1::earn_points_request::Basis;
 use cqm_proto::loyalty::v1::{EarnPointsRequest, EarnPointsResponse};
 use cqm_proto::notifications::v1::{PutContactRequest, SendMessageRequest};
+use cqm_proto::subjects::v1::MergeSubjectRequest;
 use cqm_proto::surveys::v1::{CreateInvitationRequest, GetInvitationLinkResponse};
-use cqm_rpc::{Error, Reason, Role};
+use cqm_rpc::{Error, Reason, Refusal, Role, reason};
 use cqm_testkit::eventually;
 use prost_types::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -247,6 +248,115 @@ async fn what_events_do_not_carry_is_fetched() {
     assert_eq!(message.variables["link"], "https://example.com/s/secret");
     assert_eq!(message.variables["expire_date"], "2026-01-15");
     assert_eq!((message.recipient.as_str(), message.about.as_str()), ("customers/1", "invitations/1"));
+}
+
+/// What the desk says of `customers/1`, until it is of another name.
+fn merged(customer: &str, survivor: &str) -> Error {
+    Refusal::new(reason::CUSTOMER_MERGED).fact("customer", customer).fact("survivor", survivor).into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_under_way_for_somebody_who_is_merged_is_done_once_for_the_survivor() {
+    let scene = Scene::at(Backend::CustomerData).await;
+    // Merged on while the coordinator is at it. Of an id that was answered, the service knows the contents.
+    let ledger: Arc<Mutex<Vec<EarnPointsRequest>>> = Arc::default();
+    let entries = Arc::clone(&ledger);
+    scene.desk.on("EarnPoints", move |seen| {
+        let message: EarnPointsRequest = seen.read();
+        let mut entries = entries.lock().unwrap();
+        if entries.iter().any(|entry| entry.request_id == message.request_id && *entry != message) {
+            return Err(Error::refused(reason::REQUEST_ID_REUSED));
+        }
+        match message.customer.as_str() {
+            "customers/1" => Err(merged("customers/1", "customers/2")),
+            "customers/2" => Err(merged("customers/2", "customers/3")),
+            _ => {
+                entries.push(message);
+                Ok(EarnPointsResponse::default())
+            }
+        }
+    });
+    let bought = purchase("customers/1", "customers/1/purchases/7");
+    scene.source.happened("customers/1/purchases/7", 1, &bought).await;
+    let coordinator = scene.coordinator();
+    scene.through().await;
+    coordinator.stop().await;
+    let seen: Vec<EarnPointsRequest> = scene.desk.seen("EarnPoints").iter().map(|seen| seen.read()).collect();
+    let customers: Vec<&str> = seen.iter().map(|message| message.customer.as_str()).collect();
+    assert_eq!(customers, ["customers/1", "customers/2", "customers/3"]);
+    for again in &seen[1..] {
+        assert_eq!(*again, EarnPointsRequest { customer: again.customer.clone(), ..seen[0].clone() });
+    }
+
+    scene.source.tamper("DELETE FROM event_ack").await;
+    let coordinator = scene.coordinator();
+    scene.through().await;
+    coordinator.stop().await;
+    assert_eq!(scene.desk.seen("EarnPoints").len(), 4, "the log was read again");
+    assert_eq!(ledger.lock().unwrap().len(), 1);
+    assert!(scene.source.parked().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_about_a_name_ends_with_the_name() {
+    let scene = Scene::at(Backend::CustomerData).await;
+    for method in ["GetCustomer", "PutContact", "RestrictSubject", "ReleaseSubject", "EraseSubject"] {
+        scene.desk.on::<Customer>(method, |_| Err(merged("customers/1", "customers/2")));
+    }
+    let customer = || "customers/1".to_owned();
+    scene
+        .source
+        .all_happened(&[
+            event("customers/1", 2, &CustomerUpdated { customer: customer(), version: 2 }),
+            event("customers/1", 3, &CustomerDeleted { customer: customer(), version: 3 }),
+            event("erasures/1", 1, &CustomerErasureRequested { customer: customer(), forfeit_points: false }),
+            event("erasures/1", 2, &CustomerErasureCancelled { customer: customer() }),
+            event("erasures/2", 3, &CustomerErasureCleared { customer: customer() }),
+        ])
+        .await;
+    let coordinator = scene.coordinator();
+    scene.through().await;
+    coordinator.stop().await;
+    assert!(scene.source.parked().await.is_empty());
+    // Each once, none of them for the survivor.
+    let methods = ["GetCustomer", "PutContact", "RestrictSubject", "ReleaseSubject", "EraseSubject"];
+    assert_eq!(methods.map(|method| scene.desk.seen(method).len()), [1, 1, 5, 5, 5]);
+    let contact = scene.desk.seen("PutContact")[0].read::<PutContactRequest>().contact.unwrap();
+    assert_eq!(contact.customer, "customers/1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_reaches_every_service_and_each_receipt_comes_back() {
+    let scene = Scene::at(Backend::CustomerData).await;
+    let begun = CustomerMerged { customer: "customers/1".into(), survivor: "customers/2".into() };
+    let receipt = SubjectMerged {
+        customer: "customers/1".into(),
+        survivor: "customers/2".into(),
+        service: "customer-data".into(),
+        version: 1,
+        moved: [("purchases".to_owned(), 3)].into(),
+    };
+    scene.source.all_happened(&[event("merges/1", 1, &begun), event("subjects/1", 1, &receipt)]).await;
+    let coordinator = scene.coordinator();
+    scene.through().await;
+    coordinator.stop().await;
+    let told = scene.desk.seen("MergeSubject");
+    assert_eq!(told.len(), 4, "customer-data has done its part when it tells of it");
+    let ids: BTreeSet<String> = told
+        .iter()
+        .map(|seen| seen.read::<MergeSubjectRequest>())
+        .inspect(|message| {
+            assert_eq!(
+                (message.customer.as_str(), message.survivor.as_str()),
+                ("customers/1", "customers/2")
+            );
+        })
+        .map(|message| message.request_id)
+        .collect();
+    assert_eq!(ids.len(), 4);
+    let step: RecordMergeStepRequest = scene.desk.seen("RecordMergeStep")[0].read();
+    assert_eq!((step.customer.as_str(), step.service.as_str()), ("customers/1", "customer-data"));
+    assert_eq!(step.receipt, receipt.moved);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use cqm_proto::loyalty::v1::{Account, GetMemberRequest, GetTierRequest, ListEntr
 use cqm_proto::surveys::v1::{
     Answer, Invitation, ListInvitationsResponse, ListResponsesResponse, Response, answer,
 };
-use cqm_rpc::{Error, Failure, Reason, Role, reason};
+use cqm_rpc::{Error, Failure, Reason, Refusal, Role, reason};
 use prost_types::{FieldMask, Timestamp};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -311,6 +311,33 @@ async fn a_customer_who_does_not_exist_fails_the_call_and_is_forgotten() {
     let answer = scene.get().await.unwrap();
     assert_eq!(answer.profile.unwrap().status, unavailable("STORAGE_UNAVAILABLE"));
     assert_eq!(answer.purchases.unwrap().status, unavailable("STORAGE_UNAVAILABLE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_who_is_known_under_another_name_fails_the_call_with_that_name() {
+    let mut scene = Scene::set().await;
+    scene.get().await.unwrap();
+    let merged = || {
+        let refusal = Refusal::new(reason::CUSTOMER_MERGED);
+        Error::from(refusal.fact("customer", CUSTOMER).fact("survivor", "customers/2"))
+    };
+    // Whoever knows it first, and whatever is asked for.
+    for (method, fields) in [("ListPurchases", &["purchases"][..]), ("GetCustomer", &[])] {
+        scene.away(method, merged);
+        let failure = Failure::of(&scene.get_fields(fields).await.unwrap_err());
+        assert_eq!(
+            (failure.code, failure.reason.as_str(), failure.domain.as_str()),
+            (Code::FailedPrecondition, "CUSTOMER_MERGED", "cqm")
+        );
+        assert_eq!(failure.facts["customer"], CUSTOMER);
+        assert_eq!(failure.facts["survivor"], "customers/2");
+    }
+
+    // What was remembered under the old name is gone.
+    scene.away("GetCustomer", down);
+    scene.away("ListPurchases", down);
+    let answer = scene.get().await.unwrap();
+    assert_eq!(answer.profile.unwrap().status, unavailable("STORAGE_UNAVAILABLE"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use cqm_proto::gateway::v1::{ListCustomerTimelineRequest, ListCustomerTimelineRe
 use cqm_proto::loyalty::v1::{Entry, ListEntriesResponse};
 use cqm_proto::notifications::v1::{ListMessagesResponse, Message};
 use cqm_proto::surveys::v1::{Invitation, ListInvitationsResponse, ListResponsesResponse, Response};
-use cqm_rpc::{Error, Failure, Reason, Role, reason};
+use cqm_rpc::{Error, Failure, Reason, Refusal, Role, reason};
 use prost_types::Timestamp;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -260,4 +260,15 @@ async fn a_customer_who_does_not_exist_and_a_token_of_another_list_are_refused()
     }
     scene.away("ListPurchases", || Error::NotFound { reason: UNKNOWN, name: CUSTOMER.into() });
     assert_eq!(refused(scene.page(3, "").await), (Code::NotFound, "CUSTOMER_NOT_FOUND".to_owned()));
+    scene.away("ListPurchases", || {
+        Refusal::new(reason::CUSTOMER_MERGED)
+            .fact("customer", CUSTOMER)
+            .fact("survivor", "customers/2")
+            .into()
+    });
+    let merged = Failure::of(&scene.page(3, "").await.unwrap_err());
+    assert_eq!(
+        (merged.reason.as_str(), merged.facts["survivor"].as_str()),
+        ("CUSTOMER_MERGED", "customers/2")
+    );
 }

@@ -8,6 +8,7 @@
 mod draft;
 mod earn;
 mod hold;
+mod merge;
 mod reverse;
 mod spend;
 mod time;
@@ -28,6 +29,7 @@ use super::tier::{Ladder, Turn};
 use super::{Event, Fact, Refusal};
 
 pub use earn::Award;
+pub use merge::Merge;
 pub use reverse::{Extent, Past, PastLot};
 pub use time::{Due, Horizon};
 

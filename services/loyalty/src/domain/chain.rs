@@ -15,7 +15,8 @@ pub const GENESIS: Hash = [0; 32];
 
 /// The hash of an entry: `SHA-256(previous ‖ its fields but the hash)`, numbers big-endian, times in microseconds since
 /// 1970, texts behind their length, an absent value as 0 and a present one behind 1. The order of the fields is part of
-/// the format: a change of it breaks every chain there is.
+/// the format: a change of it breaks every chain there is. Whose entry is taken back was added when there were chains: it
+/// stands last, and only when there is something to say.
 pub fn link(previous: &Hash, entry: &Entry) -> Hash {
     let mut hash = Sha256::new();
     hash.update(previous);
@@ -37,6 +38,9 @@ pub fn link(previous: &Hash, entry: &Entry) -> Hash {
     text(&mut hash, &entry.actor);
     hash.update(entry.request_id);
     hash.update(entry.create_time.timestamp_micros().to_be_bytes());
+    if let Some(of) = entry.reverses_of {
+        hash.update(of);
+    }
     hash.finalize().into()
 }
 
@@ -79,6 +83,7 @@ mod tests {
             lot: Uuid::from_u128(2),
             hold: None,
             reverses: None,
+            reverses_of: None,
             rule: None,
             actor: "shop".into(),
             request_id: Uuid::from_u128(3),
@@ -105,6 +110,7 @@ mod tests {
             ("lot", |entry| entry.lot = Uuid::nil()),
             ("hold", |entry| entry.hold = Some(Uuid::nil())),
             ("reverses", |entry| entry.reverses = Some(0)),
+            ("reverses_of", |entry| entry.reverses_of = Some(Uuid::nil())),
             ("rule", |entry| entry.rule = Some(Uuid::nil())),
             ("actor", |entry| entry.actor.clear()),
             ("request_id", |entry| entry.request_id = Uuid::nil()),

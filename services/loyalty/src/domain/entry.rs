@@ -32,6 +32,8 @@ cqm_rpc::words! {
         ReverseSpend = "REVERSE_SPEND",
         /// Points pay off what the member owes.
         Repay = "REPAY",
+        /// Points go from one name of a person to another, and what became of those that are gone.
+        Merge = "MERGE",
     }
 }
 
@@ -55,6 +57,8 @@ cqm_rpc::words! {
         Birthday = "BIRTHDAY",
         /// A reward was taken from the catalogue.
         Reward = "REWARD",
+        /// Two members turned out to be one person.
+        Merge = "MERGE",
     }
 }
 
@@ -92,6 +96,12 @@ impl Cause {
             time,
         }
     }
+
+    /// A member turns out to be another one, `other` being the other's name: its key is made of the two.
+    pub fn merge(actor: String, merged: Uuid, survivor: Uuid, other: String, time: DateTime<Utc>) -> Self {
+        let request_id = Uuid::new_v5(&merged, survivor.as_bytes());
+        Self { actor, request_id, reason: Reason::Merge, source: other, time }
+    }
 }
 
 /// One movement of points of one lot, from one account to another. Never changes.
@@ -116,6 +126,8 @@ pub struct Entry {
     pub hold: Option<Uuid>,
     /// The sequence of the entry that is taken back.
     pub reverses: Option<i64>,
+    /// Whose entry that is, when it was made under a name that was merged into this one.
+    pub reverses_of: Option<Uuid>,
     /// The rule that gave the points.
     pub rule: Option<Uuid>,
     pub actor: String,

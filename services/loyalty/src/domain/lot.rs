@@ -17,7 +17,7 @@ pub struct Lot {
     pub spent: i64,
     /// Ended unspent.
     pub expired: i64,
-    /// Taken back before they were spent.
+    /// Taken back before they were spent, or gone to the name that stays.
     pub reversed: i64,
     /// What remains cannot be spent yet.
     pub pending: bool,
@@ -34,6 +34,11 @@ pub type Place = (bool, Option<DateTime<Utc>>, DateTime<Utc>, Uuid);
 impl Lot {
     pub fn place(&self) -> Place {
         (self.expires_at.is_none(), self.expires_at, self.earned_at, self.id)
+    }
+
+    /// What has not been taken back, wherever it is now.
+    pub fn kept(&self) -> i64 {
+        self.amount - self.reversed
     }
 
     /// Whether its time is over.

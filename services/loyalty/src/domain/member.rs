@@ -17,6 +17,8 @@ cqm_rpc::words! {
         Active = "ACTIVE",
         /// Points are earned, not spent.
         Frozen = "FROZEN",
+        /// The member is another one, who has everything.
+        Merged = "MERGED",
     }
 }
 

@@ -182,6 +182,26 @@ impl Standing {
         self.months.add(Month::of(earned_at), points, oldest);
     }
 
+    /// Joins what another name of the same person has: all points count, and the better tier is kept, since when it was
+    /// held under either. How long it is kept is as ever for the points that count now: no shorter than under either name.
+    pub fn join(&mut self, other: &Self, ladder: &Ladder, now: DateTime<Utc>) -> Vec<Fact> {
+        let oldest = ladder.scheme.window.oldest(Month::of(now));
+        for (month, points) in (other.months.first.0..).map(Month).zip(&other.months.points) {
+            self.months.add(month, *points, oldest);
+        }
+        let rank = |tier| ladder.find(tier).map(|rung| rung.rank);
+        let mut facts = Vec::new();
+        if rank(other.tier) > rank(self.tier) {
+            let points = ladder.scheme.window.kept(&self.months, Month::of(now));
+            facts.extend(self.turn(other.tier, Why::Merged, points, now));
+            self.since = other.since;
+        } else if self.tier == other.tier {
+            self.since = self.since.min(other.since);
+        }
+        facts.extend(self.climb(ladder, now));
+        facts
+    }
+
     /// Raises the member to the best tier that the points suffice for, and sees how long it will be kept. The cycles
     /// that have ended were passed before.
     pub fn climb(&mut self, ladder: &Ladder, now: DateTime<Utc>) -> Vec<Fact> {

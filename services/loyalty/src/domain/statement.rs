@@ -17,7 +17,8 @@ pub struct Statement {
     pub difference: i128,
 }
 
-/// What happened to the points that a member has, available, pending or held: each 0 or more but for `adjusted`.
+/// What happened to the points that a member has, available, pending or held: each 0 or more but for `adjusted` and what
+/// was merged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub earned: i128,
@@ -38,6 +39,9 @@ pub struct Totals {
     pub debt_incurred: i128,
     /// By points of the member, and by spent ones that were given back.
     pub debt_repaid: i128,
+    /// What came from other names of the member, or went to one: points, and what is owed.
+    pub merged: i128,
+    pub debt_merged: i128,
     pub entries: i128,
 }
 
@@ -58,15 +62,20 @@ impl Totals {
                 Kind::Hold => &mut totals.held,
                 Kind::Release => &mut totals.released,
                 Kind::Mature => &mut totals.matured,
+                Kind::Merge => &mut totals.merged,
             };
             *total += match moved.kind {
-                Kind::Earn | Kind::Adjust | Kind::ReverseSpend => change,
+                Kind::Earn | Kind::Adjust | Kind::ReverseSpend | Kind::Merge => change,
                 Kind::Redeem | Kind::Commit | Kind::Expire | Kind::ReverseEarn | Kind::Repay => -change,
                 Kind::Hold | Kind::Release | Kind::Mature => moved.points,
             };
             let debt = alone.of(Book::ClawbackDebt);
-            totals.debt_incurred += debt.max(0);
-            totals.debt_repaid += (-debt).max(0);
+            if moved.kind == Kind::Merge {
+                totals.debt_merged += debt;
+            } else {
+                totals.debt_incurred += debt.max(0);
+                totals.debt_repaid += (-debt).max(0);
+            }
             totals.entries += moved.entries;
         }
         totals
@@ -74,7 +83,7 @@ impl Totals {
 
     /// By how much the points that the member has have changed.
     pub fn change(&self) -> i128 {
-        self.earned + self.adjusted + self.restored
+        self.earned + self.adjusted + self.restored + self.merged
             - self.redeemed
             - self.expired
             - self.reversed
@@ -126,6 +135,20 @@ mod tests {
         (Kind::ReverseEarn, Book::ClawbackDebt, Book::Issued),
         (Kind::ReverseSpend, Book::Redeemed, Book::Available),
         (Kind::ReverseSpend, Book::Redeemed, Book::Expired),
+        (Kind::Merge, Book::Issued, Book::Available),
+        (Kind::Merge, Book::Issued, Book::Pending),
+        (Kind::Merge, Book::Issued, Book::Held),
+        (Kind::Merge, Book::Issued, Book::Redeemed),
+        (Kind::Merge, Book::Issued, Book::Expired),
+        (Kind::Merge, Book::ClawbackDebt, Book::Issued),
+        (Kind::Merge, Book::Redeemed, Book::ClawbackDebt),
+        (Kind::Merge, Book::ClawbackDebt, Book::Redeemed),
+        (Kind::Merge, Book::Issued, Book::ClawbackDebt),
+        (Kind::Merge, Book::Available, Book::Issued),
+        (Kind::Merge, Book::Pending, Book::Issued),
+        (Kind::Merge, Book::Held, Book::Issued),
+        (Kind::Merge, Book::Redeemed, Book::Issued),
+        (Kind::Merge, Book::Expired, Book::Issued),
     ];
 
     fn every() -> Vec<Moved> {
@@ -174,11 +197,13 @@ mod tests {
         assert_eq!(totals.reversed, bits(&[16, 17]));
         assert_eq!(totals.restored, bits(&[20]));
         assert_eq!((totals.debt_incurred, totals.debt_repaid), (bits(&[19]), bits(&[4, 5, 6, 7])));
-        assert_eq!(totals.entries, 22);
+        assert_eq!(totals.merged, bits(&[22, 23, 24]) - bits(&[31, 32, 33]));
+        assert_eq!(totals.debt_merged, bits(&[27, 29]) - bits(&[28, 30]));
+        assert_eq!(totals.entries, 36);
         let (opening, closing) = (statement.opening, statement.closing);
         assert_eq!(closing.outstanding(), opening.outstanding() + totals.change());
         let debt = closing.of(Book::ClawbackDebt) - opening.of(Book::ClawbackDebt);
-        assert_eq!(debt, totals.debt_incurred - totals.debt_repaid);
+        assert_eq!(debt, totals.debt_incurred - totals.debt_repaid + totals.debt_merged);
     }
 
     #[test]

@@ -150,6 +150,8 @@ cqm_rpc::words! {
         Qualified = "QUALIFIED",
         /// A cycle ended, and what still counts does not suffice for the tier before.
         CycleEnded = "CYCLE_ENDED",
+        /// They held it under another name.
+        Merged = "MERGED",
     }
 }
 

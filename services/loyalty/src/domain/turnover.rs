@@ -81,8 +81,10 @@ impl PeriodBalance {
     pub fn of(before: &[Moved], within: &[Moved]) -> Self {
         let opening = Balances::default().plus(before);
         let closing = opening.plus(within);
+        // What a merge moves is debited to one name and credited to the other at once: nothing was earned or spent.
         let sum = |side: fn(&Moved) -> Book, book: Book| -> i128 {
-            within.iter().filter(|moved| side(moved) == book).map(|moved| moved.points).sum()
+            let turned = within.iter().filter(|moved| moved.kind != Kind::Merge && side(moved) == book);
+            turned.map(|moved| moved.points).sum()
         };
         let turnover = |book: &Book| Turnover {
             book: *book,

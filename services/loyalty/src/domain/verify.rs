@@ -208,6 +208,17 @@ impl Parts {
             }
         }
         match (entry.kind, entry.debit, entry.credit) {
+            // What is owed is the account's and no lot's, and so is what of it was paid off.
+            (Kind::Merge, Book::ClawbackDebt, _) | (Kind::Merge, _, Book::ClawbackDebt) => {}
+            // A lot comes as it is, or goes.
+            (Kind::Merge, Book::Issued, credit) => {
+                self.amount += points;
+                self.spent += if credit == Book::Redeemed { points } else { 0 };
+            }
+            (Kind::Merge, debit, Book::Issued) => {
+                self.reversed += points;
+                self.spent -= if debit == Book::Redeemed { points } else { 0 };
+            }
             (Kind::Earn | Kind::Adjust, Book::Issued, _) => self.amount += points,
             (
                 Kind::Adjust | Kind::ReverseEarn,

@@ -4,8 +4,7 @@ use cqm_proto::loyalty::v1 as proto;
 use cqm_rpc::{Call, Error};
 
 use super::convert::hold::{self as convert, List};
-use super::convert::member::name;
-use crate::error::{hold_not_found, member_not_found};
+use crate::error::hold_not_found;
 use crate::{App, store};
 
 pub(super) async fn get_hold(
@@ -14,8 +13,14 @@ pub(super) async fn get_hold(
     message: &proto::GetHoldRequest,
 ) -> Result<proto::Hold, Error> {
     let (customer, id) = convert::get(message)?;
-    let hold = app.db.read(call, "get_hold", async |conn| store::find_hold(conn, customer, id).await).await?;
-    hold.map(|hold| convert::hold(customer, &hold)).ok_or_else(|| hold_not_found(customer, id))
+    let hold = app
+        .db
+        .read(call, "get_hold", async |conn| match store::find_hold(conn, customer, id).await? {
+            Some(hold) => Ok(hold),
+            None => Err(super::missing(conn, customer, hold_not_found(customer, id)).await),
+        })
+        .await?;
+    Ok(convert::hold(customer, &hold))
 }
 
 pub(super) async fn list_holds(
@@ -27,9 +32,7 @@ pub(super) async fn list_holds(
     let holds = app
         .db
         .read(call, "list_holds", async |conn| {
-            if store::find_member(conn, query.customer).await?.is_none() {
-                return Err(member_not_found(name(query.customer)));
-            }
+            super::find_member(conn, query.customer).await?;
             store::list_holds(conn, query.customer, query.page.after, query.page.limit()).await
         })
         .await?;

@@ -80,11 +80,10 @@ pub(super) async fn get_account(
     let account = app
         .db
         .read(call, "get_account", async |conn| {
-            let posting = &app.posting;
-            store::find_account(conn, customer, &posting.policy, &posting.tiers, posting.clock.now()).await
+            super::find_account(app, conn, customer, app.posting.clock.now()).await
         })
         .await?;
-    account.as_ref().map(convert::account).ok_or_else(|| member_not_found(name(customer)))
+    Ok(convert::account(&account))
 }
 
 pub(super) async fn list_entries(

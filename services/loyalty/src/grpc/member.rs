@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, Patience};
+use cqm_db::{Conn, Patience, subjects};
 use cqm_proto::loyalty::v1 as proto;
-use cqm_rpc::{Call, Error, Etag, reason};
+use cqm_rpc::{Call, Error, Etag};
 use uuid::Uuid;
 
 use super::append;
@@ -30,6 +30,7 @@ pub(super) async fn create_member(
 }
 
 async fn enrol(app: &App, tx: &mut Conn, call: &Call, command: &Create) -> Result<proto::Member, Error> {
+    subjects::check_open(tx, command.customer).await?;
     let (posting, now) = (&app.posting, app.posting.clock.now());
     let referrer = match &command.referral_code {
         None => None,
@@ -84,16 +85,12 @@ pub(super) async fn get_member(
     message: &proto::GetMemberRequest,
 ) -> Result<proto::Member, Error> {
     let customer = named(MEMBERS, &message.name)?;
-    let (posting, now) = (&app.posting, app.posting.clock.now());
+    let now = app.posting.clock.now();
     let account = app
         .db
-        .read(call, "get_member", async |conn| {
-            store::find_account(conn, customer, &posting.policy, &posting.tiers, now).await
-        })
+        .read(call, "get_member", async |conn| super::find_account(app, conn, customer, now).await)
         .await?;
-    account
-        .map(|account| convert::member(&account, now))
-        .ok_or_else(|| member_not_found(convert::name(customer)))
+    Ok(convert::member(&account, now))
 }
 
 pub(super) async fn list_members(
@@ -150,10 +147,7 @@ async fn turn(
     let wants = Wants { customers: [customer].into(), ..Wants::default() };
     let clock = || posting.clock.now();
     let mut loaded = store::load(tx, &wants, Patience::Wait, &posting.policy, &posting.tiers, clock).await?;
-    if loaded.behind.contains(&customer) {
-        let source = "more has come due of the member than one transaction writes down";
-        return Err(Error::unavailable(reason::OVERLOADED, source));
-    }
+    loaded.check(customer)?;
     let name = convert::name(customer);
     let account = loaded.accounts.get_mut(&customer).ok_or_else(|| member_not_found(name))?;
     check_etag(etag, account)?;

@@ -11,12 +11,10 @@ use futures::{Stream, StreamExt, stream};
 use tonic::Status;
 
 use super::convert::ledger::entries;
-use super::convert::member::name;
 use super::convert::report::{self as convert, GetLiability, GetPeriodTrialBalance, GetStatement};
 use crate::domain::liability::{AsOf, Knowledge, Liability};
 use crate::domain::statement::Statement;
 use crate::domain::turnover::{Balances, PeriodBalance};
-use crate::error::member_not_found;
 use crate::store::CohortMoved;
 use crate::{App, store};
 
@@ -42,8 +40,7 @@ pub(super) async fn get_statement(
         .db
         .tx_without_events(call, "get_statement", async |tx| {
             tx.batch_execute(ONE_MOMENT).await?;
-            let member = store::find_member(tx, query.customer).await?;
-            let member = member.ok_or_else(|| member_not_found(name(query.customer)))?;
+            let member = super::find_member(tx, query.customer).await?;
             let history = store::sum_history(tx, query.customer, query.start, query.end).await?;
             let expiring = store::expiring_next(tx, query.customer, now, MOST_EXPIRING).await?;
             Ok::<_, Error>((member, history, expiring))

@@ -2,7 +2,7 @@
 
 use cqm_db::{Conn, Patience, log};
 use cqm_proto::loyalty::v1 as proto;
-use cqm_rpc::{Call, Error, Etag, TraceContext, reason};
+use cqm_rpc::{Call, Error, Etag, TraceContext};
 use uuid::Uuid;
 
 use super::convert::reward::{self as convert, Create, List, Redeem, Update};
@@ -143,12 +143,9 @@ async fn redeem(app: &App, call: &Call, tx: &mut Conn, command: &Redeem) -> Resu
     let loaded =
         store::load(tx, &wants, Patience::Wait, &posting.policy, &posting.tiers, || posting.clock.now())
             .await?;
-    let Loaded { mut accounts, behind, events: passed, .. } = loaded;
+    loaded.check(customer)?;
+    let Loaded { mut accounts, events: passed, .. } = loaded;
     let account = accounts.get_mut(&customer).ok_or_else(|| member_not_found(member::name(customer)))?;
-    if !behind.is_empty() {
-        let source = "more has come due of the member than one transaction writes down";
-        return Err(Error::unavailable(reason::OVERLOADED, source));
-    }
 
     let now = posting.clock.now();
     Etag::check(command.etag, reward.version, &convert::name(reward.id).to_string())?;

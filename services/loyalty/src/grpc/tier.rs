@@ -4,11 +4,10 @@ use cqm_proto::loyalty::v1 as proto;
 use cqm_rpc::{Call, Error, Etag};
 use uuid::Uuid;
 
-use super::convert::member::name as member_name;
 use super::convert::tier::{self as convert, Create, ListTurns, Update};
 use super::convert::{TIERS, named, versioned};
 use crate::domain::tier::Tier;
-use crate::error::{member_not_found, tier_not_found};
+use crate::error::tier_not_found;
 use crate::{App, store};
 
 pub(super) async fn create_tier(
@@ -110,9 +109,7 @@ pub(super) async fn list_tier_changes(
     let turns = app
         .db
         .read(call, "list_tier_changes", async |conn| {
-            if store::find_member(conn, query.customer).await?.is_none() {
-                return Err(member_not_found(member_name(query.customer)));
-            }
+            super::find_member(conn, query.customer).await?;
             store::list_turns(conn, query.customer, query.page.after, query.page.limit()).await
         })
         .await?;

@@ -2,15 +2,15 @@
 
 use cqm_db::{Conn, Patience, log};
 use cqm_proto::loyalty::v1 as proto;
-use cqm_rpc::{Call, Error, Etag, TraceContext, reason};
+use cqm_rpc::{Call, Error, Etag, TraceContext};
 use uuid::Uuid;
 
 use super::convert::voucher::{self as convert, Cancel, Consume, List};
-use super::convert::{VOUCHERS, child, event, member, reward};
+use super::convert::{VOUCHERS, child, event, reward};
 use crate::App;
 use crate::domain::account::{Account, Extent};
 use crate::domain::entry::{Cause, Reason};
-use crate::error::{code_of_no_voucher, member_not_found, voucher_not_found};
+use crate::error::{code_of_no_voucher, voucher_not_found};
 use crate::store::{self, Loaded, Wants};
 
 pub(super) async fn validate_voucher(
@@ -76,19 +76,19 @@ async fn cancel(
     let (customer, id, posting) = (command.customer, command.id, &app.posting);
     let not_found = || voucher_not_found(customer, id);
     // What paid for it never changes, so that it is read before the locks: the member's is the first, as everywhere.
-    let transaction = store::find_voucher(tx, customer, id).await?.ok_or_else(not_found)?.transaction;
+    let transaction = match store::find_voucher(tx, customer, id).await? {
+        Some(voucher) => voucher.transaction,
+        None => return Err(super::missing(tx, customer, not_found()).await),
+    };
     let mut wants = Wants::default();
     wants.customers.insert(customer);
     wants.transactions.extend(transaction.map(|transaction| (customer, transaction)));
     let loaded =
         store::load(tx, &wants, Patience::Wait, &posting.policy, &posting.tiers, || posting.clock.now())
             .await?;
-    let Loaded { mut accounts, behind, past, events: passed, .. } = loaded;
+    loaded.check(customer)?;
+    let Loaded { mut accounts, past, events: passed, .. } = loaded;
     let account = accounts.get_mut(&customer).ok_or_else(not_found)?;
-    if !behind.is_empty() {
-        let source = "more has come due of the member than one transaction writes down";
-        return Err(Error::unavailable(reason::OVERLOADED, source));
-    }
     let mut voucher = store::lock_voucher(tx, customer, id).await?.ok_or_else(not_found)?;
     let now = posting.clock.now();
     Etag::check(command.etag, voucher.version, &child(customer, VOUCHERS, id))?;
@@ -130,9 +130,13 @@ pub(super) async fn get_voucher(
     message: &proto::GetVoucherRequest,
 ) -> Result<proto::Voucher, Error> {
     let (customer, id) = convert::get(message)?;
-    let found =
-        app.db.read(call, "get_voucher", async |conn| store::find_voucher(conn, customer, id).await).await?;
-    let voucher = found.ok_or_else(|| voucher_not_found(customer, id))?;
+    let voucher = app
+        .db
+        .read(call, "get_voucher", async |conn| match store::find_voucher(conn, customer, id).await? {
+            Some(voucher) => Ok(voucher),
+            None => Err(super::missing(conn, customer, voucher_not_found(customer, id)).await),
+        })
+        .await?;
     Ok(convert::voucher(&voucher, app.posting.clock.now()))
 }
 
@@ -145,9 +149,7 @@ pub(super) async fn list_vouchers(
     let vouchers = app
         .db
         .read(call, "list_vouchers", async |conn| {
-            if store::find_member(conn, query.customer).await?.is_none() {
-                return Err(member_not_found(member::name(query.customer)));
-            }
+            super::find_member(conn, query.customer).await?;
             store::list_vouchers(conn, query.customer, query.page.after, query.page.limit()).await
         })
         .await?;

@@ -57,6 +57,7 @@ impl Posting {
         let now = self.clock.now();
         let rules = self.book.read(conn).await?;
         let loaded = store::peek(conn, &wants, &self.policy, &self.tiers, now).await?;
+        loaded.check(earn.customer)?;
         let earning = Earning::peek(conn, rules, earn, &self.rules, now).await?;
         Ok(State { loaded, earning, now, events: Vec::new() })
     }

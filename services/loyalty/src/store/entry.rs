@@ -36,6 +36,7 @@ pub(super) struct EntryRow {
     request_id: Uuid,
     create_time: DateTime<Utc>,
     hash: Vec<u8>,
+    reverses_of: Option<Uuid>,
 }
 
 /// Writes entries.
@@ -45,8 +46,10 @@ pub(super) async fn insert_entries(mut conn: &Conn, entries: &[&Entry]) -> Resul
     }
     statement(
         "INSERT INTO entry (customer_id, sequence, id, transaction_id, kind, reason, source, debit, credit, points,
-                            balance_after, lot_id, hold_id, reverses, rule_id, actor, request_id, create_time, hash)
-         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+                            balance_after, lot_id, hold_id, reverses, rule_id, actor, request_id, create_time, hash,
+                            reverses_of)
+         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+                              $20)",
     )
     .bind::<Array<SqlUuid>, _>(column(entries, |entry| entry.customer))
     .bind::<Array<BigInt>, _>(column(entries, |entry| entry.sequence))
@@ -67,18 +70,22 @@ pub(super) async fn insert_entries(mut conn: &Conn, entries: &[&Entry]) -> Resul
     .bind::<Array<SqlUuid>, _>(column(entries, |entry| entry.request_id))
     .bind::<Array<Timestamptz>, _>(column(entries, |entry| entry.create_time))
     .bind::<Array<Binary>, _>(column(entries, |entry| entry.hash.as_slice()))
+    .bind::<Array<Nullable<SqlUuid>>, _>(column(entries, |entry| entry.reverses_of))
     .execute(&mut conn)
     .await?;
     Ok(())
 }
 
-/// Finds transactions of the past by their names, with what was taken back of them.
+/// Finds transactions of the past by their names, with what was taken back of them: those of the customers and those
+/// that were made under names that were merged into theirs.
 pub(super) async fn find_past(
     mut conn: &Conn,
     transactions: &[(Uuid, Uuid)],
 ) -> Result<Vec<(Uuid, Past)>, Error> {
     #[derive(QueryableByName)]
     struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        asked_id: Uuid,
         #[diesel(sql_type = SqlUuid)]
         customer_id: Uuid,
         #[diesel(sql_type = SqlUuid)]
@@ -106,26 +113,34 @@ pub(super) async fn find_past(
         return Ok(Vec::new());
     }
     // By entry_by_id: IS NOT DISTINCT FROM keeps the plan from going through all entries of the customer instead. An id
-    // that is not that of a transaction's first entry has made nothing.
+    // that is not that of a transaction's first entry has made nothing. What was taken back stands under the name that
+    // the transaction was made under or under one that this was merged into: entry_reverses and entry_reverses_of.
     let rows: Vec<Row> = statement(
-        "SELECT made.customer_id, made.transaction_id, made.sequence, made.kind, made.reason, made.debit, made.credit,
-                made.lot_id, made.points,
-                (SELECT coalesce(sum(back.points), 0)::bigint FROM entry AS back
-                 WHERE back.customer_id = made.customer_id AND back.reverses = made.sequence) AS reversed,
-                (SELECT coalesce(sum(back.points), 0)::bigint FROM entry AS back
-                 WHERE back.customer_id = made.customer_id AND back.reverses = made.sequence
-                       AND back.debit = 'programme:clawback_debt') AS owed
+        "SELECT first.asked_id, made.customer_id, made.transaction_id, made.sequence, made.kind, made.reason, made.debit,
+                made.credit, made.lot_id, made.points, back.reversed, back.owed
          FROM unnest($1, $2) AS asked (customer_id, id)
          CROSS JOIN LATERAL (
-             SELECT entry.customer_id, sequence, entry.id FROM entry
-             WHERE entry.id = asked.id AND entry.customer_id IS NOT DISTINCT FROM asked.customer_id
+             SELECT asked.customer_id AS asked_id, entry.customer_id, sequence, entry.id FROM entry
+             WHERE entry.id = asked.id
+                   AND (entry.customer_id IS NOT DISTINCT FROM asked.customer_id
+                        OR EXISTS (SELECT FROM subject
+                                   WHERE subject.customer_id = entry.customer_id
+                                         AND subject.survivor_id = asked.customer_id))
              LIMIT 1) AS first
          CROSS JOIN LATERAL (
              SELECT * FROM entry
              WHERE entry.customer_id = first.customer_id AND sequence BETWEEN first.sequence AND first.sequence + 2000
                    AND transaction_id = first.id
              ORDER BY sequence LIMIT 2000) AS made
-         ORDER BY made.customer_id, made.sequence",
+         CROSS JOIN LATERAL (
+             SELECT coalesce(sum(points), 0)::bigint AS reversed,
+                    coalesce(sum(points) FILTER (WHERE debit = 'programme:clawback_debt'), 0)::bigint AS owed
+             FROM (SELECT points, debit FROM entry
+                   WHERE entry.customer_id = made.customer_id AND reverses = made.sequence AND reverses_of IS NULL
+                   UNION ALL
+                   SELECT points, debit FROM entry
+                   WHERE reverses_of = made.customer_id AND reverses = made.sequence) AS parts) AS back
+         ORDER BY first.asked_id, made.customer_id, made.sequence",
     )
     .bind::<Array<SqlUuid>, _>(column(transactions, |transaction| transaction.0))
     .bind::<Array<SqlUuid>, _>(column(transactions, |transaction| transaction.1))
@@ -137,8 +152,9 @@ pub(super) async fn find_past(
         if found.last().is_none_or(|(_, past)| past.transaction != row.transaction_id) {
             let kind = known("entry.kind", &row.kind, Kind::find)?;
             let reason = known("entry.reason", &row.reason, Reason::find)?;
-            let past = Past { transaction: row.transaction_id, kind, reason, lots: Vec::new() };
-            found.push((row.customer_id, past));
+            let of = Some(row.customer_id).filter(|of| *of != row.asked_id);
+            let past = Past { transaction: row.transaction_id, of, kind, reason, lots: Vec::new() };
+            found.push((row.asked_id, past));
         }
         // What a lot was given, or what was spent of it. Nothing else of a transaction is taken back: not that a part
         // paid off a debt, nor that the rest of a hold was given back.
@@ -214,6 +230,7 @@ impl EntryRow {
             request_id: self.request_id,
             create_time: self.create_time,
             hash: super::hash(self.hash)?,
+            reverses_of: self.reverses_of,
         })
     }
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use cqm_db::subjects;
+use cqm_db::subjects::{self, Closed};
 use cqm_db::{Conn, Patience};
-use cqm_rpc::Error;
+use cqm_rpc::{Error, reason};
 use futures::future::join5;
 use futures::join;
 use uuid::Uuid;
@@ -17,11 +17,10 @@ use super::hold::find_holds;
 use super::ladder::Tiers;
 use super::lot::{find_lots, spendable};
 use super::member::{known_members, lock_members};
-use super::source::{Rewarded, find_rewarded};
-use super::subject::closed;
+use super::source::{RewardKey, Rewarded, find_rewarded};
 use crate::domain::Event;
 use crate::domain::account::{Account, Past, Policy};
-use crate::domain::entry::{Entry, Reason};
+use crate::domain::entry::Reason;
 use crate::domain::member::Member;
 use crate::domain::tier::Ladder;
 
@@ -45,11 +44,11 @@ pub struct Loaded {
     pub accounts: HashMap<Uuid, Account>,
     /// Members whom somebody else has locked.
     pub busy: HashSet<Uuid>,
-    /// Customers who are to be forgotten or are.
-    pub closed: HashMap<Uuid, subjects::State>,
+    /// Customers who are to be forgotten, are, or are known under another name.
+    pub closed: HashMap<Uuid, Closed>,
     /// Members of whom more is due than one transaction writes down.
     pub behind: HashSet<Uuid>,
-    pub rewarded: HashMap<(Uuid, Reason, String), Rewarded>,
+    pub rewarded: HashMap<RewardKey, Rewarded>,
     pub past: HashMap<(Uuid, Uuid), Past>,
     /// For those who become members.
     pub ladder: Arc<Ladder>,
@@ -84,17 +83,14 @@ pub async fn load(
         find_holds(conn, &wants.holds),
         find_past(conn, &wants.transactions),
     );
-    let ((members, lots, rewarded, holds, past), closed) = join!(rest, closed(conn, &customers));
+    let ((members, lots, rewarded, holds, past), closed) = join!(rest, subjects::among(conn, &customers));
     // Whether the lock was to be had comes first: the statements behind one that failed only say that it did.
     let members = members?;
     let mut loaded = Loaded { closed: closed?, ..Loaded::default() };
     loaded.ladder = tiers.knowing(conn, members.iter().map(|member| member.standing.tier)).await?;
     loaded.take_members(members);
-    if loaded.accounts.len() < customers.len() {
-        let known = known_members(conn, &customers).await?;
-        loaded.busy = known.into_iter().filter(|id| !loaded.accounts.contains_key(id)).collect();
-    }
-    loaded.rewarded = rewarded?.into_iter().map(|found| (key(&found.entry), found)).collect();
+    loaded.find_missing(conn, &customers, patience).await?;
+    loaded.rewarded = rewarded?;
     loaded.past = past?.into_iter().map(|(customer, past)| ((customer, past.transaction), past)).collect();
     let holds = holds?;
 
@@ -120,17 +116,55 @@ pub async fn load(
     Ok(loaded)
 }
 
-/// What a reward is found by.
-pub fn key(entry: &Entry) -> (Uuid, Reason, String) {
-    (entry.customer, entry.reason, entry.source.clone())
-}
-
 impl Loaded {
     fn take_members(&mut self, members: Vec<Member>) {
         self.accounts = members
             .into_iter()
             .map(|member| (member.customer, Account::stored(member).on(Arc::clone(&self.ladder))))
             .collect();
+    }
+
+    /// Looks why there are customers without an account. Whoever is no member has no row whose lock would keep a merge or
+    /// an erasure waiting until they may have become one: it waits for another lock of theirs.
+    async fn find_missing(
+        &mut self,
+        conn: &Conn,
+        customers: &[Uuid],
+        patience: Patience,
+    ) -> Result<(), Error> {
+        let missing: Vec<Uuid> =
+            customers.iter().copied().filter(|id| !self.accounts.contains_key(id)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // In this order: what is read behind the lock is what whoever had it before has left.
+        let (shared, known, closed) = join!(
+            subjects::share_all(conn, &missing, patience),
+            known_members(conn, &missing),
+            subjects::among(conn, &missing),
+        );
+        let (shared, known) = (shared?, known?);
+        self.closed.extend(closed?);
+        self.busy = missing.into_iter().filter(|id| known.contains(id) || !shared.contains(id)).collect();
+        Ok(())
+    }
+
+    /// Refuses what is about somebody who is forgotten, who is known under another name, or of whom there is more to
+    /// write down than one transaction does.
+    pub fn check(&self, customer: Uuid) -> Result<(), Error> {
+        match self.closed.get(&customer) {
+            None | Some(Closed::Restricted) => self.check_caught_up(customer),
+            Some(closed) => Err(closed.refuse(customer)),
+        }
+    }
+
+    /// Refuses while not all of the past is written down.
+    pub fn check_caught_up(&self, customer: Uuid) -> Result<(), Error> {
+        if !self.behind.contains(&customer) {
+            return Ok(());
+        }
+        let source = "more has come due of the member than one transaction writes down";
+        Err(Error::unavailable(reason::OVERLOADED, source))
     }
 
     /// Writes down what time has changed, for those whom it has caught up with.
@@ -188,7 +222,12 @@ pub async fn peek(
     tiers: &Tiers,
     now: DateTime<Utc>,
 ) -> Result<Loaded, Error> {
-    let mut loaded = Loaded { ladder: tiers.knowing(conn, std::iter::empty()).await?, ..Loaded::default() };
+    let customers: Vec<Uuid> = wants.customers.iter().copied().collect();
+    let mut loaded = Loaded {
+        ladder: tiers.knowing(conn, std::iter::empty()).await?,
+        closed: subjects::among(conn, &customers).await?,
+        ..Loaded::default()
+    };
     for customer in &wants.customers {
         if let Some(account) = find_account(conn, *customer, policy, tiers, now).await? {
             loaded.accounts.insert(*customer, account);
@@ -199,8 +238,7 @@ pub async fn peek(
         .iter()
         .map(|(customer, reason, source)| (*customer, *reason, source.as_str()))
         .collect();
-    let rewarded = find_rewarded(conn, &sources).await?;
-    loaded.rewarded = rewarded.into_iter().map(|found| (key(&found.entry), found)).collect();
+    loaded.rewarded = find_rewarded(conn, &sources).await?;
     loaded.load_more(conn, wants).await?;
     Ok(loaded)
 }

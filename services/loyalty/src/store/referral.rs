@@ -4,24 +4,33 @@ use chrono::{DateTime, Utc};
 use cqm_db::{Conn, statement};
 use cqm_rpc::Error;
 use diesel::prelude::*;
-use diesel::sql_types::{Integer, Uuid as SqlUuid};
+use diesel::sql_types::{Integer, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use crate::domain::referral::ReferralCode;
-use crate::schema::{member, referral};
+use crate::schema::referral;
 
 /// How far up is looked. Nobody was brought in by more than so many who brought each other in.
 const HIGHEST: i32 = 100;
 
-/// Finds the member who has a code.
-pub async fn find_by_code(conn: &mut Conn, code: &ReferralCode) -> Result<Option<Uuid>, Error> {
-    Ok(member::table
-        .filter(member::referral_code.eq(code.as_str()))
-        .select(member::customer_id)
-        .first(conn)
-        .await
-        .optional()?)
+/// Finds the member who has a code. That of a name that was merged into another one is the other's.
+pub async fn find_by_code(mut conn: &Conn, code: &ReferralCode) -> Result<Option<Uuid>, Error> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        customer_id: Uuid,
+    }
+    let row: Option<Row> = statement(
+        "SELECT coalesce(subject.survivor_id, member.customer_id) AS customer_id
+         FROM member LEFT JOIN subject USING (customer_id)
+         WHERE referral_code = $1",
+    )
+    .bind::<Text, _>(code.as_str())
+    .get_result(&mut conn)
+    .await
+    .optional()?;
+    Ok(row.map(|row| row.customer_id))
 }
 
 /// Writes who brought a new member in.

@@ -1,6 +1,6 @@
 //! What sources have given points for, each of them once.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cqm_db::{Conn, OnConflict, statement};
 use cqm_rpc::{Error, reason};
@@ -49,45 +49,84 @@ pub struct Rewarded {
     pub points: i64,
 }
 
-/// Finds what sources have already been rewarded with, for reasons that give once.
+/// What a reward is found by: whom it is for, why, and its source.
+pub type RewardKey = (Uuid, Reason, String);
+
+/// Finds what sources have already been rewarded with, for reasons that give once, under the customer's name or under one
+/// that was merged into it. A source that tells the name, as a birthday's does, tells the one that it was given under.
 pub(super) async fn find_rewarded(
     mut conn: &Conn,
     sources: &[(Uuid, Reason, &str)],
-) -> Result<Vec<Rewarded>, Error> {
+) -> Result<HashMap<RewardKey, Rewarded>, Error> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        asked_id: Uuid,
+        #[diesel(sql_type = Text)]
+        asked_source: String,
+        #[diesel(embed)]
+        entry: EntryRow,
+    }
     if sources.is_empty() {
-        return Ok(Vec::new());
+        return Ok(HashMap::new());
     }
     // LATERAL, so that each source is looked up by the key and nothing is joined the other way round. The entries of a
     // transaction follow each other, and there are few of them.
-    let rows: Vec<EntryRow> = statement(
-        "SELECT made.* FROM unnest($1, $2, $3) AS asked (customer_id, reason, source)
-         JOIN entry_source USING (customer_id, reason, source)
+    let rows: Vec<Row> = statement(
+        "SELECT asked.customer_id AS asked_id, asked.source AS asked_source, made.*
+         FROM unnest($1, $2, $3) AS asked (customer_id, reason, source)
+         CROSS JOIN LATERAL (
+             SELECT asked.customer_id AS id
+             UNION ALL
+             SELECT subject.customer_id FROM subject WHERE subject.survivor_id = asked.customer_id) AS known
+         CROSS JOIN LATERAL (
+             SELECT had.customer_id, had.sequence, had.transaction_id FROM entry_source AS had
+             WHERE had.customer_id = known.id AND had.reason = asked.reason
+                   AND had.source = ANY(ARRAY[asked.source,
+                                              replace(asked.source, asked.customer_id::text, known.id::text)])
+             ORDER BY had.sequence LIMIT 1) AS entry_source
          CROSS JOIN LATERAL (
              SELECT * FROM entry
              WHERE entry.customer_id = entry_source.customer_id
                    AND sequence BETWEEN entry_source.sequence AND entry_source.sequence + 1000
                    AND transaction_id = entry_source.transaction_id
              ORDER BY sequence LIMIT 1000) AS made
-         ORDER BY made.customer_id, made.sequence",
+         ORDER BY asked_id, made.reason, asked_source, made.customer_id, made.sequence",
     )
     .bind::<Array<SqlUuid>, _>(column(sources, |source| source.0))
     .bind::<Array<Text>, _>(column(sources, |source| source.1.name()))
     .bind::<Array<Text>, _>(column(sources, |source| source.2))
     .load(&mut conn)
     .await?;
-    let entries: Vec<Entry> = rows.into_iter().map(EntryRow::into_domain).collect::<Result<_, _>>()?;
-    Ok(entries.chunk_by(|a, b| a.transaction == b.transaction).filter_map(Rewarded::of).collect())
+    let mut made: Vec<(RewardKey, Entry)> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let entry = row.entry.into_domain()?;
+        made.push(((row.asked_id, entry.reason, row.asked_source), entry));
+    }
+    // Under two names it may have been given twice, before anybody knew that they are one: either will do.
+    let together =
+        |a: &(RewardKey, Entry), b: &(RewardKey, Entry)| a.0 == b.0 && a.1.transaction == b.1.transaction;
+    Ok(made
+        .chunk_by(together)
+        .filter_map(|made| {
+            Some((made.first()?.0.clone(), Rewarded::of(made.iter().map(|(_, entry)| entry))?))
+        })
+        .collect())
 }
 
 impl Rewarded {
     /// Sums up the entries of one transaction; what of it paid off a debt was given, too.
-    pub fn of(entries: &[Entry]) -> Option<Self> {
-        let given = || entries.iter().filter(|entry| entry.debit == Book::Issued);
-        Some(Self { points: given().map(|entry| entry.points).sum(), entry: given().next_back()?.clone() })
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Option<Self> {
+        let (mut points, mut last) = (0, None);
+        for given in entries.into_iter().filter(|entry| entry.debit == Book::Issued) {
+            points += given.points;
+            last = Some(given);
+        }
+        Some(Self { points, entry: last?.clone() })
     }
 }
 
-/// Finds those of the customers whom a purchase has given points before.
+/// Finds those of the customers whom a purchase has given points before, under whatever name.
 pub async fn find_buyers(mut conn: &Conn, customers: &BTreeSet<Uuid>) -> Result<HashSet<Uuid>, Error> {
     #[derive(QueryableByName)]
     struct Row {
@@ -101,7 +140,10 @@ pub async fn find_buyers(mut conn: &Conn, customers: &BTreeSet<Uuid>) -> Result<
     let rows: Vec<Row> = statement(
         "SELECT asked.customer_id FROM unnest($1) AS asked (customer_id)
          WHERE EXISTS (SELECT FROM entry_source AS had
-                       WHERE had.customer_id = asked.customer_id AND had.reason = 'PURCHASE')",
+                       WHERE had.customer_id = asked.customer_id AND had.reason = 'PURCHASE')
+               OR EXISTS (SELECT FROM subject
+                          JOIN entry_source AS had ON had.customer_id = subject.customer_id AND had.reason = 'PURCHASE'
+                          WHERE subject.survivor_id = asked.customer_id)",
     )
     .bind::<Array<SqlUuid>, _>(ids)
     .load(&mut conn)

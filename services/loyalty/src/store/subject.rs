@@ -1,14 +1,10 @@
 //! Persons who are to be forgotten, as the ledger sees them. It knows names and points and nothing of a person: what
 //! there is stays, under a name that nobody is behind any more.
 
-use std::collections::HashMap;
-
-use cqm_db::subjects::State;
-use cqm_db::{Conn, known, statement};
+use cqm_db::{Conn, subjects};
 use cqm_rpc::Error;
 use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -16,24 +12,6 @@ use crate::schema::{member, voucher};
 
 const UNREDEEMED_POINTS: &str = "UNREDEEMED_POINTS";
 const UNUSED_VOUCHER: &str = "UNUSED_VOUCHER";
-
-/// Which of the customers nothing new is taken about. One look for a whole batch, which travels with its others.
-pub(super) async fn closed(mut conn: &Conn, customers: &[Uuid]) -> Result<HashMap<Uuid, State>, Error> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = SqlUuid)]
-        customer_id: Uuid,
-        #[diesel(sql_type = Text)]
-        state: String,
-    }
-    let rows: Vec<Row> =
-        statement("SELECT customer_id, state FROM subject WHERE customer_id = ANY($1) AND state <> 'OPEN'")
-            .bind::<Array<SqlUuid>, _>(customers)
-            .load(&mut conn)
-            .await?;
-    let read = |row: Row| Ok((row.customer_id, known("subject.state", &row.state, State::find)?));
-    rows.into_iter().map(read).collect()
-}
 
 /// What the customer could still get.
 pub async fn blockers(tx: &mut Conn, customer: Uuid) -> Result<Vec<&'static str>, Error> {
@@ -53,8 +31,11 @@ pub async fn blockers(tx: &mut Conn, customer: Uuid) -> Result<Vec<&'static str>
     Ok(found)
 }
 
-/// Nothing but names, times and points: all of it is kept, and the receipt says how many members that is.
+/// Nothing but names, times and points: all of it is kept, and the receipt says how many members that is, those among
+/// them that were merged into this one.
 pub async fn kept(tx: &mut Conn, customer: Uuid) -> Result<Vec<(&'static str, i64)>, Error> {
-    let members: i64 = member::table.filter(member::customer_id.eq(customer)).count().get_result(tx).await?;
+    let mut names = subjects::merged_into(tx, customer).await?;
+    names.push(customer);
+    let members: i64 = member::table.filter(member::customer_id.eq_any(names)).count().get_result(tx).await?;
     Ok(vec![("pseudonymous_members", members)])
 }

@@ -119,14 +119,15 @@ pub async fn find_voucher_by_code(conn: &Conn, digests: &[Digest]) -> Result<Opt
 
 /// [`find_voucher_by_code`], and takes the voucher's lock.
 pub async fn lock_voucher_by_code(conn: &Conn, digests: &[Digest]) -> Result<Option<Voucher>, Error> {
-    by_code(
-        conn,
-        "SELECT voucher.* FROM voucher_code
+    const LOCK: &str = "SELECT voucher.* FROM voucher_code
          JOIN voucher ON voucher.customer_id = voucher_code.customer_id AND voucher.id = voucher_code.voucher_id
-         WHERE digest = ANY($1) FOR UPDATE OF voucher",
-        digests,
-    )
-    .await
+         WHERE digest = ANY($1) FOR UPDATE OF voucher";
+    match by_code(conn, LOCK, digests).await? {
+        // Whoever had the lock may have moved it to the name that stays: then the code that was read with it names nobody
+        // any more, and the second look finds both.
+        None => by_code(conn, LOCK, digests).await,
+        found => Ok(found),
+    }
 }
 
 async fn by_code(mut conn: &Conn, sql: &'static str, digests: &[Digest]) -> Result<Option<Voucher>, Error> {

@@ -16,7 +16,7 @@ use crate::programmes::{fixed, giving, plain};
 use crate::reversals::reversing;
 
 impl Loyalty {
-    async fn history(&self, customer: Uuid) -> Vec<proto::Entry> {
+    pub async fn history(&self, customer: Uuid) -> Vec<proto::Entry> {
         let message = proto::ListEntriesRequest { customer: name(customer), ..Default::default() };
         let listed = self.ledger.clone().list_entries(request(Role::Supervisor, message)).await;
         let mut entries = listed.expect("a member").into_inner().entries;
@@ -40,7 +40,7 @@ impl Loyalty {
     }
 
     /// Points of a purchase for so many whole units.
-    async fn buys_points(&self, customer: Uuid, units: i64) -> i64 {
+    pub async fn buys_points(&self, customer: Uuid, units: i64) -> i64 {
         let now = self.kit.clock.now();
         self.earn(sourced(customer, purchase(units, 0, now))).await.expect("points are given").points
     }
@@ -71,11 +71,11 @@ impl Loyalty {
 }
 
 /// A request about something that has not happened before.
-fn sourced(customer: Uuid, basis: Basis) -> proto::EarnPointsRequest {
+pub fn sourced(customer: Uuid, basis: Basis) -> proto::EarnPointsRequest {
     proto::EarnPointsRequest { source: format!("orders/{}", Uuid::now_v7()), ..earning(customer, basis) }
 }
 
-fn birthday(year: i32) -> Basis {
+pub fn birthday(year: i32) -> Basis {
     Basis::Birthday(proto::BirthdayBasis { year })
 }
 

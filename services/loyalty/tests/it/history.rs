@@ -54,6 +54,8 @@ enum Step {
         which: usize,
         part: i64,
     },
+    /// Turns out to be one of the others; somebody new comes in their place.
+    Merge(usize),
     /// The last request, again, perhaps by another replica.
     Again,
     Wait {
@@ -79,6 +81,7 @@ fn step() -> impl Strategy<Value = (usize, Step)> {
         2 => some().prop_map(Step::Release),
         5 => (some(), prop::option::of(1..60_i64)).prop_map(|(which, points)| Step::Reverse { which, points }),
         2 => (some(), 0..=4_i64).prop_map(|(which, part)| Step::UpTo { which, part }),
+        1 => (1..CUSTOMERS).prop_map(Step::Merge),
         2 => Just(Step::Again),
         5 => (1..80_u64).prop_map(|hours| Step::Wait { hours }),
         2 => Just(Step::Worker),
@@ -339,6 +342,18 @@ impl History {
                     self.compare(who, &told.account);
                 }
             }
+            Step::Merge(behind) => {
+                let other = (who + behind) % CUSTOMERS;
+                let survivor = self.customers[other];
+                self.loyalty.merge(customer, survivor).await.unwrap();
+                self.customers[who] = Uuid::now_v7();
+                self.loyalty.create(self.customers[who]).await.unwrap();
+                self.members[other].pass(now);
+                let gone = std::mem::take(&mut self.members[who]);
+                self.members[other].merge(gone, &member_name(customer), &member_name(survivor));
+                let account = self.loyalty.account(survivor).await.unwrap();
+                self.compare(other, &account);
+            }
             Step::Again => {
                 if let Some(Sent { request, answer: Ok(first) }) = self.last.clone() {
                     assert_eq!(self.send(&request).await.as_ref(), Ok(&first), "the first answer, again");
@@ -403,6 +418,8 @@ impl History {
             let mut expected: Vec<_> = self.members[who]
                 .lots
                 .iter()
+                // Those of which everything was taken back before a merge have stayed behind.
+                .filter(|lot| lot.amount > 0)
                 .map(|lot| {
                     let parts = [lot.remaining, lot.held, lot.spent, lot.expired, lot.reversed];
                     (lot.id.clone(), lot.amount, parts)

@@ -15,6 +15,7 @@ mod holds;
 mod idempotency;
 mod liability;
 mod members;
+mod merging;
 mod process;
 mod programmes;
 mod reading;

@@ -12,7 +12,7 @@ use super::*;
 use crate::audit::{audit, execute};
 
 impl Loyalty {
-    async fn brought_in(&self, customer: Uuid, referral_code: &str) -> Result<proto::Member, Status> {
+    pub async fn brought_in(&self, customer: Uuid, referral_code: &str) -> Result<proto::Member, Status> {
         let message = proto::CreateMemberRequest {
             customer: name(customer),
             referral_code: referral_code.into(),

@@ -73,13 +73,13 @@ impl Loyalty {
     }
 
     /// A purchase of so many points, by a request whose id does not tell its time: the clock runs ahead by years.
-    async fn buys(&self, customer: Uuid, points: i64) -> proto::EarnPointsResponse {
+    pub async fn buys(&self, customer: Uuid, points: i64) -> proto::EarnPointsResponse {
         let basis = purchase(points, 0, self.kit.clock.now());
         let message = proto::EarnPointsRequest { request_id: request_id(), ..earning(customer, basis) };
         self.earn(message).await.expect("a purchase earns points")
     }
 
-    async fn stands(&self, customer: Uuid) -> proto::Member {
+    pub async fn stands(&self, customer: Uuid) -> proto::Member {
         let message = proto::GetMemberRequest { name: member_name(customer) };
         self.members.clone().get_member(manager(message)).await.expect("a member").into_inner()
     }

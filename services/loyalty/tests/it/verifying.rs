@@ -14,7 +14,7 @@ impl Loyalty {
         self.ledger.clone().verify_ledger(request).await?.into_inner().try_collect().await
     }
 
-    async fn faults(&self) -> Vec<(Check, String, i64)> {
+    pub async fn faults(&self) -> Vec<(Check, String, i64)> {
         let answers = self.verify(None).await.unwrap();
         let faults = answers.iter().flat_map(|answer| &answer.faults);
         faults.map(|fault| (fault.check(), fault.member.clone(), fault.sequence)).collect()

@@ -172,10 +172,11 @@ async fn ten_thousand_guesses_find_nothing_and_cost_a_probe_each() {
     let kit = &loyalty.kit;
     let counted = cqm_testkit::until("all probes are counted", async || {
         let (index, whole) = probes(kit).await;
-        (index - before.0 >= 10_002).then_some((index - before.0, whole - before.1))
+        (index - before.0 >= 10_003).then_some((index - before.0, whole - before.1))
     })
     .await;
-    assert_eq!(counted, (10_002, 0));
+    // Who uses a code that is not found is looked for twice: it may just have got another name.
+    assert_eq!(counted, (10_003, 0));
 }
 
 const STRANGERS: Keys = Keys::new(&["a-key-that-the-service-does-not-have"]);

@@ -57,7 +57,7 @@ impl Loyalty {
         self.send_cancel(cancelling(voucher)).await
     }
 
-    async fn voucher(&self, voucher: &str) -> Result<proto::Voucher, Status> {
+    pub async fn voucher(&self, voucher: &str) -> Result<proto::Voucher, Status> {
         let request = request(Role::Supervisor, proto::GetVoucherRequest { name: voucher.into() });
         self.vouchers().get_voucher(request).await.map(Response::into_inner)
     }

@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use cqm_rpc::Personal;
 use uuid::Uuid;
 
+use super::template::DEFAULT_LOCALE;
+
 /// The copy as of one version of the customer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contact {
@@ -20,6 +22,20 @@ pub struct Contact {
 }
 
 impl Contact {
+    /// What is left of a contact when nobody is reached by it any more: its version, so that nothing older replaces it.
+    pub fn gone(customer_id: Uuid, before: Option<&Self>, now: DateTime<Utc>) -> Self {
+        Self {
+            customer_id,
+            customer_version: before.map_or(1, |before| before.customer_version),
+            deleted: true,
+            display_name: Personal::default(),
+            email: None,
+            phone: None,
+            locale: DEFAULT_LOCALE.to_owned(),
+            update_time: now,
+        }
+    }
+
     /// Whether this copy is to take the place of the stored one.
     pub fn replaces(&self, stored: Option<&Self>) -> bool {
         stored.is_none_or(|stored| stored.customer_version < self.customer_version)

@@ -25,6 +25,8 @@ cqm_rpc::words! {
         WaitForContact = "WAIT_FOR_CONTACT",
         /// It became known.
         ContactFound = "CONTACT_FOUND",
+        /// The customer is known under another name now, and reached under that one.
+        RecipientMerged = "RECIPIENT_MERGED",
         /// The customer has no address on the channel.
         ChannelSkipped = "CHANNEL_SKIPPED",
         /// The text was written in the language that the detail names.

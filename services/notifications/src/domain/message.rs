@@ -157,6 +157,21 @@ impl Message {
         vec![self.give_up(FailureReason::ContactDeleted, now)]
     }
 
+    /// Its customer is known by the survivor's name now, and reached as the survivor is; `contact` is what is known of
+    /// that. An attempt in flight goes where it was sent.
+    pub fn give(&mut self, survivor: Uuid, contact: Option<&Contact>, now: DateTime<Utc>) -> Vec<Step> {
+        self.customer_id = survivor;
+        self.touch(now);
+        let mut steps = vec![Step::decided(now, Decision::RecipientMerged, "")];
+        steps.extend(match contact {
+            Some(contact) if contact.deleted => self.contact_deleted(now),
+            Some(_) => self.contact_found(now),
+            // Looked for when the message is due.
+            None => Vec::new(),
+        });
+        steps
+    }
+
     /// Looks at a message that is due. `contact` is what is known now, `contents` the text it was accepted with.
     pub fn work(
         &mut self,

@@ -1,14 +1,14 @@
 //! The handlers of `ContactService`.
 
-use cqm_db::{Conn, log, subjects};
+use cqm_db::subjects::{self, Closed};
+use cqm_db::{Conn, log};
 use cqm_proto::notifications::v1 as proto;
-use cqm_rpc::{Call, Error, Personal};
+use cqm_rpc::{Call, Error};
 use uuid::Uuid;
 
 use super::convert::{contact as convert, event};
 use crate::App;
 use crate::domain::contact::Contact;
-use crate::domain::template::DEFAULT_LOCALE;
 use crate::error::CONTACT_NOT_FOUND;
 use crate::store::contacts::Lock;
 use crate::store::{contacts, inbox, messages, steps};
@@ -75,18 +75,44 @@ pub(crate) async fn forget(
 ) -> Result<Vec<(&'static str, i64)>, Error> {
     let before = contacts::lock(tx, customer_id, Lock::Change, app.clock.now()).await?;
     let reached = before.as_ref().is_some_and(|before| !before.deleted);
-    let gone = Contact {
-        customer_id,
-        customer_version: before.map_or(1, |before| before.customer_version),
-        deleted: true,
-        display_name: Personal::default(),
-        email: None,
-        phone: None,
-        locale: DEFAULT_LOCALE.to_owned(),
-        update_time: app.clock.now(),
-    };
+    let gone = Contact::gone(customer_id, before.as_ref(), app.clock.now());
     let items = store(tx, call, &gone).await?;
     Ok(vec![("contacts", i64::from(reached)), ("inbox_items", items as i64)])
+}
+
+/// Makes a customer's messages and inbox the survivor's, and forgets how they were reached under the name that goes: what
+/// is still to be delivered goes where the survivor is reached.
+pub(crate) async fn merge(
+    app: &App,
+    tx: &mut Conn,
+    call: &Call,
+    customer_id: Uuid,
+    survivor_id: Uuid,
+) -> Result<Vec<(&'static str, i64)>, Error> {
+    let before = contacts::lock(tx, customer_id, Lock::Change, app.clock.now()).await?;
+    // Whoever brings it meanwhile waits here, and finds the messages that came to the survivor.
+    let contact = contacts::lock(tx, survivor_id, Lock::Read, app.clock.now()).await?;
+    let mut open = messages::lock_open(tx, customer_id).await?;
+    let now = app.clock.now();
+    let mut taken = Vec::new();
+    for message in &mut open {
+        let given = message.give(survivor_id, contact.as_ref(), now);
+        taken.extend(given.into_iter().map(|step| (message.id, step)));
+    }
+    messages::save(tx, &open).await?;
+    steps::append(tx, &taken).await?;
+    // The others are finished. What the delivery has put into the inbox is there: it had the locks of its messages.
+    let finished = messages::give_all(tx, customer_id, survivor_id, now).await?;
+    let items = inbox::give_all(tx, customer_id, survivor_id, now).await?;
+    contacts::update(tx, &Contact::gone(customer_id, before.as_ref(), now)).await?;
+    let events: Vec<_> = open.iter().filter_map(event::of_message).collect();
+    log::append(tx, &call.trace, &events).await?;
+    let reached = before.is_some_and(|before| !before.deleted);
+    Ok(vec![
+        ("contacts", i64::from(reached)),
+        ("messages", (open.len() + finished) as i64),
+        ("inbox_items", items as i64),
+    ])
 }
 
 pub(super) async fn get(
@@ -95,8 +121,17 @@ pub(super) async fn get(
     message: proto::GetContactRequest,
 ) -> Result<proto::Contact, Error> {
     let name = convert::name(&message.name)?;
-    let found = app.db.read(&call, "get_contact", async |conn| contacts::find(conn, name.id()).await).await?;
-    // Absent and erased are one answer.
-    let alive = found.filter(|contact| !contact.deleted);
-    Ok(convert::answer(&alive.ok_or_else(|| Error::not_found(CONTACT_NOT_FOUND, name))?))
+    app.db
+        .read(&call, "get_contact", async |conn| {
+            // Absent and erased are one answer; who is merged is known by another name.
+            let found = contacts::find(conn, name.id()).await?.filter(|contact| !contact.deleted);
+            if found.is_none()
+                && let Some(subject) = subjects::find(conn, name.id()).await?
+                && let Some(merged @ Closed::Merged { .. }) = subject.closed()
+            {
+                return Err(merged.refuse(name.id()));
+            }
+            Ok(convert::answer(&found.ok_or_else(|| Error::not_found(CONTACT_NOT_FOUND, name))?))
+        })
+        .await
 }

@@ -109,6 +109,18 @@ pub async fn list(
     Ok(rows.into_iter().map(InboxRow::read).collect())
 }
 
+/// Makes everything in a customer's inbox another customer's, and returns how much that was.
+pub async fn give_all(tx: &mut Conn, from: Uuid, to: Uuid, now: DateTime<Utc>) -> Result<usize, Error> {
+    Ok(diesel::update(inbox_items::table.filter(inbox_items::customer_id.eq(from)))
+        .set((
+            inbox_items::customer_id.eq(to),
+            inbox_items::version.eq(inbox_items::version + 1),
+            inbox_items::update_time.eq(now),
+        ))
+        .execute(tx)
+        .await?)
+}
+
 /// Removes what a deleted customer was told.
 pub async fn erase(tx: &mut Conn, customer_id: Uuid) -> Result<usize, Error> {
     Ok(diesel::delete(inbox_items::table.filter(inbox_items::customer_id.eq(customer_id)))

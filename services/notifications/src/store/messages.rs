@@ -110,6 +110,7 @@ pub async fn save(tx: &mut Conn, all: &[Message]) -> Result<(), Error> {
             .on_conflict(messages::id)
             .do_update()
             .set((
+                messages::customer_id.eq(excluded(messages::customer_id)),
                 messages::locale.eq(excluded(messages::locale)),
                 messages::state.eq(excluded(messages::state)),
                 messages::failure_reason.eq(excluded(messages::failure_reason)),
@@ -208,4 +209,17 @@ pub async fn lock_open(tx: &mut Conn, customer_id: Uuid) -> Result<Vec<Message>,
         .load(tx)
         .await?;
     rows.into_iter().map(MessageRow::read).collect()
+}
+
+/// Makes all of a customer's messages another customer's, and returns how many. Whoever has read one has read whose it is:
+/// it has another version then.
+pub async fn give_all(tx: &mut Conn, from: Uuid, to: Uuid, now: DateTime<Utc>) -> Result<usize, Error> {
+    Ok(diesel::update(messages::table.filter(messages::customer_id.eq(from)))
+        .set((
+            messages::customer_id.eq(to),
+            messages::version.eq(messages::version + 1),
+            messages::update_time.eq(now),
+        ))
+        .execute(tx)
+        .await?)
 }

@@ -10,6 +10,7 @@ mod forgetting;
 mod inbox;
 mod mail;
 mod mailbox;
+mod merging;
 mod messages;
 mod process;
 mod replicas;

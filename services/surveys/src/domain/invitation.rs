@@ -93,18 +93,55 @@ impl Invitation {
 
     /// Marks that its time ran out; `false` when it did not, or when there is nothing to mark.
     pub fn expire(&mut self, now: DateTime<Utc>) -> bool {
-        let due = self.state == State::Pending && now >= self.expire_time;
-        if due {
+        now >= self.expire_time && self.end(now)
+    }
+
+    /// Ends it before its time; `false` when there is nothing to end.
+    pub fn end(&mut self, now: DateTime<Utc>) -> bool {
+        let waits = self.state == State::Pending;
+        if waits {
             self.state = State::Expired;
             self.touch(now);
         }
-        due
+        waits
+    }
+
+    /// Whether the two ask the same, so that one person gets one of them.
+    fn asks_the_same(&self, other: &Self) -> bool {
+        (self.questionnaire_id, &self.subject) == (other.questionnaire_id, &other.subject)
     }
 
     fn touch(&mut self, now: DateTime<Utc>) {
         self.version += 1;
         self.update_time = now;
     }
+}
+
+/// What becomes of the invitations of one person who was asked under two names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Of the name that goes: those that go to the name that stays.
+    pub moved: Vec<Uuid>,
+    /// Of either name: those that ended before their time.
+    pub ended: Vec<Invitation>,
+}
+
+/// Decides about what was asked under the name that goes and what under the one that stays. Nobody is asked the same
+/// twice: where both names were, the invitation of the one that goes stays behind, and what could still be answered is
+/// the other one at most, unless the person has answered.
+pub fn merge(asked: Vec<Invitation>, kept: Vec<Invitation>, now: DateTime<Utc>) -> Merged {
+    let mut merged = Merged::default();
+    for invitation in asked {
+        let Some(same) = kept.iter().find(|other| other.asks_the_same(&invitation)) else {
+            merged.moved.push(invitation.id);
+            continue;
+        };
+        let mut last = if invitation.state == State::Answered { same.clone() } else { invitation };
+        if last.end(now) {
+            merged.ended.push(last);
+        }
+    }
+    merged
 }
 
 #[cfg(test)]
@@ -155,6 +192,45 @@ mod tests {
             let mut it = invitation(state);
             assert_eq!(it.expire(at(second)), expected, "{state:?} at {second}");
             assert_eq!(it.version, if expected { 2 } else { 1 });
+        }
+    }
+    #[test]
+    fn of_two_that_ask_the_same_one_waits_at_most_and_none_when_the_person_has_answered() {
+        let (gone, stays) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        for (asked, kept, ended) in [
+            (State::Pending, State::Pending, Some(gone)),
+            (State::Pending, State::Answered, Some(gone)),
+            (State::Pending, State::Expired, Some(gone)),
+            (State::Answered, State::Pending, Some(stays)),
+            (State::Answered, State::Answered, None),
+            (State::Answered, State::Expired, None),
+            (State::Expired, State::Pending, None),
+            (State::Expired, State::Answered, None),
+            (State::Expired, State::Expired, None),
+        ] {
+            let one = Invitation { id: gone, ..invitation(asked) };
+            let other = Invitation { id: stays, ..invitation(kept) };
+            let merged = merge(vec![one], vec![other], at(30));
+            assert!(merged.moved.is_empty(), "{asked:?} and {kept:?}");
+            let found: Vec<_> = merged.ended.iter().map(|it| (it.id, it.state, it.version)).collect();
+            let expected: Vec<_> = ended.into_iter().map(|id| (id, State::Expired, 2)).collect();
+            assert_eq!(found, expected, "{asked:?} and {kept:?}");
+        }
+    }
+
+    #[test]
+    fn what_one_name_alone_was_asked_moves_as_it_is() {
+        let other_round = Subject { version: 2, ..Subject::default() };
+        let other_matter = Subject { name: "complaints/1".to_owned(), ..Subject::default() };
+        let kept = vec![invitation(State::Pending)];
+        for (state, different) in [
+            (State::Pending, Invitation { subject: other_round.clone(), ..invitation(State::Pending) }),
+            (State::Answered, Invitation { subject: other_matter, ..invitation(State::Pending) }),
+            (State::Expired, Invitation { questionnaire_id: Uuid::max(), ..invitation(State::Pending) }),
+        ] {
+            let asked = Invitation { id: Uuid::max(), state, ..different };
+            let merged = merge(vec![asked], kept.clone(), at(30));
+            assert_eq!(merged, Merged { moved: vec![Uuid::max()], ended: Vec::new() }, "{state:?}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Responses: what a customer answered to one invitation. They never change.
+//! Responses: what a customer answered to one invitation. They never change, but that the customer may be known under
+//! another name one day.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

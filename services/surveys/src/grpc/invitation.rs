@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::convert::invitation::{self as convert, Invite, Target};
 use super::convert::questionnaire;
 use super::events;
-use crate::domain::invitation::Invitation;
+use crate::domain::invitation::{self as domain, Invitation, Merged};
 use crate::domain::questionnaire::Questionnaire;
 use crate::domain::token::Claim;
 use crate::error::{self, INVITATION_NOT_FOUND, NO_PUBLISHED_QUESTIONNAIRE};
-use crate::store::{invitations, questionnaires};
+use crate::store::{invitations, questionnaires, responses};
 use crate::{App, INVITATIONS};
 
 pub(super) async fn create(
@@ -31,6 +31,29 @@ pub(super) async fn create(
             Ok(convert::answer(&invitation))
         })
         .await
+}
+
+/// Makes what a customer was asked and has answered the survivor's. An invitation that asks what the survivor's own does
+/// stays under the old name, because `invitations_once` lets nobody have both; nobody answers it there.
+pub(crate) async fn merge(
+    app: &App,
+    tx: &mut Conn,
+    call: &Call,
+    customer_id: Uuid,
+    survivor_id: Uuid,
+) -> Result<Vec<(&'static str, i64)>, Error> {
+    // The invitations first: who answers one has its lock, and their response is there when the responses move.
+    let all = invitations::lock_all_of(tx, [customer_id, survivor_id]).await?;
+    let now = app.clock.now();
+    let (asked, kept) = all.into_iter().partition(|invitation| invitation.customer_id == customer_id);
+    let Merged { moved, ended } = domain::merge(asked, kept, now);
+    invitations::give(tx, &moved, survivor_id, now).await?;
+    let ids: Vec<Uuid> = ended.iter().map(|invitation| invitation.id).collect();
+    invitations::mark_expired(tx, &ids, now).await?;
+    let answered = responses::give_all(tx, customer_id, survivor_id).await?;
+    let events: Vec<_> = ended.iter().map(events::invitation_expired).collect();
+    cqm_db::log::append(tx, &call.trace, &events).await?;
+    Ok(vec![("invitations", moved.len() as i64), ("responses", answered as i64)])
 }
 
 /// The invitation that asks what the command says, and whether it is a new one.

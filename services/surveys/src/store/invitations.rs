@@ -126,6 +126,31 @@ pub async fn lock(tx: &mut Conn, id: Uuid) -> Result<Option<Invitation>, Error> 
         .transpose()
 }
 
+/// Locks everything that either of two customers was asked, which is few, in the order of the ids.
+pub async fn lock_all_of(tx: &mut Conn, customers: [Uuid; 2]) -> Result<Vec<Invitation>, Error> {
+    let rows = invitations::table
+        .filter(invitations::customer_id.eq_any(customers))
+        .order(invitations::id)
+        .select(InvitationRow::as_select())
+        .for_update()
+        .load(tx)
+        .await?;
+    rows.into_iter().map(InvitationRow::read).collect()
+}
+
+/// Makes invitations, whose rows are locked, another customer's.
+pub async fn give(tx: &mut Conn, ids: &[Uuid], to: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
+    diesel::update(invitations::table.filter(invitations::id.eq_any(ids)))
+        .set((
+            invitations::customer_id.eq(to),
+            invitations::version.eq(invitations::version + 1),
+            invitations::update_time.eq(now),
+        ))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 pub async fn update(tx: &mut Conn, invitation: &Invitation) -> Result<(), Error> {
     diesel::update(invitations::table.find(invitation.id))
         .set(InvitationRow::of(invitation))
@@ -183,7 +208,7 @@ pub async fn lock_due(tx: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<V
     rows.into_iter().map(InvitationRow::read).collect()
 }
 
-/// Writes down what [`Invitation::expire`] decided for all of them, in one statement. Their rows are locked.
+/// Writes down what [`Invitation::expire`] or [`Invitation::end`] decided for all of them, in one statement. Their rows are locked.
 pub async fn mark_expired(tx: &mut Conn, ids: &[Uuid], now: DateTime<Utc>) -> Result<(), Error> {
     diesel::update(invitations::table.filter(invitations::id.eq_any(ids)))
         .set((

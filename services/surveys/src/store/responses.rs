@@ -130,6 +130,14 @@ pub async fn insert(tx: &mut Conn, response: &Response) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes all responses of a customer another one's, and returns how many.
+pub async fn give_all(tx: &mut Conn, from: Uuid, to: Uuid) -> Result<usize, Error> {
+    Ok(diesel::update(responses::table.filter(responses::customer_id.eq(from)))
+        .set(responses::customer_id.eq(to))
+        .execute(tx)
+        .await?)
+}
+
 pub async fn find(conn: &mut Conn, id: Uuid) -> Result<Option<Response>, Error> {
     let row = responses::table.find(id).select(ResponseRow::as_select()).first(conn).await.optional()?;
     let mut found = with_answers(conn, row.into_iter().collect()).await?;

@@ -8,6 +8,7 @@ mod expiry;
 mod forgetting;
 mod invitations;
 mod lists;
+mod merging;
 mod panel;
 mod questionnaires;
 mod refusals;

@@ -50,7 +50,7 @@ struct Checked {
 impl PassGate {
     /// `service`: as its process is called. Fails when the keys cannot be read.
     pub fn new(config: &PassesConfig, service: &str, clock: Clock) -> Result<Self, BoxError> {
-        let keys = Watched::read(config.keys.clone(), config.reload, clock.now(), key::verifying)
+        let keys = Watched::file(config.keys.clone(), config.reload, clock.now(), key::verifying)
             .map_err(|problem| format!("the keys that passes are checked by: {problem}"))?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);

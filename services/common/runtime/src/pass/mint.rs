@@ -49,7 +49,7 @@ struct Made {
 impl Mint {
     /// Reads the key. Fails when it cannot be used: nobody would take a call without a pass.
     pub fn new(config: &SigningConfig, clock: Clock) -> Result<Self, BoxError> {
-        let key = Watched::read(config.key.clone(), config.reload, clock.now(), key::signing)
+        let key = Watched::file(config.key.clone(), config.reload, clock.now(), key::signing)
             .map_err(|problem| format!("the key that signs passes: {problem}"))?;
         Ok(Self(Arc::new(Inner { key, life: config.life, clock, made: Remembered::new(MOST) })))
     }

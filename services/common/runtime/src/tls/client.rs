@@ -67,7 +67,7 @@ impl ClientTls {
                 [certificate, key] if shows => Some(Identity::read(certificate, key)?),
                 _ => None,
             };
-            make(ca.first().map(Vec::as_slice), identity)
+            make(ca.first().map(|pem| &pem[..]), identity)
         })?;
         *opened = Some(Arc::clone(&new));
         Ok(new)

@@ -1,44 +1,37 @@
-//! Something that is made of files and made anew when they change.
+//! Certificates that are exchanged while the process runs, and the time that they have left.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use cqm_rpc::{BoxError, Clock};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Gauge;
 
 use super::material::Expiring;
 use crate::tasks::detached;
+use crate::watched::Watched;
 
-/// Makes it of the files' contents, in their order.
-type Make<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<Expiring<T>, BoxError> + Send + Sync>;
-
-/// The newest of what the files made sense as. They are looked at by content and by path, so that a file that is
-/// replaced, a link that leads elsewhere (Kubernetes swaps `..data`) and a file that is written over are one case.
+/// The newest of what the files made sense as. A file that cannot be used leaves what is in use: certificate and key are
+/// replaced one after the other, and whoever looks in between finds two that do not belong together.
 pub(super) struct Reloaded<T> {
-    /// `server` or `client`, for the log and the metric.
+    /// `server` or `client`, for the metric.
     side: &'static str,
-    files: Vec<PathBuf>,
-    make: Make<T>,
-    current: RwLock<Expiring<T>>,
+    files: Watched<Expiring<T>>,
     left: Gauge<f64>,
 }
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
     /// Reads the files, and then again each time that `every` has passed, on the current runtime and as long as
-    /// somebody holds the result.
+    /// somebody holds the result: no handshake waits for a file.
     pub fn open(
         side: &'static str,
         files: Vec<PathBuf>,
         every: Duration,
-        make: impl Fn(&[Vec<u8>]) -> Result<Expiring<T>, BoxError> + Send + Sync + 'static,
+        make: impl Fn(&[Bytes]) -> Result<Expiring<T>, BoxError> + Send + Sync + 'static,
     ) -> Result<Arc<Self>, BoxError> {
-        let mut contents = Vec::new();
-        for file in &files {
-            contents.push(std::fs::read(file).map_err(|error| at(file, error.into()))?);
-        }
-        let current = RwLock::new(make(&contents).map_err(|error| of(&files, error))?);
+        let files = Watched::files(files, every, Clock::system().now(), make)?;
         let left = opentelemetry::global::meter("cqm-runtime")
             .f64_gauge("cqm.tls.certificate.expiry")
             .with_unit("s")
@@ -46,78 +39,30 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
                 "time until the certificate in use is not valid any more; negative when it is over",
             )
             .build();
-        let reloaded = Arc::new(Self { side, files, make: Box::new(make), current, left });
+        let reloaded = Arc::new(Self { side, files, left });
         reloaded.tell();
-        detached(look(Arc::downgrade(&reloaded), every, contents));
+        detached(look(Arc::downgrade(&reloaded), every));
         Ok(reloaded)
     }
 
     pub fn current(&self) -> Arc<T> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).value)
-    }
-
-    /// A file that cannot be used leaves what is in use: certificate and key are replaced one after the other, and
-    /// whoever looks in between finds two that do not belong together.
-    async fn refresh(&self, seen: &mut Vec<Vec<u8>>) {
-        match self.changed(seen).await {
-            Ok(None) => {}
-            Ok(Some(new)) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
-                tracing::info!(side = self.side, "certificates have changed");
-            }
-            Err(error) => {
-                tracing::error!(
-                    side = self.side,
-                    error = %error,
-                    "certificates cannot be used, those read before stay in use"
-                );
-            }
-        }
-        self.tell();
-    }
-
-    async fn changed(&self, seen: &mut Vec<Vec<u8>>) -> Result<Option<Expiring<T>>, BoxError> {
-        let mut contents = Vec::new();
-        let mut missing = None;
-        for file in &self.files {
-            // A file that is not there is remembered as an empty one, or its absence would be told at every look.
-            contents.push(tokio::fs::read(file).await.unwrap_or_else(|error| {
-                missing.get_or_insert_with(|| at(file, error.into()));
-                Vec::new()
-            }));
-        }
-        if contents == *seen {
-            return Ok(None);
-        }
-        *seen = contents;
-        match missing {
-            Some(error) => Err(error),
-            None => (self.make)(seen).map(Some).map_err(|error| of(&self.files, error)),
-        }
+        Arc::clone(&self.files.value().value)
     }
 
     fn tell(&self) {
-        let until = self.current.read().unwrap_or_else(PoisonError::into_inner).until;
-        if let Some(until) = until {
+        if let Some(until) = self.files.value().until {
             let left = (until - Clock::system().now()).as_seconds_f64();
             self.left.record(left, &[KeyValue::new("cqm.tls.side", self.side)]);
         }
     }
 }
 
-async fn look<T: Send + Sync + 'static>(of: Weak<Reloaded<T>>, every: Duration, mut seen: Vec<Vec<u8>>) {
+async fn look<T: Send + Sync + 'static>(of: Weak<Reloaded<T>>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let Some(reloaded) = of.upgrade() else { return };
-        reloaded.refresh(&mut seen).await;
+        // What is wrong is told where it is found.
+        let _ = reloaded.files.look(Clock::system().now()).await;
+        reloaded.tell();
     }
-}
-
-fn at(file: &Path, error: BoxError) -> BoxError {
-    format!("{}: {error}", file.display()).into()
-}
-
-fn of(files: &[PathBuf], error: BoxError) -> BoxError {
-    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
-    format!("{}: {error}", names.join(", ")).into()
 }

@@ -38,7 +38,7 @@ impl Listener {
             let [certificate, key, client_ca @ ..] = contents else {
                 return Err("two files or three".into());
             };
-            make(certificate, key, client_ca.first().map(Vec::as_slice))
+            make(certificate, key, client_ca.first().map(|pem| &pem[..]))
         })?)))
     }
 

@@ -75,6 +75,16 @@ impl Service for App {
         Ok(Vec::new())
     }
 
+    async fn merge(
+        &self,
+        _: &mut Conn,
+        _: &Call,
+        _: Uuid,
+        _: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        Ok(Vec::new())
+    }
+
     fn workers(&self, supervisor: &Supervisor) {
         let (config, stop) = (self.config.clone(), supervisor.stopping());
         supervisor.spawn("counting", move || {

@@ -219,7 +219,7 @@ async fn a_certificate_that_is_written_half_leaves_the_one_before_and_is_logged(
     let about = office.folder.path().display().to_string();
     let complaints = || {
         let lines = crate::telemetry::log();
-        lines.iter().filter(|line| line.contains("stay in use") && line.contains(&about)).count()
+        lines.iter().filter(|line| line.contains("stays in use") && line.contains(&about)).count()
     };
 
     fs::write(office.path("tls.crt"), &good[..good.len() / 2]).unwrap();

@@ -140,6 +140,7 @@ impl List {
             tag: known_tag,
             source_channel: channel.and_then(SourceChannel::of),
             external_reference: Some(reference).filter(|reference| !reference.is_empty()),
+            id: None,
         };
         Ok(Self { filter, page })
     }

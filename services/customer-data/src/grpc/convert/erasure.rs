@@ -7,16 +7,16 @@ use cqm_rpc::{Error, ResourceName, Violations, reason, time};
 use uuid::Uuid;
 
 use super::customer::read_name;
+use super::receipt::{is_word, read_holder, read_receipt};
 use super::words::Wire;
 use crate::domain::customer::COLLECTION;
-use crate::domain::erasure::{Erasure, Ground, Holder, Step};
+use crate::domain::erasure::{Erasure, Ground, Step};
+use crate::domain::receipt::Holder;
 use crate::store::erasure::LegalHold;
 
 pub const ERASURES: &str = "erasures";
 const MAX_REFERENCE: usize = 64;
-/// The most blockers, and the most kinds of records in a receipt.
-const MAX_WORDS: usize = 16;
-const MAX_WORD: usize = 64;
+const MAX_BLOCKERS: usize = 16;
 
 #[derive(Debug)]
 pub struct Request {
@@ -51,40 +51,28 @@ impl StepTaken {
     pub fn parse(message: &proto::RecordErasureStepRequest, now: DateTime<Utc>) -> Result<Self, Error> {
         let mut violations = Violations::default();
         let customer = read_name("customer", &message.customer, &mut violations);
-        let holder = Holder::find(&message.service);
-        if holder.is_none() {
-            violations.format("service", "the name of a service that has data of customers");
-        }
+        let holder = read_holder(&message.service, &mut violations);
         if message.version < 1 {
             violations.range("version", "1 or more");
         }
-        if message.blockers.len() > MAX_WORDS {
-            violations.too_long("blockers", MAX_WORDS);
+        if message.blockers.len() > MAX_BLOCKERS {
+            violations.too_long("blockers", MAX_BLOCKERS);
         }
         if message.blockers.iter().any(|word| !is_word(word, |c| c.is_ascii_uppercase())) {
             violations.format("blockers", "words of A-Z and _");
         }
-        if message.receipt.len() > MAX_WORDS {
-            violations.too_long("receipt", MAX_WORDS);
-        }
-        if message.receipt.keys().any(|word| !is_word(word, |c| c.is_ascii_lowercase())) {
-            violations.format("receipt", "names of a-z and _");
-        }
+        let receipt = read_receipt(&message.receipt, &mut violations);
         violations.optional_request_id(&message.request_id);
         violations.finish()?;
         let step = Step {
             version: message.version,
             erased: message.erased,
             blockers: if message.erased { Vec::new() } else { message.blockers.clone() },
-            receipt: message.receipt.clone().into_iter().collect(),
+            receipt,
             time: now,
         };
-        Ok(Self { customer, holder: holder.expect("no violation means that there is a holder"), step })
+        Ok(Self { customer, holder, step })
     }
-}
-
-fn is_word(word: &str, letter: impl Fn(u8) -> bool) -> bool {
-    (1..=MAX_WORD).contains(&word.len()) && word.bytes().all(|c| letter(c) || c == b'_')
 }
 
 #[derive(Debug)]

@@ -3,15 +3,18 @@
 use cqm_db::log::NewEvent;
 use cqm_proto::events::v1::{
     CustomerCreated, CustomerDeleted, CustomerErased, CustomerErasureCancelled, CustomerErasureCleared,
-    CustomerErasureRequested, CustomerUpdated, InteractionRecorded, PurchaseRecorded,
+    CustomerErasureRequested, CustomerMergeFinished, CustomerMerged, CustomerUpdated, InteractionRecorded,
+    PurchaseRecorded,
 };
 use cqm_rpc::{ResourceName, time};
 
 use super::erasure::ERASURES;
+use super::merge::MERGES;
 use super::purchase;
 use crate::domain::customer::{COLLECTION, Customer, CustomerEvent};
 use crate::domain::erasure::{Erasure, Happened};
 use crate::domain::interaction::Interaction;
+use crate::domain::merge::{self, Merge};
 use crate::domain::purchase::Purchase;
 
 /// What never changes has one event, and this version.
@@ -46,6 +49,19 @@ pub fn of_erasure(erasure: &Erasure, happened: Happened) -> NewEvent {
         Happened::Cancelled => NewEvent::new(name, version, at, &CustomerErasureCancelled { customer }),
         Happened::Cleared => NewEvent::new(name, version, at, &CustomerErasureCleared { customer }),
         Happened::Erased => NewEvent::new(name, version, at, &CustomerErased { customer }),
+    }
+}
+
+pub fn of_merge(it: &Merge, happened: merge::Happened) -> NewEvent {
+    let name = ResourceName::new(MERGES, it.customer);
+    let customer = ResourceName::new(COLLECTION, it.customer).to_string();
+    let survivor = ResourceName::new(COLLECTION, it.survivor).to_string();
+    let (version, at) = (it.version, it.update_time);
+    match happened {
+        merge::Happened::Begun => NewEvent::new(name, version, at, &CustomerMerged { customer, survivor }),
+        merge::Happened::Finished => {
+            NewEvent::new(name, version, at, &CustomerMergeFinished { customer, survivor })
+        }
     }
 }
 

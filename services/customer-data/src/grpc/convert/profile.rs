@@ -11,17 +11,17 @@ use crate::domain::birthday::Birthday;
 use crate::domain::contact::{
     DialRegion, Email, Phone, PhoneLabel, PostalAddress, e164, email, settle_primary,
 };
-use crate::domain::profile::{Gender, Locale, Profile, SourceChannel, collapse_white_space, tag};
+use crate::domain::profile::{
+    Gender, Locale, MAX_CONTACTS, MAX_TAGS, Profile, SourceChannel, collapse_white_space, tag,
+};
 
 const MAX_NAME: usize = 200;
-const MAX_CONTACTS: usize = 10;
 const MAX_NUMBER: usize = 64;
 const MAX_EMAIL: usize = 254;
 const MAX_LINES: usize = 5;
 const MAX_LINE: usize = 200;
 const MAX_PLACE: usize = 100;
 const MAX_POSTAL_CODE: usize = 16;
-const MAX_TAGS: usize = 50;
 pub(super) const MAX_EXTERNAL_REFERENCE: usize = 128;
 
 /// Reads the fields that `wanted` names; the others are left as in a new profile.

@@ -5,6 +5,7 @@ use cqm_proto::customers::v1 as proto;
 use crate::domain::contact::PhoneLabel;
 use crate::domain::erasure::{Ground, State as ErasureState};
 use crate::domain::interaction::{InteractionChannel, InteractionKind};
+use crate::domain::merge::State as MergeState;
 use crate::domain::profile::{Gender, SourceChannel};
 
 /// An enum of the domain that has a counterpart in the contract.
@@ -49,6 +50,7 @@ wire! {
     InteractionChannel = proto::interaction::Channel, "CHANNEL_";
     Ground = proto::erasure::Ground, "GROUND_";
     ErasureState = proto::erasure::State, "STATE_";
+    MergeState = proto::merge::State, "STATE_";
 }
 
 #[cfg(test)]
@@ -75,5 +77,6 @@ mod tests {
         every_value_has_its_counterpart(InteractionChannel::ALL);
         every_value_has_its_counterpart(Ground::ALL);
         every_value_has_its_counterpart(ErasureState::ALL);
+        every_value_has_its_counterpart(MergeState::ALL);
     }
 }

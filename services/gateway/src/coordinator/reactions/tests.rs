@@ -55,6 +55,15 @@ fn recorded() -> Vec<(String, Vec<u8>)> {
             erased: [("complaints".to_owned(), 3)].into(),
         }),
         event(CustomerErased { customer: customer() }),
+        event(CustomerMerged { customer: customer(), survivor: "customers/c2".into() }),
+        event(SubjectMerged {
+            customer: customer(),
+            survivor: "customers/c2".into(),
+            service: "complaints".into(),
+            version: 1,
+            moved: [("complaints".to_owned(), 3)].into(),
+        }),
+        event(CustomerMergeFinished { customer: customer(), survivor: "customers/c2".into() }),
         event(PurchaseRecorded {
             customer: customer(),
             purchase: "customers/c1/purchases/p1".into(),
@@ -113,6 +122,7 @@ fn recorded() -> Vec<(String, Vec<u8>)> {
         event(PointsMatured::default()),
         event(PointsExpired::default()),
         event(PointsExpiringSoon::default()),
+        event(PointsMoved::default()),
         event(EarningReversed::default()),
         event(SpendingReversed::default()),
         event(VoucherIssued::default()),
@@ -185,6 +195,13 @@ pub(super) fn shown(command: &Command) -> String {
         }
         Command::EraseSubject(backend, message) => {
             format!("EraseSubject {} at {}", message.customer, backend.name())
+        }
+        Command::MergeSubject(backend, message) => {
+            format!("MergeSubject {} into {} at {}", message.customer, message.survivor, backend.name())
+        }
+        Command::RecordMergeStep(message) => {
+            let receipt: BTreeMap<_, _> = message.receipt.iter().collect();
+            format!("RecordMergeStep {} at {} receipt {receipt:?}", message.customer, message.service)
         }
         Command::RecordErasureStep(message) => {
             let receipt: BTreeMap<_, _> = message.receipt.iter().collect();

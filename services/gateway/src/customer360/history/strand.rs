@@ -8,7 +8,7 @@ use prost::Message;
 use tonic::Code;
 
 use super::source::{Dated, Page, Pages, Source};
-use crate::error::{CUSTOMER_NOT_FOUND, word};
+use crate::error::{CUSTOMER_NOT_FOUND, merged, word};
 
 /// How far one list has been told.
 #[derive(Clone, PartialEq, Message)]
@@ -38,6 +38,8 @@ pub enum Gone {
     Refused(String),
     /// There is no such customer.
     NoCustomer,
+    /// The customer is known under another name.
+    Merged(Failure),
 }
 
 /// One list.
@@ -79,7 +81,7 @@ impl Strand {
     }
 
     pub fn has_more(&self) -> bool {
-        !self.place.ended && !matches!(self.gone, Some(Gone::Refused(_) | Gone::NoCustomer))
+        !self.place.ended && !matches!(self.gone, Some(Gone::Refused(_) | Gone::NoCustomer | Gone::Merged(_)))
     }
 
     pub fn into_place(self) -> Place {
@@ -142,6 +144,7 @@ fn gone(failure: &Failure) -> Gone {
     let reason = word(failure).to_owned();
     match failure.code {
         Code::NotFound if reason == CUSTOMER_NOT_FOUND.name => Gone::NoCustomer,
+        _ if merged(failure).is_some() => Gone::Merged(failure.clone()),
         _ if failure.is_transient() => Gone::Away(reason),
         _ => Gone::Refused(reason),
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cqm_rpc::BoxError;
+use cqm_runtime::watched::Source;
 use http::uri::Scheme;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -27,10 +28,11 @@ use crate::config::IssuerConfig;
 const MAX_BYTES: usize = 256 * 1024;
 
 pub(super) struct Fetcher {
+    issuer: String,
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     address: Uri,
-    /// Discovery says where the keys are, and has to say that it speaks for this issuer.
-    discovers: Option<String>,
+    /// Discovery says where the keys are, and has to say that it speaks for the issuer.
+    discovers: bool,
     bearer: Option<PathBuf>,
     timeout: Duration,
 }
@@ -40,6 +42,20 @@ pub(super) struct Fetcher {
 struct Discovered {
     issuer: String,
     jwks_uri: String,
+}
+
+impl Source for Fetcher {
+    /// The issuer comes back.
+    const RECOVERS: bool = true;
+
+    fn name(&self) -> String {
+        format!("the keys of {}", self.issuer)
+    }
+
+    /// The key set as the issuer tells it now.
+    async fn read(&self) -> Result<Vec<Bytes>, BoxError> {
+        Ok(vec![self.fetch().await?])
+    }
 }
 
 impl Fetcher {
@@ -57,18 +73,23 @@ impl Fetcher {
             .wrap_connector(connector);
         // Minutes lie between two fetches: no connection is kept, and none is left to a runtime that has gone.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        let discovers = config.jwks_url.is_none().then(|| config.issuer.clone());
-        Ok(Self { client, address, discovers, bearer: config.bearer.clone(), timeout })
+        Ok(Self {
+            issuer: config.issuer.clone(),
+            client,
+            address,
+            discovers: config.jwks_url.is_none(),
+            bearer: config.bearer.clone(),
+            timeout,
+        })
     }
 
-    /// The key set as the issuer tells it now.
-    pub async fn fetch(&self) -> Result<Bytes, BoxError> {
+    async fn fetch(&self) -> Result<Bytes, BoxError> {
         let fetching = async {
-            let Some(issuer) = &self.discovers else {
+            if !self.discovers {
                 return self.get(self.address.clone()).await;
-            };
+            }
             let discovered: Discovered = serde_json::from_slice(&self.get(self.address.clone()).await?)?;
-            if discovered.issuer != *issuer {
+            if discovered.issuer != self.issuer {
                 return Err("its discovery speaks for another issuer".into());
             }
             let keys = Uri::from_str(&discovered.jwks_uri)?;

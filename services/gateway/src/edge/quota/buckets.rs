@@ -1,24 +1,17 @@
 //! The buckets that all replicas share, in a Redis that may be slow, wiped or gone at any moment.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cqm_proto::policy::Class;
 use cqm_runtime::config::ConfigError;
-use cqm_runtime::tasks::{Backoff, Supervisor};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, RedisError, Script};
-use secrecy::{ExposeSecret, SecretString};
+use cqm_runtime::redis_link::{Address, Link, Purpose};
+use redis::Script;
+use secrecy::SecretString;
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
 
 use super::Metrics;
 use crate::config::Rate;
-
-/// Failures in a row after which Redis is left alone.
-const FAILURES: u32 = 3;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Takes up to ARGV[3] tokens out of the bucket at KEYS[1], which gets ARGV[1] a second up to ARGV[2]. One step, by the
 /// clock of Redis, so that replicas cannot take the same token and need not agree on the time. A bucket that is full
@@ -48,112 +41,41 @@ pub(super) enum Grant {
 }
 
 pub(super) struct Buckets {
-    client: Client,
     take: Script,
-    budget: Duration,
-    link: Mutex<Option<ConnectionManager>>,
-    failures: AtomicU32,
-    lost: Notify,
-    metrics: Metrics,
+    link: Link<Sharing>,
+}
+
+/// What Redis is for.
+struct Sharing(Metrics);
+
+impl Purpose for Sharing {
+    const WITHOUT: &'static str = "every gateway counts quotas for itself";
+    const FAILURES: u32 = 3;
+
+    fn switched_off(&self) {
+        self.0.quota("redis_switched_off");
+    }
 }
 
 impl Buckets {
-    pub fn open(
-        url: &SecretString,
-        budget: Duration,
-        supervisor: &Supervisor,
-        metrics: Metrics,
-    ) -> Result<Arc<Self>, ConfigError> {
-        // The error is not shown: it may repeat the address, and with it a password.
-        let client = Client::open(url.expose_secret()).map_err(|_| {
-            ConfigError::refused("service.quota.redis_url", "is not an address of Redis that is supported")
-        })?;
-        let buckets = Arc::new(Self {
-            client,
-            take: Script::new(TAKE),
-            budget,
-            link: Mutex::default(),
-            failures: AtomicU32::new(0),
-            lost: Notify::new(),
-            metrics,
-        });
-        let (kept, stopping) = (Arc::clone(&buckets), supervisor.stopping());
-        supervisor.spawn("quota", move || {
-            let (kept, stopping) = (Arc::clone(&kept), stopping.clone());
-            async move {
-                stopping.run_until_cancelled(kept.stay_connected()).await;
-                Ok(())
-            }
-        });
-        Ok(buckets)
+    /// Connects in the background.
+    pub fn open(url: &SecretString, budget: Duration, metrics: Metrics) -> Result<Self, ConfigError> {
+        let address = Address::parse("service.quota.redis_url", url)?;
+        let link = Link::new(address, budget, Arc::new(Sharing(metrics)));
+        link.connect_in_background();
+        Ok(Self { take: Script::new(TAKE), link })
     }
 
     /// Takes up to `count` tokens; `None` when Redis cannot be asked.
     pub async fn take(&self, subject: &str, class: Class, rate: Rate, count: u32) -> Option<Grant> {
-        let mut link = self.link().clone()?;
         let mut take = self.take.key(key(subject, class));
         take.arg(rate.per_second).arg(rate.burst).arg(count);
-        let answer = tokio::time::timeout(self.budget, take.invoke_async::<(u32, u64)>(&mut link)).await;
-        let problem = match answer {
-            Ok(Ok((granted, wait))) => {
-                self.failures.store(0, Ordering::Relaxed);
-                return Some(match granted {
-                    0 => Grant::Wait(Duration::from_millis(wait.max(1))),
-                    granted => Grant::Tokens(granted),
-                });
-            }
-            Ok(Err(error)) => error.category().to_owned(),
-            Err(_) => "no answer within the budget".to_owned(),
-        };
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES && self.link().take().is_some() {
-            self.metrics.quota("redis_switched_off");
-            tracing::warn!(problem, "redis switched off, every gateway counts quotas for itself");
-            self.lost.notify_one();
-        }
-        None
-    }
-
-    async fn stay_connected(&self) {
-        let mut backoff = Backoff::default();
-        let mut said = false;
-        loop {
-            match self.connect().await {
-                Ok(connection) => {
-                    self.failures.store(0, Ordering::Relaxed);
-                    *self.link() = Some(connection);
-                    tracing::info!("quotas are shared over redis");
-                    self.lost.notified().await;
-                    backoff.reset();
-                    said = false;
-                }
-                Err(error) if !said => {
-                    said = true;
-                    tracing::warn!(
-                        problem = error.category(),
-                        "redis cannot be reached, every gateway counts quotas for itself"
-                    );
-                }
-                Err(_) => {}
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-    }
-
-    /// A connection that has answered.
-    async fn connect(&self) -> Result<ConnectionManager, RedisError> {
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(CONNECT_TIMEOUT))
-            // The loop above is the backoff: a manager that waits between tries would hold callers up.
-            .set_number_of_retries(0)
-            .set_pipeline_buffer_size(1024);
-        let mut connection = ConnectionManager::new_with_config(self.client.clone(), config).await?;
-        redis::cmd("PING").exec_async(&mut connection).await?;
-        Ok(connection)
-    }
-
-    fn link(&self) -> MutexGuard<'_, Option<ConnectionManager>> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+        let taken =
+            self.link.run(|mut link| async move { take.invoke_async::<(u32, u64)>(&mut link).await }).await;
+        Some(match taken? {
+            (0, wait) => Grant::Wait(Duration::from_millis(wait.max(1))),
+            (granted, _) => Grant::Tokens(granted),
+        })
     }
 }
 

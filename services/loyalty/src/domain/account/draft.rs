@@ -10,6 +10,7 @@ use crate::domain::entry::{Cause, Entry, Kind, Reason};
 use crate::domain::hold::Hold;
 use crate::domain::lot::Lot;
 use crate::domain::member::Member;
+use crate::domain::standing::Standing;
 use crate::domain::{Fact, Refusal};
 
 pub(super) struct Draft<'a, F> {
@@ -33,12 +34,13 @@ pub(super) struct Move {
     pub lot: Uuid,
     pub hold: Option<Uuid>,
     pub reverses: Option<i64>,
+    pub reverses_of: Option<Uuid>,
     pub rule: Option<Uuid>,
 }
 
 impl Move {
     pub fn new(kind: Kind, debit: Book, credit: Book, lot: Uuid, points: i64) -> Self {
-        Self { kind, debit, credit, points, lot, hold: None, reverses: None, rule: None }
+        Self { kind, debit, credit, points, lot, hold: None, reverses: None, reverses_of: None, rule: None }
     }
 }
 
@@ -104,6 +106,7 @@ impl<'a, F: FnMut() -> Uuid> Draft<'a, F> {
             lot: step.lot,
             hold: step.hold,
             reverses: step.reverses,
+            reverses_of: step.reverses_of,
             rule: step.rule,
             actor: self.cause.actor.clone(),
             request_id: self.cause.request_id,
@@ -133,6 +136,12 @@ impl<'a, F: FnMut() -> Uuid> Draft<'a, F> {
     /// Lets the cycles end that have.
     pub fn pass_cycles(&mut self) {
         let facts = self.member.standing.pass(&self.account.ladder, self.cause.time);
+        self.stand(facts);
+    }
+
+    /// Joins what counts for the tier of another name of the member.
+    pub fn join(&mut self, other: &Standing) {
+        let facts = self.member.standing.join(other, &self.account.ladder, self.cause.time);
         self.stand(facts);
     }
 

@@ -14,6 +14,8 @@ use crate::domain::{Fact, Refusal};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Past {
     pub transaction: Uuid,
+    /// Whose it was, when it was made under a name that was merged into this one.
+    pub of: Option<Uuid>,
     /// Of its first entry.
     pub kind: Kind,
     pub reason: Reason,
@@ -92,14 +94,14 @@ impl Account {
         let wanted = extent.of(past.points(), left.iter().sum())?;
         let parts = split::by_largest_remainder(wanted, &left).ok_or(Refusal::OutOfBalance)?;
         let mut draft = Draft::of(self, cause, new_id);
-        let (mut aside, reason) = (0, past.reason);
+        let (mut aside, reason, of) = (0, past.reason, past.of);
         for (past, part) in past.lots.iter().zip(parts).filter(|(_, part)| *part > 0) {
             aside += if earned {
                 let earned_at = draft.lot(past.lot)?.earned_at;
                 draft.count(reason, earned_at, -part);
-                take_back(&mut draft, past, part)?
+                take_back(&mut draft, of, past, part)?
             } else {
-                restore(&mut draft, past, part, policy)?
+                restore(&mut draft, of, past, part, policy)?
             };
         }
         let (transaction, balance) = (past.transaction, draft.available());
@@ -125,9 +127,16 @@ impl Account {
         past.lots
             .iter()
             .map(|part| {
-                let lot = self.lot(part.lot).ok_or(Refusal::OutOfBalance)?;
-                let corrected = if earned { lot.reversed - (part.reversed - part.owed) } else { 0 };
-                Ok(part.points - part.reversed - corrected)
+                let kept = match self.lot(part.lot) {
+                    Some(lot) => lot.kept(),
+                    // What was merged has left those lots behind of which everything was taken back.
+                    None if past.of.is_some() => 0,
+                    None => return Err(Refusal::OutOfBalance),
+                };
+                // Of the lot that the transaction made: a lot that came with a merge came without what was gone.
+                let gone = part.points - kept;
+                let corrected = if earned { gone - (part.reversed - part.owed) } else { 0 };
+                Ok((part.points - part.reversed - corrected).max(0))
             })
             .collect()
     }
@@ -137,6 +146,7 @@ impl Account {
 /// member's, and the rest becomes a debt: it was spent, or is promised to something under way. Returns the debt.
 fn take_back<F: FnMut() -> Uuid>(
     draft: &mut Draft<'_, F>,
+    of: Option<Uuid>,
     past: &PastLot,
     points: i64,
 ) -> Result<i64, Refusal> {
@@ -154,6 +164,7 @@ fn take_back<F: FnMut() -> Uuid>(
     for (debit, part) in [(from, remaining), (Book::Expired, expired), (Book::ClawbackDebt, debt)] {
         draft.post(Move {
             reverses: Some(past.sequence),
+            reverses_of: of,
             ..Move::new(Kind::ReverseEarn, debit, Book::Issued, lot.id, part)
         })?;
     }
@@ -164,6 +175,7 @@ fn take_back<F: FnMut() -> Uuid>(
 /// policy's grace, or end at once without one. Returns what paid off a debt.
 fn restore<F: FnMut() -> Uuid>(
     draft: &mut Draft<'_, F>,
+    of: Option<Uuid>,
     past: &PastLot,
     points: i64,
     policy: &Policy,
@@ -181,6 +193,7 @@ fn restore<F: FnMut() -> Uuid>(
     let reverses = Some(past.sequence);
     draft.post(Move {
         reverses,
+        reverses_of: of,
         ..Move::new(Kind::Repay, Book::Redeemed, Book::ClawbackDebt, lot.id, repaid)
     })?;
     let (credit, lot) = if ends {
@@ -189,8 +202,11 @@ fn restore<F: FnMut() -> Uuid>(
         draft.member.due_for(lot.expires_at, policy.notice, now);
         (Book::Available, Lot { remaining: lot.remaining + returned, ..lot })
     };
-    draft
-        .post(Move { reverses, ..Move::new(Kind::ReverseSpend, Book::Redeemed, credit, lot.id, returned) })?;
+    draft.post(Move {
+        reverses,
+        reverses_of: of,
+        ..Move::new(Kind::ReverseSpend, Book::Redeemed, credit, lot.id, returned)
+    })?;
     draft.put_lot(lot)?;
     Ok(repaid)
 }

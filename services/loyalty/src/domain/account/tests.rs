@@ -1,3 +1,5 @@
+mod merging;
+
 use chrono::TimeDelta;
 
 use super::*;
@@ -31,9 +33,14 @@ impl Story {
     }
 
     fn on(ladder: Ladder) -> Self {
-        let code = ReferralCode::of(Uuid::from_u128(1));
-        let (account, _) = Account::open(Uuid::from_u128(1), code, Arc::new(ladder), day(0));
-        Self { account, day: 0, ids: 1, entries: vec![], facts: vec![] }
+        Self::of(1, ladder)
+    }
+
+    /// Of one of several members: what they make has other ids.
+    fn of(customer: u128, ladder: Ladder) -> Self {
+        let id = Uuid::from_u128(customer);
+        let (account, _) = Account::open(id, ReferralCode::of(id), Arc::new(ladder), day(0));
+        Self { account, day: 0, ids: customer << 32, entries: vec![], facts: vec![] }
     }
 
     fn cause(&self, reason: Reason) -> Cause {
@@ -134,34 +141,13 @@ impl Story {
 
     /// Takes a transaction of the past back, as the store would find it.
     fn reverse(&mut self, transaction: Uuid, extent: Extent) -> Result<i64, Refusal> {
-        let made: Vec<&Entry> =
-            self.entries.iter().filter(|entry| entry.transaction == transaction).collect();
-        let lots = made
-            .iter()
-            .filter(|entry| entry.debit == Issued || entry.credit == Redeemed)
-            .map(|entry| PastLot {
-                lot: entry.lot,
-                sequence: entry.sequence,
-                points: entry.points,
-                reversed: self
-                    .entries
-                    .iter()
-                    .filter(|back| back.reverses == Some(entry.sequence))
-                    .map(|back| back.points)
-                    .sum(),
-                owed: self
-                    .entries
-                    .iter()
-                    .filter(|back| back.reverses == Some(entry.sequence) && back.debit == ClawbackDebt)
-                    .map(|back| back.points)
-                    .sum(),
-            })
-            .collect();
-        let past = Past { transaction, kind: made[0].kind, reason: made[0].reason, lots };
-        let entries = self.step(
-            |account, cause, id| account.reverse(&past, extent, &POLICY, cause, id),
-            Reason::Reversal,
-        )?;
+        let past = past(transaction, None, &self.entries, &self.entries);
+        self.take_back(&past, extent)
+    }
+
+    fn take_back(&mut self, past: &Past, extent: Extent) -> Result<i64, Refusal> {
+        let entries = self
+            .step(|account, cause, id| account.reverse(past, extent, &POLICY, cause, id), Reason::Reversal)?;
         Ok(entries.iter().map(|entry| entry.points).sum())
     }
 
@@ -210,6 +196,30 @@ impl Story {
     fn available(&self) -> i64 {
         self.account.balance(Available)
     }
+}
+
+/// A transaction among the entries of whoever made it, with what `since` took back of it: those entries, or those of the
+/// name that they were merged into.
+fn past(transaction: Uuid, of: Option<Uuid>, entries: &[Entry], since: &[Entry]) -> Past {
+    let made: Vec<&Entry> = entries.iter().filter(|entry| entry.transaction == transaction).collect();
+    let lots = made
+        .iter()
+        .filter(|entry| entry.debit == Issued || entry.credit == Redeemed)
+        .map(|entry| {
+            let own = entries.iter().filter(|back| back.reverses_of.is_none());
+            let others = since.iter().filter(|back| of.is_some() && back.reverses_of == of);
+            let back: Vec<&Entry> =
+                own.chain(others).filter(|back| back.reverses == Some(entry.sequence)).collect();
+            PastLot {
+                lot: entry.lot,
+                sequence: entry.sequence,
+                points: entry.points,
+                reversed: back.iter().map(|back| back.points).sum(),
+                owed: back.iter().filter(|back| back.debit == ClawbackDebt).map(|back| back.points).sum(),
+            }
+        })
+        .collect();
+    Past { transaction, of, kind: made[0].kind, reason: made[0].reason, lots }
 }
 
 /// Known answer: earn 100 that expire on day 10, spend 80 on day 5, earn 50 that never expire on day 6. On day 11 there
@@ -364,6 +374,7 @@ fn without_grace_points_that_come_back_too_late_end_at_once() {
     let policy = Policy { grace: TimeDelta::zero(), ..POLICY };
     let past = Past {
         transaction: spend,
+        of: None,
         kind: Kind::Redeem,
         reason: Reason::Redemption,
         lots: vec![PastLot { lot: story.entries[0].lot, sequence: 2, points: 30, reversed: 0, owed: 0 }],

@@ -84,6 +84,10 @@ pub fn logged(event: &Event) -> NewEvent {
                 &proto::TierDowngradeAnnounced { member, customer, from, to, change_time, points_missing },
             )
         }
+        Fact::Moved { other, points, debt, balance } => {
+            let other = ResourceName::new(CUSTOMERS, other).to_string();
+            new(event, &proto::PointsMoved { member, customer, other, points, debt, balance })
+        }
         Fact::Referred { referrer } => {
             let referrer = ResourceName::new(CUSTOMERS, referrer).to_string();
             new(event, &proto::MemberReferred { member, customer, referrer })

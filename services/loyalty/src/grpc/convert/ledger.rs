@@ -230,6 +230,7 @@ fn entry(entry: &Entry) -> proto::Entry {
         Kind::ReverseEarn => wire::Kind::ReverseEarn,
         Kind::ReverseSpend => wire::Kind::ReverseSpend,
         Kind::Repay => wire::Kind::Repay,
+        Kind::Merge => wire::Kind::Merge,
     };
     let reason = match entry.reason {
         Reason::Purchase => wire::Reason::Purchase,
@@ -243,6 +244,7 @@ fn entry(entry: &Entry) -> proto::Entry {
         Reason::Referral => wire::Reason::Referral,
         Reason::Birthday => wire::Reason::Birthday,
         Reason::Reward => wire::Reason::Reward,
+        Reason::Merge => wire::Reason::Merge,
     };
     proto::Entry {
         name: entry_name(entry.customer, entry.id),
@@ -263,6 +265,7 @@ fn entry(entry: &Entry) -> proto::Entry {
         reverses: entry.reverses.unwrap_or_default(),
         hash: entry.hash.to_vec().into(),
         rule: entry.rule.map(rule::name).unwrap_or_default(),
+        reverses_member: entry.reverses_of.map(|of| name(of).to_string()).unwrap_or_default(),
     }
 }
 

@@ -46,6 +46,7 @@ impl List {
         let mut violations = Violations::default();
         let state = violations.optional_choice("state", message.state).map(|state| match state {
             proto::member::State::Frozen => State::Frozen,
+            proto::member::State::Merged => State::Merged,
             // Unspecified is no choice.
             proto::member::State::Active | proto::member::State::Unspecified => State::Active,
         });
@@ -78,6 +79,7 @@ pub fn member(account: &Account, now: DateTime<Utc>) -> proto::Member {
     let state = match member.state {
         State::Active => proto::member::State::Active,
         State::Frozen => proto::member::State::Frozen,
+        State::Merged => proto::member::State::Merged,
     };
     proto::Member {
         name: name(member.customer).to_string(),

@@ -273,6 +273,8 @@ pub fn statement(
         matured: fit(totals.matured)?,
         debt_incurred: fit(totals.debt_incurred)?,
         debt_repaid: fit(totals.debt_repaid)?,
+        merged: fit(totals.merged)?,
+        debt_merged: fit(totals.debt_merged)?,
         difference: fit(statement.difference)?,
         entry_count: fit(totals.entries)?,
         expiring_next: next.collect::<Result<_, Refusal>>()?,

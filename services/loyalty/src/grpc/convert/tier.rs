@@ -174,6 +174,7 @@ fn turned(customer: Uuid, turn: &Turn) -> proto::TierChange {
     let why = match turn.why {
         Why::Qualified => proto::tier_change::Reason::Qualified,
         Why::CycleEnded => proto::tier_change::Reason::CycleEnded,
+        Why::Merged => proto::tier_change::Reason::Merged,
     };
     proto::TierChange {
         member: member_name(customer).to_string(),

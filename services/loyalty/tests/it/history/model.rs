@@ -146,6 +146,30 @@ impl Member {
         self.done.insert(transaction.into(), Done { earned: true, parts });
     }
 
+    /// Everything of a name that goes: what was taken back is not among it. Names of holds and transactions are those of
+    /// the member from then on.
+    pub fn merge(&mut self, gone: Self, from: &str, into: &str) {
+        let places = self.lots.len();
+        let named = |name: String| name.replace(from, into);
+        self.lots.extend(gone.lots.into_iter().map(|lot| Lot {
+            amount: lot.amount - lot.reversed,
+            reversed: 0,
+            ..lot
+        }));
+        self.holds.extend(gone.holds.into_iter().map(|(name, mut hold)| {
+            hold.pins.iter_mut().for_each(|pin| pin.0 += places);
+            (named(name), hold)
+        }));
+        self.done.extend(gone.done.into_iter().map(|(name, mut done)| {
+            done.parts.iter_mut().for_each(|part| part.0 += places);
+            (named(name), done)
+        }));
+        self.referred.extend(gone.referred);
+        self.debt += gone.debt;
+        self.issued += gone.issued;
+        self.redeemed += gone.redeemed;
+    }
+
     /// Which lots are taken from: what ends first goes first.
     fn choose(&self, points: i64) -> Result<Vec<(usize, i64)>, No> {
         if points > self.available() {

@@ -264,3 +264,41 @@ fn a_deleted_contact_ends_what_waits_and_lets_an_attempt_in_flight_be_told() {
     let (steps, _) = flying.work(Some(&deleted()), &contents(), &POLICY, after(12));
     assert_eq!(words(&steps), ["GIVE_UP CONTACT_DELETED"]);
 }
+
+#[test]
+fn a_message_goes_where_the_survivor_is_reached() {
+    type Case = (&'static str, bool, Option<Contact>, State, &'static [&'static str]);
+    let known = || Some(contact(Some("li@example.com")));
+    let cases: [Case; 5] = [
+        ("both known", true, known(), State::Queued, &["RECIPIENT_MERGED"]),
+        ("the survivor known", false, known(), State::Queued, &["RECIPIENT_MERGED", "CONTACT_FOUND"]),
+        ("nobody known", false, None, State::WaitingForContact, &["RECIPIENT_MERGED"]),
+        ("the survivor unknown", true, None, State::Queued, &["RECIPIENT_MERGED"]),
+        (
+            "the survivor gone",
+            true,
+            Some(deleted()),
+            State::Failed,
+            &["RECIPIENT_MERGED", "GIVE_UP CONTACT_DELETED"],
+        ),
+    ];
+    for (case, waits_for_nothing, contact, state, expected) in cases {
+        let (mut message, _) = accepted(Channel::Email, waits_for_nothing);
+        let steps = message.give(Uuid::max(), contact.as_ref(), after(5));
+        assert_eq!((message.customer_id, message.state), (Uuid::max(), state), "{case}");
+        assert_eq!(words(&steps), expected, "{case}");
+        assert!(message.version > 1 && message.update_time == after(5), "{case}");
+    }
+}
+
+#[test]
+fn an_attempt_that_is_in_flight_when_its_customer_is_merged_is_told_and_the_next_one_goes_to_the_survivor() {
+    let survivor = contact(Some("survivor@example.com"));
+    let mut flying = in_flight();
+    assert_eq!(words(&flying.give(Uuid::max(), Some(&survivor), after(1))), ["RECIPIENT_MERGED"]);
+    assert!(flying.in_flight);
+    flying.attempted(1, (Outcome::TransientFailure, ""), &POLICY, 1.0, after(2)).unwrap();
+    let (_, todo) = flying.work(Some(&survivor), &contents(), &POLICY, after(12));
+    let Todo::Send { address, text, .. } = todo else { panic!("a mail is sent: {todo:?}") };
+    assert_eq!((address.expose().as_str(), text.locale.as_str()), ("survivor@example.com", "en"));
+}

@@ -1,0 +1,2 @@
+DROP TABLE merge_steps;
+DROP TABLE merges;
