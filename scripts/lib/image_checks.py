@@ -21,6 +21,8 @@ from typing import Optional
 from lib import image, places, servers, tools, ui
 
 SERVICE = "complaints"
+# An unoptimised program is half as large again as the one that ships, which ./scripts/image holds to its own limit.
+UNOPTIMISED_LIMIT = image.LIMIT * 3 // 2
 DATABASE = "cqm_image"
 PATIENCE = 30.0
 # What a pod of the chart gives it.
@@ -42,7 +44,7 @@ def step(run) -> None:
         folders = [Path(scratch, name) for name in ("one", "two")]
         for folder in folders:
             folder.mkdir()
-        one, two = (image.build(SERVICE, program, folder) for folder in folders)
+        one, two = (image.build(SERVICE, program, folder, UNOPTIMISED_LIMIT) for folder in folders)
         if one.digest != two.digest:
             raise ui.Failure(f"two builds give two digests: {one.digest} and {two.digest}")
         print(f"    two builds, one digest: {one.digest}; {one.size / 1e6:.1f} MB unoptimised", flush=True)
