@@ -7,6 +7,7 @@ a deployment has migrated already.
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -15,6 +16,8 @@ from lib import git, places, tools, ui
 
 SERVICES = ("customer-data", "complaints", "surveys", "notifications", "loyalty")
 MIGRATIONS = ("services/*/migrations/*/up.sql", "services/common/db/migrations/*/up.sql")
+# Another version to come from than the one that is found by itself.
+BASE_VARIABLE = "CQM_UPGRADE_BASE"
 # Where the test finds the programs of the version before.
 VARIABLE = "CQM_TEST_BEFORE"
 TEST = "an_upgrade_from_the_version_before"
@@ -29,6 +32,12 @@ def step(run) -> None:
 
 def version_before() -> str | None:
     """The commit, or None in a clone that does not reach back so far."""
+    named = os.environ.get(BASE_VARIABLE)
+    if named:
+        commit = git.commit(named)
+        if commit is None:
+            raise ui.Failure(f"{BASE_VARIABLE} names no commit: {named}")
+        return commit
     # On the line of what was landed: what lies beside it was never installed anywhere.
     newest = git.output(
         "log", "--first-parent", "--diff-merges=first-parent", "--diff-filter=A", "-1", "-s", "--format=%H", "--", *MIGRATIONS
