@@ -319,6 +319,8 @@ impl Door {
                         let Door { config, listener, web, ends, .. } = door;
                         connection::serve(socket, &config, &listener, stack, inside, web, ends).await;
                     });
+                    // Thousands may stand at the door at once; those who are inside come in between.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) if the_peers(&error) => {}
                 Err(error) => {

@@ -31,9 +31,16 @@ const MOST_EARNED: f64 = 20_000.0;
 /// Control frames that a head is like which is larger than any head may be: it is read to its end, and refused.
 const OVERSIZED: u64 = 50;
 
+/// Bytes that a connection reads before the others of its shard have their turn. h2 reads for as long as there is
+/// something, which from a peer that floods is milliseconds. Too low: a busy connection is polled more often than its work
+/// is worth.
+const TURN: usize = 16 * 1024;
+
 /// A connection whose preface was read.
 pub(super) struct Inbound<S> {
     stream: S,
+    /// Bytes that were read in this turn.
+    turn: usize,
     /// Of the preface, what the reader has got.
     told: usize,
     frames: Frames,
@@ -43,7 +50,13 @@ pub(super) struct Inbound<S> {
 impl<S> Inbound<S> {
     /// `limit`: frames that carry nothing, by the second, beside those that are earned.
     pub fn new(stream: S, limit: u32) -> Self {
-        Self { stream, told: 0, frames: Frames::default(), allowance: Allowance::new(limit, Instant::now()) }
+        Self {
+            stream,
+            turn: 0,
+            told: 0,
+            frames: Frames::default(),
+            allowance: Allowance::new(limit, Instant::now()),
+        }
     }
 }
 
@@ -66,8 +79,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
             this.told += some;
             return Poll::Ready(Ok(()));
         }
+        if this.turn >= TURN {
+            this.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buffer) else {
+            this.turn = 0;
+            return Poll::Pending;
+        };
+        read?;
+        this.turn += buffer.filled().len() - before;
         let seen = this.frames.count(&buffer.filled()[before..]);
         this.allowance.earn(seen.earned);
         if seen.spent > 0 && !this.allowance.spend(seen.spent, Instant::now()) {
@@ -203,6 +226,7 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
     use std::time::Duration;
 
     use super::*;
@@ -237,6 +261,31 @@ mod tests {
                 [seen.iter().map(|seen| seen.spent).sum::<u64>(), seen.iter().map(|seen| seen.earned).sum()];
             assert_eq!((spent, earned), (8, BY_REQUEST + 2), "{size} bytes at a time");
         }
+    }
+
+    #[test]
+    fn the_others_have_their_turn_while_a_peer_sends_without_a_pause() {
+        let frames = frame(DATA, 0, 1000).repeat(100);
+        let mut inbound = Inbound::new(frames.as_slice(), 100);
+        inbound.told = PREFACE.len();
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut read, mut turns) = (0, 0);
+        loop {
+            let mut space = [0; 4096];
+            let mut buffer = ReadBuf::new(&mut space);
+            match Pin::new(&mut inbound).poll_read(&mut context, &mut buffer) {
+                Poll::Ready(answer) => answer.unwrap(),
+                Poll::Pending => {
+                    turns += 1;
+                    continue;
+                }
+            }
+            match buffer.filled().len() {
+                0 => break,
+                some => read += some,
+            }
+        }
+        assert_eq!((read, turns), (frames.len(), frames.len() / TURN));
     }
 
     #[test]
