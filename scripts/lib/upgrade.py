@@ -54,9 +54,11 @@ def version_before() -> str | None:
 def _programs_of(run, commit: str) -> Path:
     """Builds the services of a commit, in a folder that later runs find again."""
     home = places.dev_folder() / "before"
-    tree, target = home / commit[:12], home / "target"
+    # A target of its own: files of a commit are as old as the commit, and cargo would take another one's programs for new.
+    tree = home / commit[:12]
+    target = tree / "target"
     for old in home.glob("*"):
-        if old not in (tree, target):
+        if old != tree:
             shutil.rmtree(old)
     if not tree.exists():
         partial = home / "partial"
