@@ -77,7 +77,7 @@ def _heading(run: Rig, built: float) -> str:
     disk = machine.file_system(places.server_home())
     lines = [
         f"# Benchmark of {time.strftime('%Y-%m-%d %H:%M')}",
-        f"{machine.processor()}, {os.cpu_count()} cores, {machine.memory()}; commit {machine.commit(places.ROOT)}; "
+        f"{machine.processor()}, {os.cpu_count()} cores, {machine.memory()}; commit {machine.commit()}; "
         f"release build, this time in {ui.seconds(built)}. Postgres {settings[0]}, fsync {settings[1]}, synchronous_commit "
         f"{settings[2]}, on {disk}, reached by unix socket. {redis}. Telemetry is exported in its own section only.",
         f"**Take the ratios, not the figures**: the load generator, pgbench, the servers, Postgres and Redis share these "

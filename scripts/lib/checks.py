@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import os
 import re
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from dataclasses import dataclass
@@ -142,9 +140,7 @@ def contracts(run: Run) -> None:
         print(f"    no check for breaking changes: {why_not}", flush=True)
         return
     with tempfile.TemporaryDirectory(prefix="cqm-proto-") as before:
-        archive = git.bytes_of("archive", "--format=tar", base, "proto")
-        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-            files.extractall(before)
+        git.unpack(base, Path(before), "proto")
         print(f"    compared with {base[:12]}", flush=True)
         run.call([buf, "breaking", "--against", Path(before) / "proto"], cwd=PROTO)
 
@@ -166,11 +162,11 @@ def _base_of_contracts() -> tuple[Optional[str], str]:
     else:
         base = git.commit("origin/main")
         if base in (None, head):
-            changed = git.bytes_of("status", "--porcelain", "--", "proto").strip()
+            changed = git.output("status", "--porcelain", "--", "proto").strip()
             base = head if changed else git.commit("HEAD^")
         if base is None:
             return None, "there is no commit before this one"
-    if not git.bytes_of("ls-tree", base, "proto/buf.yaml").strip():
+    if not git.output("ls-tree", base, "proto/buf.yaml").strip():
         return None, f"{base[:12]} has no contracts yet"
     return base, ""
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from lib import places, sbom, tools, ui
+from lib import git, places, sbom, tools, ui
 
 SERVICES = ("customer-data", "complaints", "surveys", "notifications", "loyalty", "gateway")
 ACCOUNT = 65532
@@ -83,7 +83,7 @@ def compiled(services: list[str]) -> Path:
 
 def build(service: str, program: Path, folder: Path, limit: int = LIMIT) -> Image:
     """Puts an image together and writes it into the folder."""
-    origin = origin_of(places.ROOT)
+    origin = origin_of()
     archive = folder / f"cqm-{service}.tar"
     with tempfile.TemporaryDirectory(prefix="cqm-image-") as scratch:
         context = Path(scratch) / "context"
@@ -143,19 +143,14 @@ def loaded(text: str) -> list[Path]:
     return sorted({Path(path) for path in re.findall(r"(/\S+) \(0x", text)})
 
 
-def origin_of(root: Path) -> Origin:
-    manifest = (root / "Cargo.toml").read_text()
+def origin_of() -> Origin:
+    manifest = (places.ROOT / "Cargo.toml").read_text()
     version = re.search(r'\[workspace\.package\]\nversion = "([^"]+)"', manifest)
-    revision = _git(root, "rev-parse", "HEAD") or "unknown"
-    if _git(root, "status", "--porcelain"):
+    revision = git.asked("rev-parse", "HEAD") or "unknown"
+    if git.asked("status", "--porcelain"):
         revision += "-dirty"
-    epoch = os.environ.get("SOURCE_DATE_EPOCH") or _git(root, "log", "-1", "--format=%ct") or "0"
+    epoch = os.environ.get("SOURCE_DATE_EPOCH") or git.asked("log", "-1", "--format=%ct") or "0"
     return Origin(version.group(1), revision, int(epoch))
-
-
-def _git(root: Path, *arguments: str) -> str:
-    answer = subprocess.run(["git", *arguments], cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def _buildah(*arguments: str) -> None:

@@ -74,7 +74,7 @@ def _contents(built: image.Image) -> None:
                         if member.name.endswith(".cdx.json"):
                             bill = json.loads(files.extractfile(member).read())
     labels, user = config["config"]["Labels"], config["config"]["User"]
-    wanted = {"title": f"cqm-{SERVICE}", "licenses": "Apache-2.0", "version": image.origin_of(places.ROOT).version}
+    wanted = {"title": f"cqm-{SERVICE}", "licenses": "Apache-2.0", "version": image.origin_of().version}
     for label, value in wanted.items():
         if labels.get(f"org.opencontainers.image.{label}") != value:
             raise ui.Failure(f"the label {label} is {labels.get(f'org.opencontainers.image.{label}')!r} instead of {value!r}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 from pathlib import Path
+
+from lib import git
 
 
 def processor() -> str:
@@ -50,20 +51,12 @@ def _times() -> tuple[int, int]:
     return fields[3] + fields[4], sum(fields[:8])
 
 
-def commit(folder: Path) -> str:
+def commit() -> str:
     """`5153e32`, with `and changes` when the work tree differs from it."""
-    head = _git(folder, "rev-parse", "--short", "HEAD")
+    head = git.asked("rev-parse", "--short", "HEAD")
     if not head:
         return "unknown"
-    return f"{head} and changes" if _git(folder, "status", "--porcelain") else head
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True)
-    except OSError:
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    return f"{head} and changes" if git.asked("status", "--porcelain") else head
 
 
 def _read(path: str) -> str:

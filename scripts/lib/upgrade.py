@@ -6,10 +6,8 @@ a deployment has migrated already.
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
-import tarfile
 from pathlib import Path
 
 from lib import git, places, tools, ui
@@ -63,8 +61,7 @@ def _programs_of(run, commit: str) -> Path:
     if not tree.exists():
         partial = home / "partial"
         partial.mkdir(parents=True)
-        with tarfile.open(fileobj=io.BytesIO(git.bytes_of("archive", "--format=tar", commit))) as files:
-            files.extractall(partial)
+        git.unpack(commit, partial)
         partial.rename(tree)
     print(f"    the version before is {commit[:12]}", flush=True)
     packages = [part for service in SERVICES for part in ("-p", f"cqm-{service}")]
