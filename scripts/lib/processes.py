@@ -103,10 +103,12 @@ class Keeper:
         cwd: Path = Path("/"),
         env: Optional[dict] = None,
         dies_with_script: Optional[signal.Signals] = None,
+        own_session: bool = True,
     ) -> Process:
         """Starts it in a session of its own: Ctrl-C in the terminal reaches the script alone, which stops things in order.
 
-        `dies_with_script`: the signal it gets when the script dies, however that comes about.
+        `dies_with_script`: the signal it gets when the script dies, however that comes about. Without `own_session` it has
+        a process group of its own alone, which Ctrl-C does not reach either.
         """
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.log.exists():
@@ -121,8 +123,8 @@ class Keeper:
                     stderr=subprocess.STDOUT,
                     cwd=cwd,
                     env=env,
-                    start_new_session=True,
-                    preexec_fn=_dying_with_parent(dies_with_script) if dies_with_script else None,
+                    start_new_session=own_session,
+                    preexec_fn=_before_program(dies_with_script, own_session),
                     **as_account,
                 )
             except OSError as error:
@@ -183,8 +185,17 @@ def _gone(process: Process, patience: float) -> bool:
     return True
 
 
-def _dying_with_parent(number: signal.Signals):
-    """What to do between fork and exec, after the account was changed: a change would clear the wish."""
+def _before_program(dies_with_parent: Optional[signal.Signals], own_session: bool):
+    """What to do between fork and exec, after the account was changed: a change would clear the wish to die."""
+    if own_session and not dies_with_parent:
+        return None
     prctl = ctypes.CDLL(None).prctl
     pr_set_pdeathsig = 1
-    return lambda: prctl(pr_set_pdeathsig, int(number))
+
+    def run() -> None:
+        if dies_with_parent:
+            prctl(pr_set_pdeathsig, int(dies_with_parent))
+        if not own_session:
+            os.setpgid(0, 0)
+
+    return run

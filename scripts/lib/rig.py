@@ -81,7 +81,9 @@ class Rig:
     def start(self, keeper: Keeper, address: str, command: list, **environment: str) -> None:
         """Starts a process and waits until it listens."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CQM")}
-        keeper.start(command, env={**clean, **environment}, dies_with_script=signal.SIGKILL)
+        # In one session with the load generator: the scheduler weighs sessions against each other (autogroup), and within
+        # one alone does a program of the lowest class give way at once.
+        keeper.start(command, env={**clean, **environment}, dies_with_script=signal.SIGKILL, own_session=False)
         if keeper not in self._keepers:
             self._keepers.append(keeper)
         host, _, port = address.rpartition(":")
