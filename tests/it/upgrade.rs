@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cqm_testkit::environment;
-use cqm_tests::{Addresses, Postgres, Process, Redis, SERVICES, binary, folder, own_section};
+use cqm_tests::{Addresses, Postgres, Process, Redis, SERVICES, Site, binary, folder};
 
 use crate::rolling::{Load, Names, edge};
 
@@ -27,9 +27,8 @@ struct Pod {
 
 impl Deployment {
     fn start(
-        folder: &Path,
+        site: &Site<'_>,
         (service, url): (&'static str, &str),
-        redis: &Redis,
         addresses: &mut Addresses,
         program: &Path,
     ) -> Self {
@@ -37,20 +36,11 @@ impl Deployment {
             .map(|number| {
                 let address = addresses.another();
                 // The drain leaves the edge the time that it needs to hear of it.
-                let configuration = format!(
-                    "[server]\nlisten = \"{address}\"\nplaintext = true\nshards = 1\n\
-                     [server.drain]\nsettle = \"500ms\"\n\
-                     [passes]\nkeys = \"{}\"\n[database]\nurl = \"{url}\"\n\
-                     [cache]\nredis_url = \"{}\"\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n\
-                     [service]\n{}",
-                    cqm_testkit::passes().keys.display(),
-                    redis.url(),
-                    own_section(service, folder),
-                );
+                let configuration = site.service(service, &address, "500ms", url);
                 let name = format!("{service}-{number}");
                 let admin = addresses.another();
                 let mut process =
-                    Process::new(folder, &name, program.to_owned(), "serve", &configuration, admin);
+                    Process::new(site.folder, &name, program.to_owned(), "serve", &configuration, admin);
                 if number == 0 {
                     process.migrate();
                 }
@@ -89,13 +79,14 @@ async fn an_upgrade_from_the_version_before_fails_no_call_that_is_safe_to_repeat
     let folder = folder();
     let postgres = Postgres::start(folder.path(), &SERVICES.map(|(_, database)| database));
     let redis = Redis::start(folder.path());
+    let pass_keys = cqm_testkit::passes().keys;
+    let site = Site { folder: folder.path(), pass_keys: &pass_keys, redis: &redis, more: "" };
     let (names, mut addresses) = (Names::default(), Addresses::draw());
     let mut deployments: Vec<Deployment> = SERVICES
         .into_iter()
         .map(|(service, database)| {
             let old = before.join(program(service));
-            let at = (service, postgres.url(database));
-            Deployment::start(folder.path(), (at.0, &at.1), &redis, &mut addresses, &old)
+            Deployment::start(&site, (service, &postgres.url(database)), &mut addresses, &old)
         })
         .collect();
     for deployment in &mut deployments {

@@ -50,17 +50,9 @@ impl Cluster {
         for (service, database) in SERVICES {
             let listen = addresses.another();
             backends.push_str(&format!("{} = \"http://{listen}\"\n", service.replace('-', "_")));
-            let configuration = format!(
-                "[server]\nlisten = \"{listen}\"\nplaintext = true\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
-                 [passes]\nkeys = \"{}\"\n\
-                 [database]\nurl = \"{}\"\n\
-                 [cache]\nredis_url = \"{}\"\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n\
-                 {more}\n[service]\n{}",
-                keys.join("pass-keys.pem").display(),
-                postgres.url(database),
-                redis.url(),
-                own_section(service, folder.path()),
-            );
+            let site =
+                Site { folder: folder.path(), pass_keys: &keys.join("pass-keys.pem"), redis: &redis, more };
+            let configuration = site.service(service, &listen, "0s", &postgres.url(database));
             let program = binary(&format!("cqm-{service}"));
             let process =
                 Process::new(folder.path(), service, program, "serve", &configuration, addresses.another());
@@ -275,8 +267,36 @@ impl Process {
     }
 }
 
+/// What the services of a test share.
+pub struct Site<'a> {
+    pub folder: &'a Path,
+    /// The public keys of passes.
+    pub pass_keys: &'a Path,
+    pub redis: &'a Redis,
+    /// More TOML for every process.
+    pub more: &'a str,
+}
+
+impl Site<'_> {
+    /// The configuration of one process of a service. `settle`: how long its drain leaves others the time to hear of it.
+    pub fn service(&self, service: &str, listen: &str, settle: &str, database_url: &str) -> String {
+        format!(
+            "[server]\nlisten = \"{listen}\"\nplaintext = true\nshards = 1\n\
+             [server.drain]\nsettle = \"{settle}\"\n\
+             [passes]\nkeys = \"{}\"\n\
+             [database]\nurl = \"{database_url}\"\n\
+             [cache]\nredis_url = \"{}\"\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n\
+             {}\n[service]\n{}",
+            self.pass_keys.display(),
+            self.redis.url(),
+            self.more,
+            own_section(service, self.folder),
+        )
+    }
+}
+
 /// What a service has to be told besides the common sections.
-pub fn own_section(service: &str, folder: &Path) -> String {
+fn own_section(service: &str, folder: &Path) -> String {
     match service {
         "surveys" => "public_url = \"https://answers.example.com/\"\n\
                       token_keys = [\"a-key-of-the-tests-and-of-nobody-else\"]\n"

@@ -11,7 +11,7 @@ mod servers;
 mod settled;
 
 pub use caller::{Bearer, Caller, again, channel};
-pub use cluster::{Addresses, Cluster, Process, own_section};
+pub use cluster::{Addresses, Cluster, Process, Site};
 pub use collector::{Collector, Told};
 pub use gatehouse::Gatehouse;
 pub use servers::{Postgres, Redis, folder};
