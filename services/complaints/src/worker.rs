@@ -53,18 +53,20 @@ async fn turn(app: &App, tx: &mut Conn, call: &Call) -> Result<usize, Error> {
     let mut complaints = store::complaint::lock_free(tx, &app.policies, &ids).await?;
     // Under the locks, as where a caller moves a complaint: times grow with versions.
     let now = app.clock.now();
-    let mut events = Vec::new();
-    for complaint in &mut complaints {
+    let (mut lines, mut events) = (Vec::new(), Vec::new());
+    complaints.retain_mut(|complaint| {
         let told = complaint.tell_clocks(now);
-        if told.is_empty() {
-            continue;
-        }
-        store::complaint::update(tx, complaint).await?;
         for event in &told {
-            store::timeline::append(tx, complaint.name(), &event.entry(&call.caller.subject)).await?;
+            lines.push((complaint.name(), event.entry(&call.caller.subject)));
             events.push(convert::event(complaint, event));
         }
+        !told.is_empty()
+    });
+    if events.is_empty() {
+        return Ok(0);
     }
+    store::complaint::update_versions(tx, &complaints).await?;
+    store::timeline::append_all(tx, &lines).await?;
     store::clocks::save(tx, &complaints).await?;
     log::append(tx, &call.trace, &events).await?;
     Ok(events.len())

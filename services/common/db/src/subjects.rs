@@ -154,8 +154,7 @@ pub async fn among(mut conn: &Conn, customers: &[Uuid]) -> Result<HashMap<Uuid, 
 /// Keeps everybody else from taking anything about the person until the transaction ends, and returns how the service
 /// stands with them.
 pub async fn lock(tx: &mut Conn, customer: Uuid) -> Result<Option<Subject>, Error> {
-    // There may be no row to lock.
-    lock_key(tx, "SELECT pg_advisory_xact_lock($1, hashtext($2::text))", customer).await?;
+    exclude(tx, customer).await?;
     find(tx, customer).await
 }
 
@@ -165,8 +164,8 @@ pub async fn lock_two(
     one: Uuid,
     other: Uuid,
 ) -> Result<(Option<Subject>, Option<Subject>), Error> {
-    lock(tx, one.min(other)).await?;
-    lock(tx, one.max(other)).await?;
+    exclude(tx, one.min(other)).await?;
+    exclude(tx, one.max(other)).await?;
     Ok((find(tx, one).await?, find(tx, other).await?))
 }
 
@@ -281,6 +280,11 @@ pub async fn share_all(
         .load(&mut conn)
         .await?;
     Ok(shared.into_iter().map(|row| row.customer_id).collect())
+}
+
+/// Keeps everybody else from the person until the transaction ends. There may be no row to lock.
+async fn exclude(tx: &mut Conn, customer: Uuid) -> Result<(), Error> {
+    lock_key(tx, "SELECT pg_advisory_xact_lock($1, hashtext($2::text))", customer).await
 }
 
 /// Any number will do, as long as it is ours alone within one database.

@@ -1,10 +1,10 @@
 //! The rows of complaints.
 
 use chrono::{DateTime, Utc};
-use cqm_db::Conn;
+use cqm_db::{Conn, statement};
 use cqm_rpc::{Error, Personal, ResourceName};
 use diesel::prelude::*;
-use diesel::sql_types::Text;
+use diesel::sql_types::{Array, BigInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -200,6 +200,23 @@ async fn one(conn: &mut Conn, policies: &Policies, row: ComplaintRow) -> Result<
 /// Writes what may have changed of a complaint that this transaction has locked, but for its clocks.
 pub async fn update(tx: &mut Conn, complaint: &Complaint) -> Result<(), Error> {
     diesel::update(complaints::table.find(complaint.id)).set(Handling::of(complaint)).execute(tx).await?;
+    Ok(())
+}
+
+/// Writes the versions of complaints that this transaction has locked and of which nothing else has changed, but for their
+/// clocks, in one statement.
+pub async fn update_versions(tx: &mut Conn, complaints: &[Complaint]) -> Result<(), Error> {
+    statement(
+        "UPDATE complaints SET version = has.version, update_time = has.update_time
+         FROM unnest($1, $2, $3) AS has (id, version, update_time) WHERE complaints.id = has.id",
+    )
+    .bind::<Array<SqlUuid>, _>(complaints.iter().map(|complaint| complaint.id).collect::<Vec<_>>())
+    .bind::<Array<BigInt>, _>(complaints.iter().map(|complaint| complaint.version).collect::<Vec<_>>())
+    .bind::<Array<Timestamptz>, _>(
+        complaints.iter().map(|complaint| complaint.update_time).collect::<Vec<_>>(),
+    )
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

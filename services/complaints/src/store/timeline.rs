@@ -40,10 +40,9 @@ struct NewTimelineEntry<'a> {
     note: &'a str,
 }
 
-/// Adds one entry, in the transaction of what it tells.
-pub async fn append(tx: &mut Conn, complaint: ResourceName, entry: &TimelineEntry) -> Result<(), Error> {
-    diesel::insert_into(complaint_timeline::table)
-        .values(NewTimelineEntry {
+impl<'a> NewTimelineEntry<'a> {
+    fn of(complaint: ResourceName, entry: &'a TimelineEntry) -> Self {
+        Self {
             complaint_id: complaint.id(),
             version: entry.version,
             time: entry.time,
@@ -53,9 +52,22 @@ pub async fn append(tx: &mut Conn, complaint: ResourceName, entry: &TimelineEntr
             actor: &entry.actor,
             facts: entry.facts.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             note: entry.note.expose(),
-        })
-        .execute(tx)
-        .await?;
+        }
+    }
+}
+
+/// Adds one entry, in the transaction of what it tells.
+pub async fn append(tx: &mut Conn, complaint: ResourceName, entry: &TimelineEntry) -> Result<(), Error> {
+    let row = NewTimelineEntry::of(complaint, entry);
+    diesel::insert_into(complaint_timeline::table).values(row).execute(tx).await?;
+    Ok(())
+}
+
+/// Adds entries of many complaints, in the transaction of what they tell and in one statement.
+pub async fn append_all(tx: &mut Conn, entries: &[(ResourceName, TimelineEntry)]) -> Result<(), Error> {
+    let rows: Vec<_> =
+        entries.iter().map(|(complaint, entry)| NewTimelineEntry::of(*complaint, entry)).collect();
+    diesel::insert_into(complaint_timeline::table).values(rows).execute(tx).await?;
     Ok(())
 }
 
