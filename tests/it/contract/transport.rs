@@ -171,6 +171,8 @@ async fn the_first_thing_that_is_wrong_is_told(desk: &Desk, wire: &Wire) {
     let late = ("grpc-timeout", "soon");
     for (path, headers, code, reason) in [
         ("/cqm.customers.v1.CustomerService/Missing", vec![late], Code::Unimplemented, "METHOD_UNKNOWN"),
+        // Also to nobody: a message that is compressed goes no further than its head.
+        (DELETE, vec![("grpc-encoding", "gzip"), late], Code::Unimplemented, "METHOD_UNKNOWN"),
         (DELETE, vec![late], Code::Unauthenticated, "CREDENTIALS_MISSING"),
         (DELETE, vec![("authorization", "Bearer x"), late], Code::Unauthenticated, "TOKEN_INVALID"),
         (DELETE, vec![("authorization", &supervisor), late], Code::PermissionDenied, "ROLE_MISSING"),

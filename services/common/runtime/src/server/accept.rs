@@ -27,6 +27,8 @@ use crate::tls::Listener;
 const BACKLOG: i32 = 1024;
 /// After a failed accept; without it, a process out of descriptors burns a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a newcomer waits for those who have to go, before more of them have to.
+const NEXT_LOOK: Duration = Duration::from_millis(25);
 /// Between two looks for connections whose time is over.
 const SWEEP: Duration = Duration::from_secs(1);
 /// The process, or the machine, is out of descriptors (EMFILE, ENFILE).
@@ -343,7 +345,7 @@ impl Door {
             }
             self.crowd.make_room();
             let place = Arc::clone(&self.places).acquire_owned();
-            match tokio::time::timeout(ACCEPT_PAUSE, place).await {
+            match tokio::time::timeout(NEXT_LOOK, place).await {
                 Ok(Ok(place)) => return place,
                 // The semaphore is never closed; if it were, nobody would be let in.
                 Ok(Err(_closed)) => pending().await,

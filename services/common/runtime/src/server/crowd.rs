@@ -3,20 +3,26 @@
 //! A peer goes when its place is needed and it has been idle the longest, when it has been idle for long enough, when it
 //! does not read its answers, and when it gives up most of what it asks for.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Counter;
+use rand::seq::IndexedRandom;
 use tokio::sync::Notify;
 
 use super::ServerConfig;
 
-/// How many of the idle ones go at once, one in so many: looking through all of them must not be the price of every
-/// single newcomer, or newcomers would be an attack by themselves.
-const IDLE_SHARE: usize = 64;
+/// How many may be on their way out because a place is needed, one in so many: who does not listen takes a quarter of a
+/// second to leave, and one at a time newcomers would wait for one another.
+const LEAVING: usize = 64;
+/// How many go at once at most. Too high: where idle ones come back as soon as they were sent away, all of them shake
+/// hands in the same moment, and everybody else waits for that. Too low: newcomers wait.
+const AT_ONCE: usize = 8;
+/// Who goes is the one of so many, drawn at random, that has been idle the longest. Looking through all of them would be
+/// a price that grows with the crowd, and newcomers an attack by themselves.
+const LOOKED_AT: usize = 16;
 /// Calls that a peer may give up before it is asked how many it let be answered (CVE-2023-44487 and its relatives, which
 /// stay below every limit of streams at one moment).
 const GIVEN_UP: u64 = 100;
@@ -54,9 +60,16 @@ pub(super) struct Crowd {
     began: Instant,
     idle_timeout: u64,
     send_timeout: u64,
-    inside: Mutex<HashMap<u64, Arc<Visit>>>,
-    next: AtomicU64,
+    inside: Mutex<Present>,
     ended: Counter<u64>,
+}
+
+#[derive(Default)]
+struct Present {
+    /// Each knows its place.
+    visits: Vec<Arc<Visit>>,
+    /// Those of them that have to go because a place is needed.
+    leaving: usize,
 }
 
 impl Crowd {
@@ -67,7 +80,6 @@ impl Crowd {
             idle_timeout: millis(config.idle_timeout),
             send_timeout: millis(config.send_timeout),
             inside: Mutex::default(),
-            next: AtomicU64::default(),
             ended: opentelemetry::global::meter("cqm-runtime")
                 .u64_counter("cqm.server.connections.ended")
                 .with_unit("{connection}")
@@ -77,7 +89,9 @@ impl Crowd {
     }
 
     pub fn enter(self: &Arc<Self>) -> Inside {
+        let mut present = self.present();
         let visit = Arc::new(Visit {
+            place: AtomicUsize::new(present.visits.len()),
             began: self.began,
             idle_since: AtomicU64::new(self.now()),
             at_work: AtomicUsize::new(0),
@@ -87,30 +101,43 @@ impl Crowd {
             order: AtomicU8::new(0),
             told: Notify::new(),
         });
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.visits().insert(id, Arc::clone(&visit));
-        Inside { crowd: Arc::clone(self), id, visit }
+        present.visits.push(Arc::clone(&visit));
+        Inside { crowd: Arc::clone(self), visit }
     }
 
-    /// Sends some of those away that have been idle the longest. Nobody who has a call at work has to go.
-    pub fn make_room(&self) {
-        let visits = self.visits();
-        let mut idle: Vec<_> =
-            visits.values().filter_map(|visit| Some((visit.idle_since()?, visit))).collect();
-        let going = (idle.len() / IDLE_SHARE).max(1).min(idle.len());
-        if going == 0 {
-            return;
+    fn leave(&self, visit: &Visit) {
+        let mut present = self.present();
+        let place = visit.place.load(Ordering::Relaxed);
+        present.visits.swap_remove(place);
+        if let Some(moved) = present.visits.get(place) {
+            moved.place.store(place, Ordering::Relaxed);
         }
-        idle.select_nth_unstable_by_key(going - 1, |(since, _)| *since);
-        for (_, visit) in &idle[..going] {
-            visit.tell(Order::Room);
+        if visit.order() == Some(Order::Room) {
+            present.leaving -= 1;
+        }
+    }
+
+    /// Sends some of those away that have been idle for long. Nobody who has a call at work has to go.
+    pub fn make_room(&self) {
+        let present = &mut *self.present();
+        let most = (present.visits.len() / LEAVING).max(1);
+        let mut rng = rand::rng();
+        for _ in 0..AT_ONCE.min(most.saturating_sub(present.leaving)) {
+            let looked_at = (0..LOOKED_AT).filter_map(|_| present.visits.choose(&mut rng));
+            let idle = looked_at.filter(|visit| visit.order().is_none());
+            let idle = idle.filter_map(|visit| Some((visit.idle_since()?, visit)));
+            if let Some((_, visit)) = idle.min_by_key(|(since, _)| *since)
+                && visit.tell(Order::Room)
+            {
+                present.leaving += 1;
+            }
         }
     }
 
     /// Looks for those whose time is over.
     pub fn sweep(&self) {
         let now = self.now();
-        for visit in self.visits().values() {
+        for visit in &self.present().visits {
             if visit.unread_since().is_some_and(|due| now.saturating_sub(due) > self.send_timeout) {
                 visit.tell(Order::Stalled);
             } else if visit.idle_since().is_some_and(|since| now.saturating_sub(since) > self.idle_timeout) {
@@ -128,7 +155,7 @@ impl Crowd {
         millis_since(self.began)
     }
 
-    fn visits(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Visit>>> {
+    fn present(&self) -> std::sync::MutexGuard<'_, Present> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,7 +163,6 @@ impl Crowd {
 /// One connection as the crowd knows it, as long as it lives.
 pub(super) struct Inside {
     crowd: Arc<Crowd>,
-    id: u64,
     visit: Arc<Visit>,
 }
 
@@ -154,7 +180,7 @@ impl Inside {
     pub async fn ordered(&self) -> Order {
         loop {
             self.visit.told.notified().await;
-            if let Some(order) = Order::of(self.visit.order.load(Ordering::Acquire)) {
+            if let Some(order) = self.visit.order() {
                 self.crowd.count(order.name());
                 return order;
             }
@@ -164,12 +190,14 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        self.crowd.visits().remove(&self.id);
+        self.crowd.leave(&self.visit);
     }
 }
 
 /// What one connection does.
 pub(super) struct Visit {
+    /// In the crowd.
+    place: AtomicUsize,
     began: Instant,
     /// Milliseconds from `began`.
     idle_since: AtomicU64,
@@ -203,11 +231,17 @@ impl Visit {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first order stands.
-    fn tell(&self, order: Order) {
-        if self.order.compare_exchange(0, order as u8, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+    fn order(&self) -> Option<Order> {
+        Order::of(self.order.load(Ordering::Acquire))
+    }
+
+    /// The first order stands; false when there was one.
+    fn tell(&self, order: Order) -> bool {
+        let first = self.order.compare_exchange(0, order as u8, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if first {
             self.told.notify_one();
         }
+        first
     }
 }
 
@@ -284,22 +318,49 @@ mod tests {
     }
 
     fn ordered(inside: &Inside) -> Option<Order> {
-        Order::of(inside.visit.order.load(Ordering::Acquire))
+        inside.visit.order()
+    }
+
+    fn going(visitors: &[Inside]) -> Vec<usize> {
+        (0..visitors.len()).filter(|place| ordered(&visitors[*place]).is_some()).collect()
     }
 
     #[test]
-    fn who_has_been_idle_the_longest_makes_room() {
+    fn who_has_been_idle_for_long_makes_room_and_few_at_once() {
         let crowd = crowd();
-        let visitors: Vec<_> = (0..200).map(|_| crowd.enter()).collect();
-        for (place, inside) in visitors.iter().enumerate() {
-            inside.visit.idle_since.store(1000 - place as u64, Ordering::Release);
+        let mut visitors: Vec<_> = (0..8 * AT_ONCE * LEAVING).map(|_| crowd.enter()).collect();
+        let mut idle = visitors.split_off(visitors.len() / 16);
+        let _working: Vec<_> = visitors.iter().map(|inside| inside.visit.call()).collect();
+        // Of those that are idle one in eight has been it for a shorter time: it goes when nobody else is looked at, which
+        // is once in some thousand million times.
+        for (place, inside) in idle.iter().enumerate() {
+            inside.visit.idle_since.store(u64::from(place % 8 == 0), Ordering::Release);
         }
-        let _working = visitors[199].visit.call();
+        for looks in 1..=10 {
+            crowd.make_room();
+            assert!(going(&visitors).is_empty(), "a call is at work");
+            let going = going(&idle);
+            assert!(going.iter().all(|place| place % 8 != 0), "{going:?}");
+            assert_eq!(going.len(), AT_ONCE * looks.min(8), "no more may be on the way out");
+        }
+        idle.retain(|inside| ordered(inside).is_none());
         crowd.make_room();
-        let going: Vec<_> = (0..200).filter(|place| ordered(&visitors[*place]).is_some()).collect();
-        assert_eq!(going, [196, 197, 198]);
-        crowd.make_room();
-        assert_eq!(ordered(&visitors[199]), None, "a call is at work");
+        assert_eq!(going(&idle).len(), AT_ONCE, "those have left");
+    }
+
+    #[test]
+    fn whoever_leaves_the_others_keep_their_places() {
+        let crowd = crowd();
+        let mut visitors: Vec<_> = (0..5).map(|_| crowd.enter()).collect();
+        for leaving in [4, 0, 1] {
+            visitors.remove(leaving);
+            let present = crowd.present();
+            assert_eq!(present.visits.len(), visitors.len());
+            for inside in &visitors {
+                let place = inside.visit.place.load(Ordering::Relaxed);
+                assert!(Arc::ptr_eq(&present.visits[place], &inside.visit));
+            }
+        }
     }
 
     #[test]

@@ -27,7 +27,10 @@ use super::web::is_grpc_web;
 use super::{DeadlineConfig, ServerConfig, deadline, detach};
 use crate::telemetry::Sampling;
 
+const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+/// The one encoding that is taken: a message as it is.
+const IDENTITY: &str = "identity";
 const REFLECTION: &str = "/grpc.reflection.";
 
 /// What stands at the end of the stack: tonic's routes in a service, the forwarder at the edge.
@@ -157,7 +160,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
             Err(error) => {
                 let status = Status::from(error);
                 observation.fail(&status);
-                return status.into_http();
+                return refused(status);
             }
         };
         lease.due(deadline.instant());
@@ -190,8 +193,12 @@ impl<S: Served, G: Gate> Stack<S, G> {
     ) -> Result<Answer, Error> {
         let shared = &*self.shared.0;
 
-        // Transport: what the contract does not know has no policy, and without a policy nothing is open.
+        // Transport: what the contract does not know has no policy, and without a policy nothing is open. A compressed
+        // message is refused by its head: nobody reads, forwards or unpacks it to find out.
         let method = method.ok_or(Error::Unimplemented)?;
+        if request.headers().get_all(ENCODING).iter().any(|encoding| encoding != IDENTITY) {
+            return Err(Error::Unimplemented);
+        }
 
         // Phase: before the first readiness nothing is there to answer with; after the door has closed, a call
         // that found its way in on an old connection goes elsewhere.
@@ -270,25 +277,25 @@ impl<S: Served, G: Gate> Stack<S, G> {
 
 /// Replaces a status that tonic's machinery made by the contract's.
 fn in_our_words(response: Response<Body>) -> Response<Body> {
-    let Some(error) = response.extensions().get::<Status>().and_then(remap) else {
-        return match response.headers().get(Status::GRPC_STATUS) {
-            // tonic's generated code answers an unknown method without a status of its own.
-            Some(code) if Code::from_bytes(code.as_bytes()) == Code::Unimplemented => {
-                reworded(Error::Unimplemented, response)
-            }
-            _ => response,
-        };
-    };
-    reworded(error, response)
+    let error = response.extensions().get::<Status>().and_then(remap).or_else(|| {
+        // tonic's generated code answers an unknown method without a status of its own.
+        let code = response.headers().get(Status::GRPC_STATUS)?;
+        (Code::from_bytes(code.as_bytes()) == Code::Unimplemented).then_some(Error::Unimplemented)
+    });
+    match error {
+        Some(error) => refused(error.into()),
+        None => response,
+    }
 }
 
-fn reworded(error: Error, old: Response<Body>) -> Response<Body> {
-    let mut new = Status::from(error).into_http();
-    // Tells a caller with an unsupported compression what to use instead.
-    if let Some(encodings) = old.headers().get(ACCEPT_ENCODING) {
-        new.headers_mut().insert(ACCEPT_ENCODING, encodings.clone());
+fn refused(status: Status) -> Response<Body> {
+    let unknown = status.code() == Code::Unimplemented;
+    let mut response = status.into_http();
+    if unknown {
+        // Whose compression is not known reads here what is.
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(IDENTITY));
     }
-    new
+    response
 }
 
 fn speaks_grpc(request: &Request<Body>) -> bool {

@@ -92,9 +92,19 @@ async fn unknown_methods_are_unimplemented_before_anybody_asks_who_calls() {
 #[tokio::test]
 async fn an_unknown_compression_is_unimplemented_and_says_what_is_known() {
     let served = serve_desk(config(Shape::PerCore)).await;
-    let (headers, status) = raw(&served, GET, &[("grpc-encoding", "gzip")], &frame(b"")).await;
-    assert_eq!(said(&status), (Code::Unimplemented, "METHOD_UNKNOWN".to_owned()));
-    assert!(headers.contains_key("grpc-accept-encoding"), "{headers:?}");
+    for encodings in
+        [&[("grpc-encoding", "gzip")][..], &[("grpc-encoding", "identity"), ("grpc-encoding", "x")]]
+    {
+        // Before anybody asks who calls.
+        for more in [None, Some((metadata::PASS, "none"))] {
+            let headers: Vec<_> = encodings.iter().copied().chain(more).collect();
+            let (headers, status) = raw(&served, GET, &headers, &frame(b"")).await;
+            assert_eq!(said(&status), (Code::Unimplemented, "METHOD_UNKNOWN".to_owned()));
+            assert_eq!(headers["grpc-accept-encoding"], "identity");
+        }
+    }
+    let (_, status) = raw(&served, GET, &[("grpc-encoding", "identity")], &frame(b"")).await;
+    assert_ne!(status.code(), Code::Unimplemented);
 }
 
 #[tokio::test]
