@@ -70,21 +70,24 @@ pub(super) async fn find_rewarded(
     if sources.is_empty() {
         return Ok(HashMap::new());
     }
-    // LATERAL, so that each source is looked up by the key and nothing is joined the other way round. The entries of a
+    // LATERAL and a limit, so that each source is looked up by the key and nothing is joined the other way round; each by
+    // its whole key, for with a list of sources in it the plan goes through all that the customer has. The entries of a
     // transaction follow each other, and there are few of them.
     let rows: Vec<Row> = statement(
         "SELECT asked.customer_id AS asked_id, asked.source AS asked_source, made.*
          FROM unnest($1, $2, $3) AS asked (customer_id, reason, source)
          CROSS JOIN LATERAL (
-             SELECT asked.customer_id AS id
-             UNION ALL
-             SELECT subject.customer_id FROM subject WHERE subject.survivor_id = asked.customer_id) AS known
+             SELECT asked.customer_id AS id, asked.source
+             UNION
+             SELECT subject.customer_id, named.source
+             FROM subject, LATERAL (VALUES
+                 (asked.source), (replace(asked.source, asked.customer_id::text, subject.customer_id::text))
+             ) AS named (source)
+             WHERE subject.survivor_id = asked.customer_id) AS known
          CROSS JOIN LATERAL (
              SELECT had.customer_id, had.sequence, had.transaction_id FROM entry_source AS had
-             WHERE had.customer_id = known.id AND had.reason = asked.reason
-                   AND had.source = ANY(ARRAY[asked.source,
-                                              replace(asked.source, asked.customer_id::text, known.id::text)])
-             ORDER BY had.sequence LIMIT 1) AS entry_source
+             WHERE had.customer_id = known.id AND had.reason = asked.reason AND had.source = known.source
+             LIMIT 1) AS entry_source
          CROSS JOIN LATERAL (
              SELECT * FROM entry
              WHERE entry.customer_id = entry_source.customer_id
@@ -126,7 +129,8 @@ impl Rewarded {
     }
 }
 
-/// Finds those of the customers whom a purchase has given points before, under whatever name.
+/// Finds those of the customers whom a purchase has given points before, under whatever name. LATERAL and limits, for the
+/// plan of EXISTS within OR may be to read all purchases there are, once and for all customers.
 pub async fn find_buyers(mut conn: &Conn, customers: &BTreeSet<Uuid>) -> Result<HashSet<Uuid>, Error> {
     #[derive(QueryableByName)]
     struct Row {
@@ -139,11 +143,15 @@ pub async fn find_buyers(mut conn: &Conn, customers: &BTreeSet<Uuid>) -> Result<
     let ids: Vec<Uuid> = customers.iter().copied().collect();
     let rows: Vec<Row> = statement(
         "SELECT asked.customer_id FROM unnest($1) AS asked (customer_id)
-         WHERE EXISTS (SELECT FROM entry_source AS had
-                       WHERE had.customer_id = asked.customer_id AND had.reason = 'PURCHASE')
-               OR EXISTS (SELECT FROM subject
-                          JOIN entry_source AS had ON had.customer_id = subject.customer_id AND had.reason = 'PURCHASE'
-                          WHERE subject.survivor_id = asked.customer_id)",
+         CROSS JOIN LATERAL (
+             SELECT FROM (
+                 SELECT asked.customer_id AS id
+                 UNION ALL
+                 SELECT subject.customer_id FROM subject WHERE subject.survivor_id = asked.customer_id) AS known
+             CROSS JOIN LATERAL (
+                 SELECT FROM entry_source AS had
+                 WHERE had.customer_id = known.id AND had.reason = 'PURCHASE' LIMIT 1) AS had
+             LIMIT 1) AS bought",
     )
     .bind::<Array<SqlUuid>, _>(ids)
     .load(&mut conn)

@@ -2,12 +2,17 @@
 
 use cqm_loyalty::domain::book::Book;
 use cqm_proto::events::v1 as events;
+use cqm_proto::loyalty::v1::earning_rule::Trigger;
 use cqm_proto::loyalty::v1::entry::{Kind, Reason};
+use cqm_testkit::until;
+use futures::StreamExt;
+use futures::stream;
 use prost::Message;
 use tonic::Code;
 
 use super::*;
 use crate::audit::audit;
+use crate::programmes::{fixed, plain};
 
 #[tokio::test]
 async fn the_first_purchase_makes_a_member_with_an_entry_for_its_whole_units() {
@@ -98,6 +103,37 @@ async fn every_basis_earns_by_the_programmes_rule() {
     assert_eq!(ledger[&customer].entries, [50, 300, 7, 3, -7, -50, -13]);
     let account = loyalty.account(customer).await.unwrap();
     assert_eq!((account.lifetime_earned, account.lifetime_redeemed), (290, 0));
+}
+
+/// Looked at by what Postgres counts, not by time. The plans are those of a ledger that was empty when they were made.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earn_reads_no_more_of_who_has_earned_often() {
+    const EARNS: u32 = 400;
+    let mut loyalty = Loyalty::start().await;
+    let programme = loyalty.programme(plain()).await;
+    // For which it has to be known who has bought before.
+    loyalty.rule(fixed(&programme, Trigger::FirstPurchase, 20)).await;
+    let customer = Uuid::now_v7();
+    let now = loyalty.kit.clock.now();
+    let earns = (0..EARNS).map(|number| {
+        let source = format!("purchases/{number}");
+        loyalty.earn(proto::EarnPointsRequest { source, ..earning(customer, purchase(1, 0, now)) })
+    });
+    let earned: Vec<_> = stream::iter(earns).buffer_unordered(16).collect().await;
+    assert!(earned.iter().all(Result::is_ok), "{earned:?}");
+    assert!(loyalty.kit.events.next().await.len() > EARNS as usize);
+    // Connections tell what they have read when they end.
+    loyalty.kit.stop().await;
+    for table in ["entry_source", "entry", "lot"] {
+        let counted = format!(
+            "SELECT to_jsonb(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::text AS row
+             FROM pg_stat_user_tables
+             WHERE schemaname = current_schema() AND relname = '{table}' AND n_tup_ins >= {EARNS}"
+        );
+        let read = until("the connections have told", async || loyalty.kit.rows(&counted).await.pop()).await;
+        let each = read.as_f64().unwrap() / f64::from(EARNS);
+        assert!(each < 10.0, "{each} rows of {table} were read for each earn");
+    }
 }
 
 #[tokio::test]
