@@ -70,7 +70,12 @@ pub struct Deadline(Instant);
 
 impl Deadline {
     pub fn after(budget: Duration) -> Self {
-        Self(Instant::now() + budget)
+        Self::of(Instant::now(), budget)
+    }
+
+    /// For what has begun already.
+    pub fn of(began: Instant, budget: Duration) -> Self {
+        Self(began + budget)
     }
 
     /// What is left; zero when it has passed.

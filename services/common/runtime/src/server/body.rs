@@ -8,6 +8,7 @@ use bytes::Bytes;
 use cqm_rpc::{BoxError, Deadline, Error, reason};
 use http::HeaderMap;
 use http_body::Frame;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::body::Body;
@@ -148,16 +149,30 @@ impl http_body::Body for Watched {
     }
 }
 
-/// A body that ends without further words when the door closes: a health watch would hold every drain.
+/// A body that ends without further words when the door closes, for a health watch would hold every drain, or when its
+/// time is over. Keeps a place until then.
 pub(super) struct Until {
     inner: Body,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    ends: Option<Pin<Box<Sleep>>>,
+    _place: Option<OwnedSemaphorePermit>,
     done: bool,
 }
 
 impl Until {
-    pub fn new(inner: Body, stop: CancellationToken) -> Self {
-        Self { inner, stop: Box::pin(stop.cancelled_owned()), done: false }
+    pub fn new(
+        inner: Body,
+        stop: CancellationToken,
+        ends: Option<std::time::Instant>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self {
+            inner,
+            stop: Box::pin(stop.cancelled_owned()),
+            ends: ends.map(|ends| Box::pin(tokio::time::sleep_until(Instant::from_std(ends)))),
+            _place: place,
+            done: false,
+        }
     }
 }
 
@@ -177,11 +192,16 @@ impl http_body::Body for Until {
             self.done = frame.is_none();
             return Poll::Ready(frame);
         }
-        ready!(self.stop.as_mut().poll(cx));
+        let over = self.ends.as_mut().is_some_and(|ends| ends.as_mut().poll(cx).is_ready());
+        let error = if over {
+            Error::DeadlinePassed
+        } else {
+            ready!(self.stop.as_mut().poll(cx));
+            Error::Unavailable { reason: reason::DRAINING, source: None }
+        };
         self.done = true;
         let mut trailers = HeaderMap::new();
-        Status::from(Error::Unavailable { reason: reason::DRAINING, source: None })
-            .add_header(&mut trailers)?;
+        Status::from(error).add_header(&mut trailers)?;
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 

@@ -34,6 +34,13 @@ const HTTP_1: &[u8] =
     content-length: 59\r\n\r\nThis address speaks gRPC: HTTP/2 without TLS from the start";
 /// Bytes of headers that a request may have.
 const MAX_HEADER_LIST: u32 = 16 * 1024;
+/// What the edge may add to them: a pass, a trace, a deadline. Services take that much more, or what the edge lets through
+/// would be refused behind it.
+const ADDED_HEADERS: u32 = 4 * 1024;
+/// Calls that are given up before anybody has looked at them (CVE-2023-44487, RUSTSEC-2024-0003): beyond it the
+/// connection ends. The edge brings those of all callers over one connection.
+const RESETS: usize = 20;
+const RESETS_OF_ALL: usize = 256;
 /// The same for HTTP/1, whose buffer it is.
 pub(super) const MAX_HEADERS: usize = MAX_HEADER_LIST as usize;
 /// After the drain's time is over, or when a place is needed, how long the last words may take.
@@ -79,6 +86,7 @@ pub(super) async fn serve<S: Served, G: Gate>(
         Err(_elapsed) => return inside.count("handshake"),
     };
 
+    let edge = stack.is_edge();
     let visit = Arc::clone(inside.visit());
     let answer = hyper::service::service_fn(move |request| {
         let (stack, web, mut lease) = (stack.clone(), web.clone(), visit.call());
@@ -91,8 +99,9 @@ pub(super) async fn serve<S: Served, G: Gate>(
         }
     });
     if greeting == PREFACE {
-        let stream = TokioIo::new(Inbound::new(stream, config.max_control_frames));
-        let connection = http2(config).serve_connection(stream, answer);
+        let visit = Arc::clone(inside.visit());
+        let stream = TokioIo::new(Inbound::new(stream, config.max_control_frames, visit));
+        let connection = http2(config, edge).serve_connection(stream, answer);
         live(pin!(connection), |connection| connection.graceful_shutdown(), config, &inside, &ends).await;
     } else {
         let (read, write) = tokio::io::split(stream);
@@ -182,15 +191,16 @@ fn http1(config: &ServerConfig) -> http1::Builder {
 }
 
 /// hyper's limits, all of them stated: what tonic leaves open stays open.
-fn http2(config: &ServerConfig) -> http2::Builder<TokioExecutor> {
+fn http2(config: &ServerConfig, edge: bool) -> http2::Builder<TokioExecutor> {
+    let (headers, resets) =
+        if edge { (MAX_HEADER_LIST, RESETS) } else { (MAX_HEADER_LIST + ADDED_HEADERS, RESETS_OF_ALL) };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_concurrent_streams)
-        // Rapid resets (CVE-2023-44487, RUSTSEC-2024-0003): a peer that opens and resets is disconnected.
         .max_local_error_reset_streams(1024)
-        .max_pending_accept_reset_streams(20)
-        .max_header_list_size(MAX_HEADER_LIST)
+        .max_pending_accept_reset_streams(resets)
+        .max_header_list_size(headers)
         .max_send_buf_size(SEND_BUFFER)
         .adaptive_window(false)
         .initial_stream_window_size(config.stream_window)

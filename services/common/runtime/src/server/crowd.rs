@@ -3,7 +3,7 @@
 //! A peer goes when its place is needed and it has been idle the longest, when it has been idle for long enough, when it
 //! does not read its answers, and when it gives up most of what it asks for.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,10 @@ const LOOKED_AT: usize = 16;
 /// Calls that a peer may give up before it is asked how many it let be answered (CVE-2023-44487 and its relatives, which
 /// stay below every limit of streams at one moment).
 const GIVEN_UP: u64 = 100;
+
+/// Streams of one connection that watch health or ask for the shape of the API. They have no place and no quota, and
+/// strangers may have them.
+const WATCHES: usize = 8;
 
 /// Why a connection ends before its peer ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +98,9 @@ impl Crowd {
             place: AtomicUsize::new(present.visits.len()),
             began: self.began,
             idle_since: AtomicU64::new(self.now()),
+            of_the_suite: AtomicBool::new(false),
             at_work: AtomicUsize::new(0),
+            watches: AtomicUsize::new(0),
             asked: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
             unread: Mutex::default(),
@@ -138,7 +144,8 @@ impl Crowd {
     pub fn sweep(&self) {
         let now = self.now();
         for visit in &self.present().visits {
-            if visit.unread_since().is_some_and(|due| now.saturating_sub(due) > self.send_timeout) {
+            let unread = visit.unread_since().filter(|_| !visit.is_of_the_suite());
+            if unread.is_some_and(|due| now.saturating_sub(due) > self.send_timeout) {
                 visit.tell(Order::Stalled);
             } else if visit.idle_since().is_some_and(|since| now.saturating_sub(since) > self.idle_timeout) {
                 visit.tell(Order::Idle);
@@ -201,7 +208,11 @@ pub(super) struct Visit {
     began: Instant,
     /// Milliseconds from `began`.
     idle_since: AtomicU64,
+    /// Whoever is at the other end is of the suite and brings the calls of many: what one of those does with its call must
+    /// not end all of them. To send that one away is the other end's to do.
+    of_the_suite: AtomicBool,
     at_work: AtomicUsize,
+    watches: AtomicUsize,
     asked: AtomicU64,
     given_up: AtomicU64,
     /// Answers that have begun and not ended: by call, and when they should have, in milliseconds from `began`.
@@ -215,7 +226,12 @@ impl Visit {
     pub fn call(self: &Arc<Self>) -> Lease {
         self.at_work.fetch_add(1, Ordering::AcqRel);
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        Lease { visit: Arc::clone(self), number, working: true, answered: false, due: None }
+        Lease { visit: Arc::clone(self), number, working: true, watches: false, answered: false, due: None }
+    }
+
+    /// A call has shown it.
+    pub fn is_of_the_suite(&self) -> bool {
+        self.of_the_suite.load(Ordering::Relaxed)
     }
 
     fn idle_since(&self) -> Option<u64> {
@@ -250,15 +266,23 @@ pub(super) struct Lease {
     visit: Arc<Visit>,
     number: u64,
     working: bool,
+    watches: bool,
     answered: bool,
     /// When its answer should have been read.
     due: Option<Instant>,
 }
 
 impl Lease {
-    /// Watching health is no work: a peer that does nothing else is idle.
-    pub fn only_watches(&mut self) {
+    /// Watching health is no work: a peer that does nothing else is idle. `false` when it watches enough already.
+    pub fn only_watches(&mut self) -> bool {
         self.rest();
+        self.watches = true;
+        self.visit.watches.fetch_add(1, Ordering::Relaxed) < WATCHES
+    }
+
+    /// The call has shown that it comes from within the suite.
+    pub fn is_of_the_suite(&self) {
+        self.visit.of_the_suite.store(true, Ordering::Relaxed);
     }
 
     /// The answer will have been made by then.
@@ -290,6 +314,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.rest();
         let visit = &self.visit;
+        if self.watches {
+            visit.watches.fetch_sub(1, Ordering::Relaxed);
+        }
         if self.answered {
             if self.due.is_some() {
                 visit.unread().retain(|(number, _)| *number != self.number);
@@ -297,7 +324,8 @@ impl Drop for Lease {
             return;
         }
         let given_up = visit.given_up.fetch_add(1, Ordering::Relaxed) + 1;
-        if given_up >= GIVEN_UP && given_up * 2 > visit.asked.load(Ordering::Relaxed) {
+        let most = given_up * 2 > visit.asked.load(Ordering::Relaxed);
+        if given_up >= GIVEN_UP && most && !visit.is_of_the_suite() {
             visit.tell(Order::Resets);
         }
     }
@@ -403,6 +431,36 @@ mod tests {
         crowd.sweep();
         assert_eq!(ordered(&sleeper), Some(Order::Stalled));
         assert_eq!(ordered(&reader), None);
+    }
+
+    #[test]
+    fn who_brings_the_calls_of_many_stays_whatever_becomes_of_some() {
+        let crowd = crowd();
+        let gateway = crowd.enter();
+        for _ in 0..2 * GIVEN_UP {
+            let call = gateway.visit.call();
+            call.is_of_the_suite();
+            drop(call);
+        }
+        let mut unread = gateway.visit.call();
+        unread.due(Instant::now());
+        unread.answer(false);
+        while gateway.visit.began.elapsed() < Duration::from_millis(5) {
+            std::hint::spin_loop();
+        }
+        crowd.sweep();
+        assert_eq!(ordered(&gateway), None);
+    }
+
+    #[test]
+    fn who_watches_enough_watches_no_more() {
+        let crowd = crowd();
+        let one = crowd.enter();
+        let mut watches: Vec<_> = (0..WATCHES).map(|_| one.visit.call()).collect();
+        assert!(watches.iter_mut().all(Lease::only_watches));
+        assert!(!one.visit.call().only_watches());
+        watches.pop();
+        assert!(one.visit.call().only_watches());
     }
 
     #[test]

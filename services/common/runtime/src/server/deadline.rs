@@ -1,6 +1,6 @@
 //! Until when a call is worth answering. tonic's own timeout ignores a malformed header and answers CANCELLED.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cqm_rpc::{Deadline, Error, Refusal, metadata, reason};
 use http::HeaderMap;
@@ -8,8 +8,14 @@ use http::HeaderMap;
 use super::DeadlineConfig;
 use super::method::Method;
 
-/// What the caller asked for, within what the process gives.
-pub(super) fn read(headers: &HeaderMap, method: &Method, config: &DeadlineConfig) -> Result<Deadline, Error> {
+/// What the caller asked for, within what the process gives, of a call that came at `began`: finding out who calls may
+/// have taken a part of it.
+pub(super) fn read(
+    headers: &HeaderMap,
+    method: &Method,
+    config: &DeadlineConfig,
+    began: Instant,
+) -> Result<Deadline, Error> {
     let (fallback, cap) =
         if method.streams { (config.stream_cap, config.stream_cap) } else { (config.fallback, config.cap) };
     let mut values = headers.get_all(metadata::TIMEOUT).iter();
@@ -22,10 +28,11 @@ pub(super) fn read(headers: &HeaderMap, method: &Method, config: &DeadlineConfig
             .ok_or_else(|| Error::Malformed(Refusal::new(reason::BAD_DEADLINE)))?,
         (Some(_), Some(_)) => return Err(Error::Malformed(Refusal::new(reason::BAD_DEADLINE))),
     };
-    if budget.is_zero() {
+    let deadline = Deadline::of(began, budget.min(cap));
+    if deadline.remaining().is_zero() {
         return Err(Error::DeadlinePassed);
     }
-    Ok(Deadline::after(budget.min(cap)))
+    Ok(deadline)
 }
 
 /// gRPC over HTTP/2: at most eight digits and one unit.

@@ -7,12 +7,14 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::{MAX_HEADERS, PREFACE};
+use super::crowd::Visit;
 
 /// RFC 9113, 4.1.
 const HEAD: usize = 9;
@@ -45,13 +47,16 @@ pub(super) struct Inbound<S> {
     told: usize,
     frames: Frames,
     allowance: Allowance,
+    visit: Arc<Visit>,
 }
 
 impl<S> Inbound<S> {
-    /// `limit`: frames that carry nothing, by the second, beside those that are earned.
-    pub fn new(stream: S, limit: u32) -> Self {
+    /// `limit`: frames that carry nothing, by the second, beside those that are earned. Who turns out to be of the suite
+    /// has none.
+    pub fn new(stream: S, limit: u32, visit: Arc<Visit>) -> Self {
         Self {
             stream,
+            visit,
             turn: 0,
             told: 0,
             frames: Frames::default(),
@@ -93,7 +98,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
         this.turn += buffer.filled().len() - before;
         let seen = this.frames.count(&buffer.filled()[before..]);
         this.allowance.earn(seen.earned);
-        if seen.spent > 0 && !this.allowance.spend(seen.spent, Instant::now()) {
+        let flooded = seen.spent > 0 && !this.allowance.spend(seen.spent, Instant::now());
+        if flooded && !this.visit.is_of_the_suite() {
             return Poll::Ready(Err(io::Error::other(Flooded)));
         }
         Poll::Ready(Ok(()))
@@ -229,7 +235,13 @@ mod tests {
     use std::task::Waker;
     use std::time::Duration;
 
+    use super::super::ServerConfig;
+    use super::super::crowd::Crowd;
     use super::*;
+
+    fn visit() -> Arc<Visit> {
+        Arc::clone(Arc::new(Crowd::new(&ServerConfig::default())).enter().visit())
+    }
 
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
         let length = u32::try_from(payload).unwrap().to_be_bytes();
@@ -266,7 +278,7 @@ mod tests {
     #[test]
     fn the_others_have_their_turn_while_a_peer_sends_without_a_pause() {
         let frames = frame(DATA, 0, 1000).repeat(100);
-        let mut inbound = Inbound::new(frames.as_slice(), 100);
+        let mut inbound = Inbound::new(frames.as_slice(), 100, visit());
         inbound.told = PREFACE.len();
         let mut context = Context::from_waker(Waker::noop());
         let (mut read, mut turns) = (0, 0);
@@ -286,6 +298,22 @@ mod tests {
             }
         }
         assert_eq!((read, turns), (frames.len(), frames.len() / TURN));
+    }
+
+    #[test]
+    fn a_flood_ends_the_connection_of_anybody_but_the_suite() {
+        let pings = frame(0x6, 0, 8).repeat(300);
+        let read = |visit: Arc<Visit>| {
+            let mut inbound = Inbound::new(pings.as_slice(), 100, visit);
+            inbound.told = PREFACE.len();
+            let mut space = vec![0; pings.len()];
+            let mut context = Context::from_waker(Waker::noop());
+            Pin::new(&mut inbound).poll_read(&mut context, &mut ReadBuf::new(&mut space))
+        };
+        assert!(matches!(read(visit()), Poll::Ready(Err(_))));
+        let gateway = visit();
+        gateway.call().is_of_the_suite();
+        assert!(matches!(read(gateway), Poll::Ready(Ok(()))));
     }
 
     #[test]

@@ -116,7 +116,7 @@ fn next(parent: Option<TraceContext>, sampled: bool) -> TraceContext {
 /// waited for it any more.
 #[derive(Debug)]
 pub(super) struct Observation {
-    started: Instant,
+    pub started: Instant,
     service: &'static str,
     name: &'static str,
     parent: Option<TraceContext>,

@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cqm_rpc::{BoxError, Call, Deadline, Error, Purpose, TraceContext, metadata, reason};
 use futures::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
@@ -32,6 +34,11 @@ const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 /// The one encoding that is taken: a message as it is.
 const IDENTITY: &str = "identity";
 const REFLECTION: &str = "/grpc.reflection.";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+/// Streams that watch health or ask for the shape of the API, of all callers together.
+const WATCHES: usize = 4096;
+/// How long somebody may ask for the shape of the API in one stream.
+const REFLECTION_TIME: Duration = Duration::from_secs(60);
 
 /// What stands at the end of the stack: tonic's routes in a service, the forwarder at the edge.
 pub trait Served:
@@ -61,6 +68,7 @@ struct Parts {
     health: Health,
     observer: Observer,
     places: Places,
+    watches: Arc<Semaphore>,
     deadlines: DeadlineConfig,
     /// Cancelled when the drain's time is over.
     cut: CancellationToken,
@@ -85,6 +93,7 @@ impl Shared {
             health,
             observer: Observer::new(sampling),
             places: Places::new(config),
+            watches: Arc::new(Semaphore::new(WATCHES)),
             deadlines: config.deadline.clone(),
             cut,
             stop,
@@ -136,14 +145,14 @@ impl<S: Served, G: Gate> Stack<S, G> {
         // Health and reflection stand outside everything: a probe has no identity, and a process under load or
         // on its way out still has to say so. Their streams end when the door closes, or no drain would end.
         if request.uri().path().starts_with("/grpc.") {
-            lease.only_watches();
-            return self.describe(request).await;
+            let described = self.describe(request, lease).await;
+            return described.unwrap_or_else(|error| Status::from(error).into_http());
         }
         let method = shared.methods.find(request.uri().path()).copied();
 
         // Trace, metrics, log: around all the rest, so that refusals and panics are seen like any other failure.
         let observation = shared.observer.begin(method.as_ref(), request.headers());
-        let answer = self.answer(request, method, observation.trace);
+        let answer = self.answer(request, method, observation.trace, observation.started, lease);
 
         // Panics: inside the observation, outside the steps. The process lives, and the caller reads nothing
         // but INTERNAL.
@@ -190,6 +199,8 @@ impl<S: Served, G: Gate> Stack<S, G> {
         request: Request<Body>,
         method: Option<Method>,
         trace: TraceContext,
+        began: Instant,
+        lease: &Lease,
     ) -> Result<Answer, Error> {
         let shared = &*self.shared.0;
 
@@ -216,6 +227,9 @@ impl<S: Served, G: Gate> Stack<S, G> {
 
         // Identity: before anything that costs, so that strangers cost nothing.
         let caller = self.gate.identify(&mut parts, method.policy).await?;
+        if !shared.edge {
+            lease.is_of_the_suite();
+        }
 
         // Access: the policy of the contract, checked again in every process; the edge's word is not enough.
         access(&caller, &method)?;
@@ -225,7 +239,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
 
         // Deadline: read before work begins and kept around all of it. It goes into the call, so that the
         // database and the next hop know it too.
-        let deadline = deadline::read(&parts.headers, &method, &shared.deadlines)?;
+        let deadline = deadline::read(&parts.headers, &method, &shared.deadlines, began)?;
 
         // Capacity: the last question before work, so that only calls that may work take a place.
         let place = shared.places.take(Priority::of(method.policy, &caller), &caller)?;
@@ -261,17 +275,36 @@ impl<S: Served, G: Gate> Stack<S, G> {
         Ok(Answer { response, deadline, place })
     }
 
-    async fn describe(&self, request: Request<Body>) -> Response<Body> {
+    async fn describe(&self, request: Request<Body>, lease: &mut Lease) -> Result<Response<Body>, Error> {
+        let overloaded = || Error::Unavailable { reason: reason::OVERLOADED, source: None };
         let (mut parts, body) = request.into_parts();
-        if parts.uri.path().starts_with(REFLECTION)
-            && let Err(error) = self.gate.describe(&mut parts).await
-        {
-            return Status::from(error).into_http();
+        let reflects = parts.uri.path().starts_with(REFLECTION);
+        // A probe that asks once is answered whatever the others do.
+        let watches = reflects || parts.uri.path() == WATCH;
+        if !lease.only_watches() && watches {
+            return Err(overloaded());
         }
-        let request = Request::from_parts(parts, body);
-        let Ok(response) = self.meta.clone().oneshot(request).await;
+        if reflects {
+            self.gate.describe(&mut parts).await?;
+        }
+        let place = match watches {
+            true => {
+                Some(Arc::clone(&self.shared.0.watches).try_acquire_owned().map_err(|_full| overloaded())?)
+            }
+            false => None,
+        };
+        let ends = reflects.then(|| Instant::now() + REFLECTION_TIME);
+        if let Some(ends) = ends {
+            lease.due(ends);
+        }
+        let Ok(response) = self.meta.clone().oneshot(Request::from_parts(parts, body)).await;
         let stop = self.shared.0.stop.clone();
-        in_our_words(response).map(|body| Body::new(Until::new(body, stop)))
+        Ok(in_our_words(response).map(|body| Body::new(Until::new(body, stop, ends, place))))
+    }
+
+    /// Whether strangers come here.
+    pub fn is_edge(&self) -> bool {
+        self.shared.0.edge
     }
 }
 

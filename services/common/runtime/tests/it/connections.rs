@@ -161,6 +161,44 @@ async fn silent_and_idle_connections_make_room_for_who_comes_now() {
     }
 }
 
+/// A gateway's connection has the calls of all its callers.
+#[tokio::test]
+async fn who_brings_the_calls_of_many_is_not_cut_for_those_who_hang_up() {
+    let served = serve_desk(config(Shape::PerCore)).await;
+    let (send, connection) = connect(served.running.address()).await;
+    for _ in 0..300 {
+        let call = detached(send.clone().send_request(ask("wait").await));
+        served.desk.entered().await;
+        call.abort();
+    }
+    assert_eq!(send.clone().send_request(ask("known").await).await.unwrap().status(), 200);
+    assert!(!connection.is_finished());
+}
+
+#[tokio::test]
+async fn watching_health_has_a_limit_and_asking_has_none() {
+    let served = serve_desk(config(Shape::PerCore)).await;
+    let (mut send, _connection) = connect(served.running.address()).await;
+    let mut about_health = async |method: &str| {
+        let ask = http::Request::post(format!("http://cqm/grpc.health.v1.Health/{method}"))
+            .header("content-type", "application/grpc")
+            .body(Full::new(Bytes::from_static(&[0; 5])))
+            .unwrap();
+        let answer = send.send_request(ask).await.unwrap();
+        let refused = answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+        (answer, refused)
+    };
+    let mut watches = Vec::new();
+    for _ in 0..8 {
+        let (watch, refused) = about_health("Watch").await;
+        assert_eq!(refused, None);
+        watches.push(watch);
+    }
+    let unavailable = (tonic::Code::Unavailable as i32).to_string();
+    assert_eq!(about_health("Watch").await.1, Some(unavailable));
+    assert_eq!(about_health("Check").await.1, None);
+}
+
 #[tokio::test]
 async fn a_connection_that_has_been_idle_for_long_enough_is_asked_to_go() {
     let config = ServerConfig { idle_timeout: Duration::from_millis(100), ..config(Shape::PerCore) };
