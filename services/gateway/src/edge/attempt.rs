@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cqm_rpc::{BoxError, Error, Failure, reason};
+use cqm_rpc::{BoxError, Deadline, Error, Failure, reason};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
@@ -62,16 +62,28 @@ impl Outcome {
     }
 }
 
-/// Sends a request to a pod that it was not at yet, if there is one. With `whole` the answer is awaited to its end: what
-/// breaks off half way can then be repeated, because nothing of it has been passed on.
-pub(super) async fn attempt(pods: &Pods, request: Request<Body>, tried: &mut Tried, whole: bool) -> Outcome {
-    let (response, busy) = match send(pods, request, tried).await {
+/// Sends a request to a pod that it was not at yet, if there is one; it has time until `due`. With `whole` the answer is
+/// awaited to its end: what breaks off half way can then be repeated, because nothing of it has been passed on.
+pub(super) async fn attempt(
+    pods: &Pods,
+    request: Request<Body>,
+    tried: &mut Tried,
+    due: Option<Deadline>,
+    whole: bool,
+) -> Outcome {
+    let (response, busy) = match send(pods, request, tried, due).await {
         Ok(answered) => answered,
         Err(cause) => return lost(pods, cause),
     };
     if response.status() != StatusCode::OK {
+        let cause = format!("HTTP status {}", response.status()).into();
+        if response.status().is_client_error() {
+            // About the request: every pod would say it.
+            busy.succeeded();
+            return Outcome::Unavailable(Unavailable { again: Again::Never, ..unavailable(pods, cause) });
+        }
         busy.failed();
-        return lost(pods, format!("HTTP status {}", response.status()).into());
+        return lost(pods, cause);
     }
     let (parts, mut body) = response.into_parts();
     if parts.headers.contains_key(Status::GRPC_STATUS) {
@@ -126,9 +138,10 @@ async fn send(
     pods: &Pods,
     mut request: Request<Body>,
     tried: &mut Tried,
+    due: Option<Deadline>,
 ) -> Result<(Response<Incoming>, Busy), BoxError> {
     let mut cause: BoxError = "no address of it is known".into();
-    while let Some(mut busy) = pods.pick(tried) {
+    while let Some(mut busy) = pods.pick(tried, due) {
         let again = tried.contains(&busy.address());
         tried.push(busy.address());
         match busy.link().send(request).await {
@@ -156,9 +169,17 @@ async fn send(
 /// read as a whole.
 fn judge(busy: &Busy, headers: &HeaderMap) -> Option<Again> {
     let code = Code::from_bytes(headers.get(Status::GRPC_STATUS)?.as_bytes());
-    if code != Code::Unavailable {
-        busy.succeeded();
-        return None;
+    match code {
+        Code::Unavailable => {}
+        // What nobody foresaw happened there, and to the next call it may happen again.
+        Code::Internal | Code::Unknown | Code::DataLoss => {
+            busy.failed();
+            return None;
+        }
+        _ => {
+            busy.succeeded();
+            return None;
+        }
     }
     let failure = Failure::of(&Status::from_header_map(headers)?);
     if failure.reason == reason::DRAINING.name {
@@ -182,9 +203,12 @@ fn pushback(headers: &HeaderMap) -> Option<Again> {
 }
 
 fn lost(pods: &Pods, source: BoxError) -> Outcome {
+    Outcome::Unavailable(unavailable(pods, source))
+}
+
+fn unavailable(pods: &Pods, source: BoxError) -> Unavailable {
     let source = Unreachable { backend: pods.backend().name(), source };
-    let told = Box::new(Err(unreachable(source)));
-    Outcome::Unavailable(Unavailable { told, again: Again::Freely })
+    Unavailable { told: Box::new(Err(unreachable(source))), again: Again::Freely }
 }
 
 fn unreachable(cause: impl Into<BoxError>) -> Error {

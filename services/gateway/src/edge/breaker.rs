@@ -18,11 +18,14 @@ impl Breaker {
         self.until.is_some_and(|until| now < until)
     }
 
-    pub fn succeeded(&mut self) {
-        *self = Self::default();
+    /// A call that was under way when the pod was put out says nothing new, neither that it is well nor that it is not.
+    pub fn succeeded(&mut self, now: Instant) {
+        if !self.is_open(now) {
+            *self = Self::default();
+        }
     }
 
-    /// A call that was under way when the pod was put out says nothing new. `true` when this one puts it out.
+    /// `true` when this one puts it out.
     pub fn failed(&mut self, now: Instant, config: &TrafficConfig) -> bool {
         if self.is_open(now) {
             return false;
@@ -70,13 +73,15 @@ mod tests {
     fn failures_in_a_row_put_a_pod_out_and_a_success_in_between_does_not_count() {
         let (mut breaker, now, config) = (Breaker::default(), Instant::now(), config());
         assert!(!breaker.failed(now, &config) && !breaker.failed(now, &config));
-        breaker.succeeded();
+        breaker.succeeded(now);
         assert!(!breaker.failed(now, &config) && !breaker.failed(now, &config));
         assert!(!breaker.is_open(now));
         assert!(breaker.failed(now, &config));
         assert!(breaker.is_open(now));
         // Calls that were under way.
         assert!(!breaker.failed(now, &config));
+        breaker.succeeded(now);
+        assert!(breaker.is_open(now));
         assert!(!breaker.is_open(now + Duration::from_millis(1_300)));
     }
 
@@ -92,8 +97,7 @@ mod tests {
         }
         assert!(times[1] > times[0] && times[2] > times[1], "{times:?}");
         assert!(times[5] <= Duration::from_millis(9_600), "{times:?}");
-        breaker.succeeded();
-        assert!(!breaker.is_open(now));
+        breaker.succeeded(now);
         assert!(!breaker.failed(now, &config));
     }
 }

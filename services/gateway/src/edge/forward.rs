@@ -83,8 +83,11 @@ impl Forwarder {
         let (way, passes) = &self.ways[backend as usize];
         passes.stamp(request.headers_mut(), &call.path, &call.caller).await?;
         let response = match policy::find(&call.path).filter(|policy| policy.retry_safe && !policy.streams) {
-            Some(policy) => way.send(policy, &call, request).await?,
-            None => attempt(way.pods(), request, &mut Tried::default(), false).await.into_answer()?,
+            Some(policy) => way.send(policy, &call, passes, request).await?,
+            None => {
+                let due = Some(call.deadline);
+                attempt(way.pods(), request, &mut Tried::default(), due, false).await.into_answer()?
+            }
         };
         passes.taken(response.headers())?;
         Ok(response)

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use cqm_rpc::BoxError;
+use cqm_rpc::{BoxError, Deadline};
 use http::{Request, Response};
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -22,6 +22,10 @@ use super::link::{Held, Link};
 use super::metrics::Metrics;
 use crate::backend::Backend;
 use crate::config::TrafficConfig;
+
+/// What a pod must have had for a call whose time passed without a word from it, before that is held against it. Too low:
+/// callers with little time put pods out. Too high: a pod that hangs goes on getting calls.
+const HANGS: Duration = Duration::from_secs(1);
 
 /// Clones share it.
 #[derive(Clone)]
@@ -65,11 +69,12 @@ impl Pods {
         &self.0.config
     }
 
-    /// The pod for a call that was at `tried` before, and the call's mark on it; `None` when no pod is known.
+    /// The pod for a call that was at `tried` before and has time until `due`, and the call's mark on it; `None` when no pod
+    /// is known.
     ///
     /// Of two at random the one with fewer calls (power of two choices): nearly as even as looking at all of them, and
     /// shards that know nothing of each other do not all run to the same one.
-    pub fn pick(&self, tried: &[SocketAddr]) -> Option<Busy> {
+    pub fn pick(&self, tried: &[SocketAddr], due: Option<Deadline>) -> Option<Busy> {
         let mut known = self.known();
         self.catch_up(&mut known);
         let now = Instant::now();
@@ -87,7 +92,8 @@ impl Pods {
             let fit: Vec<&Arc<Pod>> = known.pods.iter().filter(|pod| wish(pod)).collect();
             if let Some(chosen) = less_busy_of_two(&fit) {
                 chosen.calls.fetch_add(1, Ordering::Relaxed);
-                return Some(Busy { pod: Arc::clone(chosen), pods: self.clone(), line: None });
+                let (pod, pods) = (Arc::clone(chosen), self.clone());
+                return Some(Busy { pod, pods, line: None, since: now, due, judged: AtomicBool::new(false) });
             }
         }
         None
@@ -105,7 +111,7 @@ impl Pods {
             let wanted = pod.wants.swap(peer.state != State::NotServing, Ordering::Relaxed);
             if !wanted && peer.state == State::Serving {
                 // Another process than the one that was put out.
-                pod.breaker().succeeded();
+                *pod.breaker() = Breaker::default();
             }
             pod
         });
@@ -130,7 +136,7 @@ impl Service<Request<Body>> for Pods {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let pods = self.clone();
         Box::pin(async move {
-            let outcome = attempt(&pods, request, &mut Tried::default(), false).await;
+            let outcome = attempt(&pods, request, &mut Tried::default(), None, false).await;
             outcome.into_answer().map_err(BoxError::from)
         })
     }
@@ -183,6 +189,10 @@ pub(super) struct Busy {
     pod: Arc<Pod>,
     pods: Pods,
     line: Option<Held>,
+    since: Instant,
+    due: Option<Deadline>,
+    /// What became of the call has been held for or against the pod.
+    judged: AtomicBool,
 }
 
 impl Busy {
@@ -200,17 +210,20 @@ impl Busy {
     }
 
     pub fn succeeded(&self) {
-        self.pod.breaker().succeeded();
+        self.judged.store(true, Ordering::Relaxed);
+        self.pod.breaker().succeeded(Instant::now());
     }
 
     /// The pod did not answer as a pod that is well does.
     pub fn failed(&self) {
+        self.judged.store(true, Ordering::Relaxed);
         let ejected = self.pod.breaker().failed(Instant::now(), self.pods.config());
         self.told(ejected);
     }
 
     /// Nobody is there, or the pod says that it leaves: it gets no more calls for a time, and its name another look.
     pub fn gone(&self) {
+        self.judged.store(true, Ordering::Relaxed);
         let ejected = self.pod.breaker().eject(Instant::now(), self.pods.config());
         self.told(ejected);
         self.pods.0.whereabouts.look.notify_one();
@@ -227,6 +240,11 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        // A pod that is well says by itself that the time is over, a little before it is.
+        let over = self.due.is_some_and(|due| due.remaining().is_zero());
+        if over && !self.judged.load(Ordering::Relaxed) && self.since.elapsed() >= HANGS {
+            self.failed();
+        }
         self.pod.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -254,8 +272,12 @@ mod tests {
         SocketAddr::from(([127, 0, 0, host], 1))
     }
 
+    fn pick(pods: &Pods, tried: &[SocketAddr]) -> Option<Busy> {
+        pods.pick(tried, None)
+    }
+
     fn spread(pods: &Pods, calls: usize) -> (HashMap<SocketAddr, usize>, Vec<Busy>) {
-        let busy: Vec<Busy> = (0..calls).map(|_| pods.pick(&[]).unwrap()).collect();
+        let busy: Vec<Busy> = (0..calls).map(|_| pick(pods, &[]).unwrap()).collect();
         let mut counts = HashMap::new();
         for call in &busy {
             *counts.entry(call.address()).or_default() += 1;
@@ -292,7 +314,7 @@ mod tests {
     fn a_pod_whose_calls_fail_gets_none_until_all_others_fail_too() {
         let (pods, _found) = pods(2);
         let fail = |host| {
-            let busy = pods.pick(&[address(3 - host)]).unwrap();
+            let busy = pick(&pods, &[address(3 - host)]).unwrap();
             assert_eq!(busy.address(), address(host));
             for _ in 0..pods.config().eject_after {
                 busy.failed();
@@ -310,13 +332,33 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_says_nothing_until_the_time_is_over_is_put_out_and_one_that_had_no_time_is_not() {
+        let (pods, _found) = pods(1);
+        let hang = |since: Duration, left: Duration| {
+            let mut busy = pods.pick(&[], Some(Deadline::after(left))).unwrap();
+            busy.since = Instant::now().checked_sub(since).unwrap();
+        };
+        let out = || pods.known().pods[0].is_out(Instant::now());
+        for _ in 0..pods.config().eject_after {
+            hang(HANGS / 2, Duration::ZERO);
+            // The caller has hung up.
+            hang(HANGS * 2, HANGS);
+        }
+        assert!(!out());
+        for _ in 0..pods.config().eject_after {
+            hang(HANGS * 2, Duration::ZERO);
+        }
+        assert!(out());
+    }
+
+    #[test]
     fn a_repeat_goes_elsewhere_while_there_is_an_elsewhere() {
         let (pods, found) = pods(2);
         for _ in 0..20 {
-            assert_eq!(pods.pick(&[address(1)]).unwrap().address(), address(2));
+            assert_eq!(pick(&pods, &[address(1)]).unwrap().address(), address(2));
         }
-        assert!(pods.pick(&[address(1), address(2)]).is_some());
+        assert!(pick(&pods, &[address(1), address(2)]).is_some());
         found.send_replace(Arc::from([]));
-        assert!(pods.pick(&[]).is_none());
+        assert!(pick(&pods, &[]).is_none());
     }
 }

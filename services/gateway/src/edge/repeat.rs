@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use cqm_proto::policy::MethodPolicy;
 use cqm_rpc::{Call, Error};
+use cqm_runtime::pass::Passes;
 use cqm_runtime::server::UNARY_LIMIT;
 use cqm_runtime::tasks::Backoff;
 use http::{Request, Response};
@@ -60,23 +61,25 @@ impl Repeater {
         &self.pods
     }
 
-    /// Sends a call with one message, and sends it again when it was not answered and may be.
+    /// Sends a call with one message, and sends it again when it was not answered and may be, with a pass that is as fresh.
     pub async fn send(
         &self,
         policy: &MethodPolicy,
         call: &Call,
+        passes: &Passes,
         request: Request<Body>,
     ) -> Result<Response<Body>, Error> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let due = Some(call.deadline);
         let message = match keep(body).await? {
             Kept::Whole(message) if may_repeat(policy, &message) => message,
             Kept::Whole(message) => {
                 let request = Request::from_parts(parts, Body::new(Full::new(message)));
-                return attempt(&self.pods, request, &mut Tried::default(), false).await.into_answer();
+                return attempt(&self.pods, request, &mut Tried::default(), due, false).await.into_answer();
             }
             Kept::TooLarge(body) => {
                 let request = Request::from_parts(parts, body);
-                return attempt(&self.pods, request, &mut Tried::default(), false).await.into_answer();
+                return attempt(&self.pods, request, &mut Tried::default(), due, false).await.into_answer();
             }
         };
         self.budget.0.deposit();
@@ -89,7 +92,7 @@ impl Repeater {
             let body = Body::new(Full::new(message.clone()));
             let mut request = Request::from_parts(parts.clone(), body);
             set_timeout(request.headers_mut(), call.deadline)?;
-            let unavailable = match attempt(&self.pods, request, &mut tried, true).await {
+            let unavailable = match attempt(&self.pods, request, &mut tried, due, true).await {
                 Outcome::Answer(answer) => return Ok(answer),
                 Outcome::Unavailable(unavailable) => unavailable,
             };
@@ -114,6 +117,7 @@ impl Repeater {
             }
             self.metrics.repeat(self.pods.backend().name(), "again");
             tokio::time::sleep(pause).await;
+            passes.stamp(&mut parts.headers, &call.path, &call.caller).await?;
         }
     }
 
