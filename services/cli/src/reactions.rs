@@ -79,6 +79,9 @@ async fn list(service: &mut CoordinatorServiceClient<Client>, source: String) ->
         for item in &found.parked_items {
             println!("{}", line(item));
         }
+        for source in &found.unreachable_sources {
+            println!("{source}\tdoes not answer");
+        }
         if found.next_page_token.is_empty() {
             return Ok(());
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use cqm_proto::PersonalData;
 use cqm_proto::events::v1::event_feed_client::EventFeedClient;
 use cqm_proto::events::v1::{
-    Cursor, DiscardRequest, GetCursorRequest, GetParkedRequest, ListParkedRequest, ParkedAggregate,
-    ReadAggregateRequest, RequestRetryRequest,
+    Cursor, DiscardRequest, GetCursorRequest, GetParkedRequest, ListParkedRequest, ListParkedResponse,
+    ParkedAggregate, ReadAggregateRequest, RequestRetryRequest,
 };
 use cqm_proto::gateway::v1::coordinator_service_server::CoordinatorService;
 use cqm_proto::gateway::v1::section_status::State;
@@ -75,7 +75,7 @@ impl Feeds {
             name => Some(backend(name)?),
         };
         let mut place = Place::read(page.after.as_deref())?;
-        let mut items = Vec::new();
+        let (mut items, mut unreachable_sources) = (Vec::new(), Vec::new());
         while let Some(backend) = Backend::ALL.get(place.source).copied() {
             if only.is_some_and(|only| only != backend) {
                 place = Place::begin(place.source + 1);
@@ -90,7 +90,15 @@ impl Feeds {
                 page_token: std::mem::take(&mut place.token),
             };
             let answer = self.feed(backend).list_parked(channel::request(call, ask)).await;
-            let found = answer.map_err(|status| relayed(backend, status))?.into_inner();
+            let found = match answer {
+                Ok(found) => found.into_inner(),
+                // Somebody wants to see what an outage has parked while it lasts.
+                Err(status) if only.is_none() && Failure::of(&status).is_transient() => {
+                    unreachable_sources.push(backend.name().to_owned());
+                    ListParkedResponse::default()
+                }
+                Err(status) => return Err(relayed(backend, status)),
+            };
             items.extend(found.parked_aggregates.into_iter().map(|parked| ParkedItem {
                 source: backend.name().to_owned(),
                 parked_aggregate: Some(parked),
@@ -106,7 +114,11 @@ impl Feeds {
             items.push(ParkedItem::default());
         }
         let page = page.page(items, |_| place.key());
-        Ok(ListParkedAggregatesResponse { parked_items: page.items, next_page_token: page.next_page_token })
+        Ok(ListParkedAggregatesResponse {
+            parked_items: page.items,
+            next_page_token: page.next_page_token,
+            unreachable_sources,
+        })
     }
 
     async fn one_parked(

@@ -53,6 +53,24 @@ pub(super) enum Renamed {
 }
 
 impl Command {
+    /// Whose answer it is.
+    pub fn backend(&self) -> Backend {
+        match self {
+            Self::EraseSubject(backend, _)
+            | Self::MergeSubject(backend, _)
+            | Self::ReleaseSubject(backend, _)
+            | Self::RestrictSubject(backend, _) => *backend,
+            Self::CreateInvitation(_) => Backend::Surveys,
+            Self::EarnPoints(_) => Backend::Loyalty,
+            Self::PutContact(_)
+            | Self::RefreshContact { .. }
+            | Self::SendInvitation { .. }
+            | Self::SendMessage(_) => Backend::Notifications,
+            Self::RecordErasureStep(_) | Self::RecordMergeStep(_) => Backend::CustomerData,
+            Self::ReopenComplaint(_) => Backend::Complaints,
+        }
+    }
+
     /// The same for whom the customer was merged into; `None` when it does not name the customer.
     pub fn renamed(&self, customer: &str, survivor: &str) -> Option<Renamed> {
         let mut command = self.clone();

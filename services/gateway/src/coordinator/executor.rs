@@ -8,6 +8,8 @@ use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_proto::customers::v1::erasure_service_client::ErasureServiceClient;
 use cqm_proto::customers::v1::merge_service_client::MergeServiceClient;
 use cqm_proto::customers::v1::{Customer, GetCustomerRequest};
+use cqm_proto::events::v1::GetCursorRequest;
+use cqm_proto::events::v1::event_feed_client::EventFeedClient;
 use cqm_proto::loyalty::v1::ledger_service_client::LedgerServiceClient;
 use cqm_proto::notifications::v1::contact_service_client::ContactServiceClient;
 use cqm_proto::notifications::v1::message_service_client::MessageServiceClient;
@@ -21,10 +23,16 @@ use cqm_runtime::pass::Mint;
 use tonic::Status;
 use uuid::Uuid;
 
+use super::CONSUMER;
 use super::command::Command;
 use super::reactions::erased;
 use crate::backend::{Backend, Backends};
 use crate::error::CUSTOMER_NOT_FOUND;
+
+/// How many times its budget a command has at most that did not get done in it.
+const LONGEST: u32 = 6;
+/// How long a service may take to show that it is well.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// The services as the coordinator calls them.
 #[derive(Clone)]
@@ -53,13 +61,17 @@ impl Executor {
 
     /// Sends a command and waits for its answer. The request id makes it the same command however often it is sent; the
     /// trace is that of the call that caused the event, so that a complaint and the points it led to are one trace.
+    /// `overruns`: how often it took too long. What a person has grows with the years, and so does what moving or erasing
+    /// it takes: the next try has more time.
     pub async fn carry_out(
         &self,
         command: &Command,
         request_id: Uuid,
         trace: TraceContext,
+        overruns: u32,
     ) -> Result<(), Failure> {
-        let call = coordinators_call(self.deadline, trace);
+        let times = 1_u32.checked_shl(overruns).unwrap_or(LONGEST).min(LONGEST);
+        let call = coordinators_call(self.deadline * times, trace);
         self.send(&call, command.clone(), request_id.to_string()).await.map_err(|status| Failure::of(&status))
     }
 
@@ -123,15 +135,25 @@ impl Executor {
         }
     }
 
-    fn subjects(&self, backend: Backend) -> SubjectServiceClient<Channel> {
-        let channel = match backend {
+    /// Whether a service answers, its database included: then it is not for an outage that a command does not get done.
+    pub async fn is_well(&self, backend: Backend) -> bool {
+        let call = coordinators_call(PROBE, TraceContext::fresh(false));
+        let ask = GetCursorRequest { consumer: CONSUMER.to_owned() };
+        EventFeedClient::new(self.channel(backend).clone()).get_cursor(request(&call, ask)).await.is_ok()
+    }
+
+    fn channel(&self, backend: Backend) -> &Channel {
+        match backend {
             Backend::Complaints => &self.complaints,
             Backend::CustomerData => &self.customer_data,
             Backend::Loyalty => &self.loyalty,
             Backend::Notifications => &self.notifications,
             Backend::Surveys => &self.surveys,
-        };
-        SubjectServiceClient::new(channel.clone())
+        }
+    }
+
+    fn subjects(&self, backend: Backend) -> SubjectServiceClient<Channel> {
+        SubjectServiceClient::new(self.channel(backend).clone())
     }
 
     async fn send_message(&self, call: &Call, message: SendMessageRequest) -> Result<(), Status> {

@@ -6,6 +6,7 @@ use cqm_proto::events::v1::parked_aggregate::State;
 use cqm_proto::events::v1::{Event, ParkedAggregate};
 use cqm_rpc::{Failure, TraceContext, reason};
 use cqm_runtime::tasks::Backoff;
+use tonic::Code;
 use uuid::Uuid;
 
 use super::Patience;
@@ -28,20 +29,11 @@ impl Reader {
     /// Handles a parked aggregate again, from the event that failed up to the last one that was passed over since; `false`
     /// when it is parked again.
     pub(super) async fn resume(&self, parked: &ParkedAggregate, at: &Position) -> Result<bool, End> {
-        let discarded = parked.state() == State::DiscardRequested;
         let mut through = parked.position - 1;
         loop {
             let page = self.read_aggregate(&parked.aggregate, through).await?;
             for event in page.events.iter().take_while(|event| event.position <= at.position) {
-                if discarded && event.event_id == parked.event_id {
-                    let (source, event_id) = (self.backend.name(), &event.event_id);
-                    tracing::info!(
-                        source,
-                        event_id,
-                        aggregate = event.aggregate,
-                        "event left out, as was decided"
-                    );
-                } else if !self.event(event, at, true).await? {
+                if !self.leave_out(parked, event) && !self.event(event, at, true).await? {
                     return Ok(false);
                 }
                 through = event.position;
@@ -51,6 +43,37 @@ impl Reader {
                 return Ok(true);
             }
         }
+    }
+
+    /// The same where the event that failed is not behind the cursor, so that it comes with one of the next batches: with
+    /// this one if it is among `events`. Until then it stays parked, and what was decided about it stands.
+    pub(super) async fn resume_ahead(
+        &self,
+        parked: &ParkedAggregate,
+        events: &[Event],
+        at: &Position,
+    ) -> Result<bool, End> {
+        for event in events {
+            if !self.leave_out(parked, event) && !self.event(event, at, false).await? {
+                return Ok(false);
+            }
+        }
+        match events.last() {
+            Some(last) if last.position >= parked.position => {
+                self.unpark(&parked.aggregate, last.position).await
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether this is the event that somebody has decided to leave out.
+    fn leave_out(&self, parked: &ParkedAggregate, event: &Event) -> bool {
+        let discarded = parked.state() == State::DiscardRequested && event.event_id == parked.event_id;
+        if discarded {
+            let (source, event_id) = (self.backend.name(), &event.event_id);
+            tracing::info!(source, event_id, aggregate = event.aggregate, "event left out, as was decided");
+        }
+        discarded
     }
 
     /// Handles one event; `false` when its aggregate is parked now. `waited`: behind a parked one, while the cursor went on.
@@ -76,8 +99,8 @@ impl Reader {
         Ok(true)
     }
 
-    /// Sends a command until it is answered: without an end while that may come by itself, a few times when it was
-    /// refused.
+    /// Sends a command until it is answered: without an end while that may come by itself, a few times when it was refused
+    /// or its service, which is well, does not get it done.
     async fn carry_out(
         &self,
         event: &Event,
@@ -90,9 +113,9 @@ impl Reader {
         let mut patience = Patience::new(&self.config);
         let mut pause = Backoff::new(self.config.refusal_pause, self.config.refusal_pause_cap);
         let mut command = Cow::Borrowed(command);
-        let mut attempts = 0;
+        let (mut attempts, mut overruns) = (0, 0);
         loop {
-            let Err(failure) = self.executor.carry_out(&command, request_id, trace).await else {
+            let Err(failure) = self.executor.carry_out(&command, request_id, trace, overruns).await else {
                 self.metrics.command(reaction.id, "done");
                 return Ok(());
             };
@@ -108,6 +131,13 @@ impl Reader {
             if let Some(Renamed::Survivors(again)) = renamed {
                 command = Cow::Owned(*again);
                 continue;
+            }
+            if failure.code == Code::DeadlineExceeded {
+                overruns += 1;
+                // Waiting for it any longer would stop the source for one aggregate.
+                if overruns >= self.config.tries && self.executor.is_well(command.backend()).await {
+                    return Err(Refused { failure, attempts: attempts + overruns });
+                }
             }
             if failure.is_transient() {
                 let say = || {

@@ -225,10 +225,14 @@ impl Reader {
 
     /// Handles one aggregate; `false` when it is parked now.
     async fn item(&self, item: Item, at: &Position) -> Result<bool, End> {
-        if let Some(parked) = item.to_retry
-            && !self.resume(&parked, at).await?
-        {
-            return Ok(false);
+        if let Some(parked) = &item.to_retry {
+            // It was parked behind the cursor, in a batch that nobody acknowledged.
+            if parked.position > at.position {
+                return self.resume_ahead(parked, &item.events, at).await;
+            }
+            if !self.resume(parked, at).await? {
+                return Ok(false);
+            }
         }
         for event in &item.events {
             if !self.event(event, at, false).await? {
@@ -243,8 +247,9 @@ impl Reader {
     async fn keep_claim(&self, at: &Position) -> End {
         loop {
             tokio::time::sleep(self.config.renew).await;
-            if let Err(end) = self.read(at, 1, Duration::ZERO).await {
-                return end;
+            match self.read(at, 1, Duration::ZERO).await {
+                Ok(read) => self.metrics.lag(read.head_position - at.position),
+                Err(end) => return end,
             }
         }
     }

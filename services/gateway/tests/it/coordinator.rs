@@ -30,8 +30,9 @@ use crate::office::{Office, event};
 pub struct Scene {
     pub desk: Desk,
     pub source: Office,
+    /// The four without events.
+    pub quiet: Office,
     backends: Backends,
-    quiet: Office,
 }
 
 impl Scene {

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use cqm_gateway::backend::Backend;
 use cqm_gateway::config::ReadingConfig;
-use cqm_proto::loyalty::v1::EarnPointsResponse;
+use cqm_proto::loyalty::v1::{EarnPointsRequest, EarnPointsResponse};
 use cqm_rpc::{Error, Refusal, reason};
 use cqm_testkit::eventually;
 
 use crate::coordinator::{Scene, purchase, quick};
+use crate::desk::Seen;
 use crate::office::event;
 
 const PURCHASE: &str = "customers/1/purchases/1";
@@ -42,6 +43,53 @@ async fn what_may_come_by_itself_is_waited_for_without_an_end() {
         .map(|seen| seen.read::<cqm_proto::loyalty::v1::EarnPointsRequest>().request_id)
         .collect();
     assert_eq!(ids.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_service_that_is_well_does_not_get_done_is_parked_and_the_others_go_on() {
+    let scene = Scene::at(Backend::CustomerData).await;
+    scene.desk.on("EarnPoints", |seen| {
+        let message: EarnPointsRequest = seen.read();
+        let large = message.customer == "customers/1";
+        if large { Err(Error::DeadlinePassed) } else { Ok(EarnPointsResponse::default()) }
+    });
+    let coordinator = scene.coordinator();
+    let other = "customers/2/purchases/1";
+    scene
+        .source
+        .all_happened(&[
+            event(PURCHASE, 1, &purchase("customers/1", PURCHASE)),
+            event(other, 1, &purchase("customers/2", other)),
+        ])
+        .await;
+    scene.through().await;
+    coordinator.stop().await;
+    let parked = scene.source.parked().await;
+    let park = &parked[0].park;
+    assert_eq!((parked.len(), park.aggregate.as_str(), park.attempts), (1, PURCHASE, 5));
+    assert_eq!((park.reason.as_str(), park.detail_code.as_str()), ("DEADLINE_PASSED", "DEADLINE_EXCEEDED"));
+    // Each try had more time, up to a limit.
+    let calls = scene.desk.seen("EarnPoints");
+    let calls = calls.iter().filter(|seen| seen.read::<EarnPointsRequest>().customer == "customers/1");
+    let seconds = |seen: &Seen| {
+        seen.header("grpc-timeout")?.trim_end_matches('m').parse().ok().map(|ms: u32| ms / 1000)
+    };
+    assert_eq!(calls.filter_map(seconds).collect::<Vec<_>>(), [4, 9, 19, 29, 29]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_service_does_not_get_done_whose_database_is_away_waits_for_it() {
+    let scene = Scene::at(Backend::CustomerData).await;
+    scene.desk.on::<EarnPointsResponse>("EarnPoints", |_| Err(Error::DeadlinePassed));
+    scene.quiet.tamper("ALTER TABLE event_ack RENAME TO away").await;
+    let coordinator = scene.coordinator();
+    scene.source.happened(PURCHASE, 1, &purchase("customers/1", PURCHASE)).await;
+    eventually("more tries than a refusal has", || async { scene.desk.seen("EarnPoints").len() > 12 }).await;
+    assert!(scene.source.parked().await.is_empty());
+    let _ledger = scene.points_ledger();
+    scene.through().await;
+    coordinator.stop().await;
+    assert!(scene.source.parked().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

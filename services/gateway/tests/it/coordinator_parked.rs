@@ -222,3 +222,50 @@ async fn an_event_that_nobody_knows_parks_its_aggregate() {
     assert!(parking.told("customers/1").is_empty());
     assert_eq!(parking.told("customers/3"), [1]);
 }
+
+/// The cursor stands before it, for another aggregate of its batch waits for a service that is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decided_before_the_batch_is_acknowledged_stands() {
+    let parking = Parking::set().await;
+    let desk = &parking.scene.desk;
+    desk.stuck("EarnPoints", true);
+    let drain = std::time::Duration::from_millis(100);
+    let coordinator = parking
+        .scene
+        .coordinator_with(cqm_gateway::config::ReadingConfig { drain, ..crate::coordinator::quick() });
+    parking.poison("customers/1", 1);
+    let events = parking.changes(&[("customers/1", 1), ("customers/1", 2)]).await;
+    let bought = "customers/2/purchases/1";
+    parking.scene.source.happened(bought, 1, &crate::coordinator::purchase("customers/2", bought)).await;
+    eventually("the parking", || async { parking.scene.source.parked().await.len() == 1 }).await;
+    parking.discard("customers/1", events[0].event_id).await;
+    coordinator.stop().await;
+    assert_eq!(parking.scene.source.cursor().await.position, 0, "nothing was acknowledged");
+
+    desk.stuck("EarnPoints", false);
+    let _ledger = parking.scene.points_ledger();
+    let told = parking.told("customers/1").len();
+    let coordinator = parking.scene.coordinator();
+    parking.scene.through().await;
+    parking.nothing_is_parked().await;
+    assert_eq!(parking.told("customers/1")[told..], [2]);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decided_during_a_retry_stands_when_the_retry_fails() {
+    let parking = Parking::set().await;
+    let coordinator = parking.scene.coordinator();
+    parking.poison("customers/1", 1);
+    let events = parking.changes(&[("customers/1", 1), ("customers/1", 2)]).await;
+    parking.scene.through().await;
+    let told = parking.told("customers/1").len();
+    parking.scene.desk.stuck("PutContact", true);
+    parking.retry("customers/1").await;
+    eventually("the retry", || async { parking.told("customers/1").len() > told }).await;
+    parking.discard("customers/1", events[0].event_id).await;
+    parking.scene.desk.stuck("PutContact", false);
+    parking.nothing_is_parked().await;
+    assert_eq!(parking.told("customers/1").last(), Some(&2));
+    coordinator.stop().await;
+}

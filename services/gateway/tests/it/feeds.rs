@@ -119,11 +119,17 @@ async fn parked_aggregates_are_paged_source_by_source() {
     let (names, end) = scene.page("loyalty", 50, "").await;
     assert_eq!((names, end), (vec!["loyalty members/1".to_owned()], String::new()));
 
-    // Of all sources the first is there and the second is away.
+    // Of all sources two are there; the others are named where they would stand.
     let (names, token) = scene.page("", 3, "").await;
     assert_eq!(names.len(), 3);
     let message =
         ListParkedAggregatesRequest { page_size: 3, page_token: token.clone(), ..Default::default() };
+    let request = scene.edge.request(Role::Supervisor, message);
+    let rest = scene.client.list_parked_aggregates(request).await.unwrap().into_inner();
+    assert_eq!(rest.parked_items.iter().map(|item| item.source.as_str()).collect::<Vec<_>>(), ["loyalty"]);
+    assert_eq!(rest.unreachable_sources, ["customer-data", "notifications", "surveys"]);
+    assert_eq!(rest.next_page_token, "");
+    let message = ListParkedAggregatesRequest { source: "surveys".into(), ..Default::default() };
     let answer = scene.client.list_parked_aggregates(scene.edge.request(Role::Supervisor, message)).await;
     assert_eq!(refused(answer), (Code::Unavailable, "SOURCE_UNAVAILABLE".into()));
 

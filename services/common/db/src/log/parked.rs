@@ -77,9 +77,21 @@ struct Row {
     state: String,
 }
 
-/// Sets an aggregate aside, or records that its retry failed again.
+/// Sets an aggregate aside, or records that its retry failed again. That somebody has decided meanwhile to leave the same
+/// event out stands.
 pub async fn park(tx: &mut Conn, park: &Park) -> Result<(), Error> {
-    let parked = ParkedState::Parked.as_str();
+    let kept: Option<(Uuid, String)> = event_parked::table
+        .find((&park.consumer, &park.aggregate))
+        .select((event_parked::event_id, event_parked::state))
+        .for_update()
+        .first(tx)
+        .await
+        .optional()?;
+    let discard = ParkedState::DiscardRequested.as_str();
+    let state = match kept {
+        Some((event_id, state)) if event_id == park.event_id && state == discard => discard,
+        _ => ParkedState::Parked.as_str(),
+    };
     let values = (
         event_parked::event_id.eq(park.event_id),
         event_parked::position.eq(park.position),
@@ -87,7 +99,7 @@ pub async fn park(tx: &mut Conn, park: &Park) -> Result<(), Error> {
         event_parked::reason.eq(&park.reason),
         event_parked::detail_code.eq(&park.detail_code),
         event_parked::attempts.eq(park.attempts),
-        event_parked::state.eq(parked),
+        event_parked::state.eq(state),
     );
     diesel::insert_into(event_parked::table)
         .values((
