@@ -11,6 +11,9 @@ pub(crate) const SOURCE_UNKNOWN: Reason = Reason::new(DOMAIN, "SOURCE_UNKNOWN");
 pub(crate) const SOURCE_UNAVAILABLE: Reason = Reason::new(DOMAIN, "SOURCE_UNAVAILABLE");
 /// customer-data's word for a customer that does not exist or was deleted.
 pub(crate) const CUSTOMER_NOT_FOUND: Reason = Reason::new("cqm.customers.v1", "CUSTOMER_NOT_FOUND");
+/// complaints' words for one that does not exist, and for a move that its state has no place for.
+pub(crate) const COMPLAINT_NOT_FOUND: Reason = Reason::new("cqm.complaints.v1", "COMPLAINT_NOT_FOUND");
+pub(crate) const COMPLAINT_STATE: Reason = Reason::new("cqm.complaints.v1", "COMPLAINT_STATE");
 
 /// Why another service refused, as a word: its reason, or the code where there is none.
 pub(crate) fn word(failure: &Failure) -> &str {
@@ -34,7 +37,7 @@ pub(crate) fn code(failure: &Failure) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use cqm_proto::{customers, gateway};
+    use cqm_proto::{complaints, customers, gateway};
 
     use super::*;
 
@@ -46,5 +49,9 @@ mod tests {
         }
         let name = format!("ERROR_REASON_{}", CUSTOMER_NOT_FOUND.name);
         assert!(customers::v1::ErrorReason::from_str_name(&name).is_some(), "{name}");
+        for reason in [COMPLAINT_NOT_FOUND, COMPLAINT_STATE] {
+            let name = format!("ERROR_REASON_{}", reason.name);
+            assert!(complaints::v1::ErrorReason::from_str_name(&name).is_some(), "{name}");
+        }
     }
 }

@@ -45,7 +45,7 @@ mod web;
 
 pub use accept::{Bound, Options, Running, Shard, bind};
 pub use config::{DeadlineConfig, DrainConfig, ServerConfig, Shape, WebConfig};
-pub use gate::Gate;
+pub use gate::{Gate, Peer};
 pub use health::{Health, LIVENESS, READINESS};
 pub use method::all_services;
 pub use observe::report;

@@ -84,6 +84,8 @@ pub struct QuotaConfig {
     pub read: Rate,
     pub write: Rate,
     pub bulk: Rate,
+    /// In front of the gateway, of those that write in `x-forwarded-for` for whom they call.
+    pub proxies: usize,
     /// By subject, for callers that get more or less than everybody.
     #[serde(default)]
     pub callers: BTreeMap<String, CallerQuota>,
@@ -129,6 +131,7 @@ impl Default for QuotaConfig {
             read: Rate { per_second: 2000, burst: 4000 },
             write: Rate { per_second: 1000, burst: 2000 },
             bulk: Rate { per_second: 50, burst: 200 },
+            proxies: 0,
             callers: BTreeMap::new(),
         }
     }

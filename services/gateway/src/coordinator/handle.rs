@@ -13,7 +13,7 @@ use super::Patience;
 use super::command::{Command, Renamed};
 use super::reactions::{self, Reaction};
 use super::source::{End, Position, Reader};
-use crate::error::{code, word};
+use crate::error::{COMPLAINT_NOT_FOUND, COMPLAINT_STATE, code, word};
 
 /// Why an event is parked that no service has refused.
 const EVENT_TYPE_UNKNOWN: &str = "EVENT_TYPE_UNKNOWN";
@@ -124,7 +124,7 @@ impl Reader {
                 return Ok(());
             }
             let renamed = renamed(&failure, &command);
-            if is_withheld(&failure) || renamed == Some(Renamed::Nothing) {
+            if is_withheld(&failure) || is_moot(&failure, &command) || renamed == Some(Renamed::Nothing) {
                 self.metrics.command(reaction.id, "withheld");
                 return Ok(());
             }
@@ -185,6 +185,13 @@ fn had_been_answered(failure: &Failure) -> bool {
 /// The command is about a person who is to be forgotten or is: that it does not happen is what was asked for.
 fn is_withheld(failure: &Failure) -> bool {
     [reason::CUSTOMER_RESTRICTED.name, reason::CUSTOMER_ERASED.name].contains(&failure.reason.as_str())
+}
+
+/// A complaint that is not resolved needs no reopening, and one that is not there has none. Whoever invited the customer to
+/// answer has said which complaint it is about, and may have said it of any.
+fn is_moot(failure: &Failure, command: &Command) -> bool {
+    let moot = [COMPLAINT_STATE.name, COMPLAINT_NOT_FOUND.name];
+    matches!(command, Command::ReopenComplaint(_)) && moot.contains(&failure.reason.as_str())
 }
 
 /// The command for whom the customer was merged into, when it was refused for that. It keeps its request id: what was

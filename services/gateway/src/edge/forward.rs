@@ -14,6 +14,7 @@ use super::attempt::{Tried, attempt};
 use super::discover::Whereabouts;
 use super::metrics::Metrics;
 use super::pods::Pods;
+use super::quota::FORWARDED_FOR;
 use super::repeat::{Budget, Repeater};
 use crate::backend::{Backend, Channels};
 use crate::config::TrafficConfig;
@@ -79,6 +80,8 @@ impl Forwarder {
             .ok_or_else(|| Error::internal("the server stack put no call into the request"))?;
         // What the server's layers left there means nothing to the next hop.
         request.extensions_mut().clear();
+        // Whom a proxy calls for is told to nobody behind the edge.
+        request.headers_mut().remove(FORWARDED_FOR);
         stamp(request.headers_mut(), &call)?;
         let (way, passes) = &self.ways[backend as usize];
         passes.stamp(request.headers_mut(), &call.path, &call.caller).await?;

@@ -60,8 +60,15 @@ impl Gate for EdgeGate {
         }
     }
 
-    async fn admit(&self, caller: &Caller, policy: &'static MethodPolicy) -> Result<(), Error> {
-        self.quota.spend(caller, policy.class()).await
+    async fn admit(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+        policy: &'static MethodPolicy,
+    ) -> Result<Arc<str>, Error> {
+        let account = self.quota.account(caller, parts);
+        self.quota.spend(caller, &account, policy.class()).await?;
+        Ok(account)
     }
 
     async fn describe(&self, parts: &mut Parts) -> Result<(), Error> {

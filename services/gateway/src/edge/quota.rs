@@ -7,11 +7,14 @@ mod bucket;
 mod buckets;
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cqm_proto::policy::Class;
-use cqm_rpc::{BoxError, Caller, Error, Refusal, reason};
+use cqm_rpc::{BoxError, Caller, Error, Refusal, Role, reason};
+use cqm_runtime::server::Peer;
+use http::request::Parts;
 use moka::sync::Cache;
 
 use super::metrics::Metrics;
@@ -19,6 +22,8 @@ use crate::config::{QuotaConfig, Rate};
 use bucket::Bucket;
 use buckets::{Buckets, Grant};
 
+/// For whom a proxy calls.
+pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Callers whose tokens are kept in the process. One that is forgotten only takes new ones.
 const MAX_ACCOUNTS: u64 = 100_000;
 const IDLE: Duration = Duration::from_secs(60);
@@ -73,13 +78,25 @@ impl Quota {
         Ok(Self(Arc::new(Inner { config, buckets, accounts, metrics })))
     }
 
+    /// Whose quota a call takes from: its caller's, or that of the address it comes from where the caller has no name.
+    pub fn account(&self, caller: &Caller, parts: &Parts) -> Arc<str> {
+        if !caller.has(Role::Customer) {
+            return Arc::clone(&caller.subject);
+        }
+        match origin(parts, self.0.config.proxies) {
+            Some(origin) => format!("{} {}", caller.subject, network(origin)).into(),
+            None => Arc::clone(&caller.subject),
+        }
+    }
+
     /// Spends a token, or says when there will be one.
-    pub async fn spend(&self, caller: &Caller, class: Class) -> Result<(), Error> {
-        let account = self.account(caller, class);
+    pub async fn spend(&self, caller: &Caller, account: &Arc<str>, class: Class) -> Result<(), Error> {
+        let key = account;
+        let account = self.kept(caller, key, class);
         let wait = match account.spend() {
             Spent::Yes => return Ok(()),
             Spent::No(wait) => wait,
-            Spent::Ask => match self.fetch(&account, caller, class).await {
+            Spent::Ask => match self.fetch(&account, key, class).await {
                 Spent::No(wait) => wait,
                 Spent::Yes | Spent::Ask => return Ok(()),
             },
@@ -92,13 +109,13 @@ impl Quota {
         Err(Error::Exhausted { refusal, retry_after: Some(wait) })
     }
 
-    fn account(&self, caller: &Caller, class: Class) -> Arc<Account> {
-        self.0.accounts.get_with((Arc::clone(&caller.subject), class), || {
+    fn kept(&self, caller: &Caller, account: &Arc<str>, class: Class) -> Arc<Account> {
+        self.0.accounts.get_with((Arc::clone(account), class), || {
             Arc::new(Account::new(self.0.config.rate(&caller.subject, class), Instant::now()))
         })
     }
 
-    async fn fetch(&self, account: &Account, caller: &Caller, class: Class) -> Spent {
+    async fn fetch(&self, account: &Account, key: &str, class: Class) -> Spent {
         let Some(buckets) = &self.0.buckets else {
             return account.spend_own();
         };
@@ -108,10 +125,31 @@ impl Quota {
             spent => return spent,
         }
         let lease = account.rate.lease(self.0.config.lease);
-        match buckets.take(&caller.subject, class, account.rate, lease).await {
+        match buckets.take(key, class, account.rate, lease).await {
             Some(grant) => account.granted(grant),
             None => account.spend_own(),
         }
+    }
+}
+
+/// The address that a call comes from, by the word of the outermost proxy that is ours.
+fn origin(parts: &Parts, proxies: usize) -> Option<IpAddr> {
+    let Some(behind) = proxies.checked_sub(1) else {
+        return parts.extensions.get::<Peer>().map(|peer| peer.0);
+    };
+    // Each adds who called it; what stands further left was there before and may say anything.
+    let texts = parts.headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let said: Vec<&str> = texts.flat_map(|text| text.split(',')).collect();
+    let address = said.iter().rev().nth(behind)?.trim();
+    let plain = address.parse::<IpAddr>().or_else(|_| address.parse::<SocketAddr>().map(|with| with.ip()));
+    plain.ok().map(|address| address.to_canonical())
+}
+
+/// Who has one address of version 6 has, as a rule, a network of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -181,6 +219,33 @@ impl fmt::Debug for Quota {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_that_of_the_connection_or_the_one_that_our_outermost_proxy_says() {
+        let parts = |lines: &[&str]| {
+            let mut request = http::Request::new(());
+            request.extensions_mut().insert(Peer([10, 0, 0, 9].into()));
+            for line in lines {
+                request.headers_mut().append(FORWARDED_FOR, line.parse().unwrap());
+            }
+            request.into_parts().0
+        };
+        for (proxies, lines, expected) in [
+            (0, &["203.0.113.7"][..], Some("10.0.0.9")),
+            (1, &["203.0.113.7"], Some("203.0.113.7")),
+            (1, &["1.1.1.1, 203.0.113.7"], Some("203.0.113.7")),
+            (2, &["1.1.1.1, 203.0.113.7,10.0.0.3"], Some("203.0.113.7")),
+            (2, &["1.1.1.1", "203.0.113.7:4711", "10.0.0.3"], Some("203.0.113.7")),
+            (1, &["1.1.1.1, [2001:db8:1:2:3::4]:1"], Some("2001:db8:1:2::")),
+            (1, &["::ffff:203.0.113.7"], Some("203.0.113.7")),
+            (1, &[], None),
+            (2, &["203.0.113.7"], None),
+            (1, &["1.1.1.1, unknown"], None),
+        ] {
+            let found = origin(&parts(lines), proxies).map(network);
+            assert_eq!(found, expected.map(|address| address.parse().unwrap()), "{proxies} {lines:?}");
+        }
+    }
 
     #[test]
     fn a_lease_is_a_tenth_of_a_second_and_leaves_something() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cqm_gateway::backend::{Backend, Backends};
 use cqm_gateway::config::ReadingConfig;
 use cqm_gateway::coordinator::{self, CoordinatorConfig, Running};
-use cqm_proto::complaints::v1::ReopenComplaintRequest;
+use cqm_proto::complaints::v1::{Complaint, ReopenComplaintRequest};
 use cqm_proto::customers::v1::{Customer, Email, GetCustomerRequest, RecordMergeStepRequest};
 use cqm_proto::events::v1::*;
 use cqm_proto::google::r#type::Money;
@@ -454,4 +454,26 @@ async fn a_dissatisfied_answer_reopens_what_it_was_about() {
     assert_eq!((reopened[0].name.as_str(), reopened[0].caused_by_version), ("complaints/1", 3));
     assert_eq!(reopened[0].cause, "responses/1");
     assert_eq!(scene.desk.seen("EarnPoints").len(), 3);
+}
+
+/// Who invited the customer may have named any complaint: one that is worked on, or none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dissatisfied_answer_about_what_cannot_be_reopened_parks_nothing() {
+    for word in ["COMPLAINT_STATE", "COMPLAINT_NOT_FOUND"] {
+        let scene = Scene::at(Backend::Surveys).await;
+        let refusal = Reason::new("cqm.complaints.v1", word);
+        scene.desk.on::<Complaint>("ReopenComplaint", move |_| Err(Refusal::new(refusal).into()));
+        let coordinator = scene.coordinator();
+        let response = ResponseAccepted {
+            response: "responses/1".into(),
+            subject: "complaints/1".into(),
+            dissatisfied: true,
+            ..Default::default()
+        };
+        scene.source.happened("responses/1", 1, &response).await;
+        scene.through().await;
+        coordinator.stop().await;
+        assert_eq!(scene.desk.seen("ReopenComplaint").len(), 1, "{word}");
+        assert!(scene.source.parked().await.is_empty(), "{word}");
+    }
 }

@@ -105,6 +105,39 @@ async fn a_caller_over_its_quota_is_told_when_to_come_back() {
     assert_eq!(Caller::new(&edge, "importer").await.answered(GET, 100).await, 100);
 }
 
+/// Whoever has no token is a customer with a signed link: one of them must not use up what all of them have.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_without_a_name_have_a_quota_for_each_address() {
+    const OPEN: &str = "/cqm.surveys.v1.InvitationService/OpenInvitation";
+    let served = desk::serve(desk::config(), Desk::default()).await;
+    let url = served.url();
+    let edge = Edge::configured(Backends::at(|_| url.clone()), |config| {
+        config.quota.read = SLOW;
+        config.quota.proxies = 1;
+    })
+    .await;
+    let wire = edge.wire().await;
+    let answered = async |from: &str| {
+        let mut answered = 0;
+        for number in 0..40 {
+            // What stands before the proxy's word may be anything.
+            let said = format!("198.51.100.{number}, {from}");
+            match wire.call(OPEN, &[("x-forwarded-for", &said)], b"").await.failure() {
+                (Code::Ok, _) => answered += 1,
+                failure => assert_eq!(failure, (Code::ResourceExhausted, "QUOTA".to_owned())),
+            }
+        }
+        answered
+    };
+    for from in ["203.0.113.7", "203.0.113.8", "2001:db8::1"] {
+        let answered = answered(from).await;
+        assert!((10..=20).contains(&answered), "{answered} for {from}");
+    }
+    // Another address, and the same network.
+    let answered = answered("2001:db8::2").await;
+    assert!(answered < 10, "{answered}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn gateways_share_a_quota_over_redis() {
     let (first, _served) = edge(Some(redis())).await;

@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
 use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rand::Rng;
@@ -21,7 +23,7 @@ use tonic::body::Body;
 
 use super::ServerConfig;
 use super::crowd::{Inside, Lease, Order};
-use super::gate::Gate;
+use super::gate::{Gate, Peer};
 use super::inbound::{Flooded, Inbound};
 use super::stack::{Served, Stack};
 use super::web::Web;
@@ -67,6 +69,7 @@ pub(super) async fn serve<S: Served, G: Gate>(
     web: Web,
     ends: Ends,
 ) {
+    let peer = socket.peer_addr().map(|address| Peer(address.ip().to_canonical())).ok();
     // Small frames wait for an acknowledgement otherwise: a third of the throughput is lost.
     let _ = socket.set_nodelay(true);
 
@@ -87,8 +90,12 @@ pub(super) async fn serve<S: Served, G: Gate>(
     };
 
     let edge = stack.is_edge();
+    let peer = peer.filter(|_| edge);
     let visit = Arc::clone(inside.visit());
-    let answer = hyper::service::service_fn(move |request| {
+    let answer = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         let (stack, web, mut lease) = (stack.clone(), web.clone(), visit.call());
         async move {
             let response = web.call(&stack, request, &mut lease).await;

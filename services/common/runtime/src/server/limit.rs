@@ -77,7 +77,8 @@ impl Places {
     }
 
     /// A place or a refusal, at once: a queue here would only let deadlines pass in it.
-    pub fn take(&self, priority: Priority, caller: &Caller) -> Result<Place, Error> {
+    /// `account`: whose share of the places it takes one of.
+    pub fn take(&self, priority: Priority, caller: &Caller, account: Arc<str>) -> Result<Place, Error> {
         let refused = || Error::Unavailable { reason: reason::OVERLOADED, source: None };
         let limit = self.0.limits[priority as usize];
         self.0
@@ -88,13 +89,13 @@ impl Places {
         let mut taken = Taken { places: self.clone(), caller: None };
         if !caller.has(Role::Coordinator) {
             let mut callers = self.0.callers();
-            let count = callers.entry(Arc::clone(&caller.subject)).or_default();
+            let count = callers.entry(Arc::clone(&account)).or_default();
             if *count >= self.0.per_caller {
                 drop(callers);
                 return Err(refused());
             }
             *count += 1;
-            taken.caller = Some(Arc::clone(&caller.subject));
+            taken.caller = Some(account);
         }
         Ok(Arc::new(taken))
     }
@@ -139,7 +140,8 @@ mod tests {
     fn taken(places: &Places, priority: Priority, subject: &str) -> Vec<Place> {
         let role = if priority == Priority::Coordinator { Role::Coordinator } else { Role::InternalService };
         let caller = caller(subject, role);
-        std::iter::from_fn(|| places.take(priority, &caller).ok()).take(1000).collect()
+        let take = || places.take(priority, &caller, Arc::clone(&caller.subject)).ok();
+        std::iter::from_fn(take).take(1000).collect()
     }
 
     #[test]

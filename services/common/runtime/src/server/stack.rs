@@ -235,14 +235,14 @@ impl<S: Served, G: Gate> Stack<S, G> {
         access(&caller, &method)?;
 
         // Quota: after access, or a stranger's calls would be charged to somebody.
-        self.gate.admit(&caller, method.policy).await?;
+        let account = self.gate.admit(&caller, &parts, method.policy).await?;
 
         // Deadline: read before work begins and kept around all of it. It goes into the call, so that the
         // database and the next hop know it too.
         let deadline = deadline::read(&parts.headers, &method, &shared.deadlines, began)?;
 
         // Capacity: the last question before work, so that only calls that may work take a place.
-        let place = shared.places.take(Priority::of(method.policy, &caller), &caller)?;
+        let place = shared.places.take(Priority::of(method.policy, &caller), &caller, account)?;
 
         // Purpose: part of what is asked for, so that it is refused like a field.
         let purpose = parts.headers.get_all(metadata::PURPOSE).iter().map(HeaderValue::as_bytes);

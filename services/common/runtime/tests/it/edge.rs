@@ -1,5 +1,7 @@
 //! The stack as the gateway uses it: a gate of its own, and a service that forwards bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cqm_proto::policy::MethodPolicy;
 use cqm_rpc::{Call, Caller, Error, Refusal, Role, reason};
@@ -29,11 +31,11 @@ impl Gate for Porter {
         Ok(Caller { subject: subject.into(), roles: vec![Role::Supervisor] })
     }
 
-    async fn admit(&self, caller: &Caller, _: &'static MethodPolicy) -> Result<(), Error> {
+    async fn admit(&self, caller: &Caller, _: &Parts, _: &'static MethodPolicy) -> Result<Arc<str>, Error> {
         if &*caller.subject == "staff-9" {
             return Err(Error::Exhausted { refusal: Refusal::new(reason::QUOTA), retry_after: None });
         }
-        Ok(())
+        Ok(Arc::clone(&caller.subject))
     }
 }
 
