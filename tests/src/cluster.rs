@@ -164,22 +164,12 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for process in self.processes.values_mut() {
-            process.kill();
-        }
-        if std::thread::panicking() {
-            for (name, process) in &self.processes {
-                eprintln!("--- the end of {name}'s log\n{}", process.tail());
-            }
-        }
-    }
-}
-
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the end of {}\n{}", self.log.display(), self.tail());
+        }
     }
 }
 

@@ -214,7 +214,7 @@ impl<S: Served, G: Gate> Stack<S, G> {
         // Phase: before the first readiness nothing is there to answer with. After the door has closed, a call that found
         // its way in on an old connection is answered: it was sent before its caller could read the GOAWAY, and nobody may
         // be there to repeat it.
-        if shared.health.phase() == Phase::Starting {
+        if matches!(shared.health.phase(), Phase::Starting | Phase::Ended) {
             return Err(Error::Unavailable { reason: reason::STORAGE_UNAVAILABLE, source: None });
         }
 
