@@ -27,11 +27,11 @@ use cqm_runtime::process::{self, Running, Service};
 use cqm_runtime::server::{DrainConfig, ServerConfig, Shape};
 use cqm_runtime::tasks::detached;
 use cqm_testkit::{TestDatabase, environment, eventually};
-use cqm_tests::{Addresses, Balancer, Bearer, Caller, Process, binary, gateway_configuration};
+use cqm_tests::{Addresses, Balancer, Bearer, Caller, Process, binary, channel, gateway_configuration};
 use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use crate::contract::{about, register};
 use crate::journey::Stage;
@@ -346,10 +346,13 @@ async fn a_rolling_restart_of_the_gateway_fails_no_call() {
     stage.suite.stop().await;
 }
 
+/// Until the gateway answers calls, which is a moment after it listens. It refuses whoever has no token at once.
 async fn serves(process: &mut Process, address: SocketAddr) {
+    let mut complaints = ComplaintServiceClient::new(channel(&address.to_string()));
     eventually("a gateway", async || {
         assert!(process.ended().is_none(), "{}", process.tail());
-        tokio::net::TcpStream::connect(address).await.is_ok()
+        let refusal = complaints.list_complaints(ListComplaintsRequest::default()).await.unwrap_err();
+        refusal.code() == Code::Unauthenticated
     })
     .await;
 }
