@@ -145,7 +145,7 @@ fn fresh() -> String {
 }
 
 /// A name that nothing has.
-fn nobody(collection: &str) -> String {
+pub fn nobody(collection: &str) -> String {
     format!("{collection}/{}", Uuid::now_v7())
 }
 

@@ -5,12 +5,15 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use cqm_customer_data::{App, Config};
+use cqm_gateway::backend::Backend;
 use cqm_proto::policy::{self, MethodPolicy};
-use cqm_rpc::{Clock, Role, role_name};
+use cqm_rpc::{Caller, Clock, Failure, Role, metadata, role_name};
+use cqm_runtime::pass::Passes;
 use cqm_runtime::tasks::detached;
 use cqm_testkit::Kit;
 use cqm_tests::Gatehouse;
 use cqm_tests::attack::{Attack, Peer, Settings, call, data, field, frame, head_of, header, message};
+use http::{HeaderMap, HeaderValue};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
@@ -56,6 +59,77 @@ fn role(policy: &MethodPolicy) -> Option<Role> {
     let forgeable = |role: &Role| !matches!(role, Role::Coordinator | Role::Customer);
     policy.roles.iter().copied().find(forgeable)
 }
+
+/// Which services answer a method.
+pub(crate) trait Answers {
+    /// Whether every service does, each for its own data.
+    fn everywhere(&self) -> bool;
+    fn answers(&self, backend: Backend) -> bool;
+}
+
+impl Answers for MethodPolicy {
+    fn everywhere(&self) -> bool {
+        ["/cqm.audit.", "/cqm.events.", "/cqm.subjects."].iter().any(|start| self.path.starts_with(start))
+    }
+
+    fn answers(&self, backend: Backend) -> bool {
+        let package =
+            self.path.trim_start_matches('/').split('/').next().and_then(|name| name.rsplit_once('.'));
+        self.everywhere() || package.is_some_and(|(package, _)| package == backend.package())
+    }
+}
+
+/// Where a method is called, and as whom.
+struct Way {
+    address: String,
+    headers: HeaderMap,
+    /// A pass of the coordinator, for each call anew: it is good for seconds.
+    passes: Option<Passes>,
+}
+
+impl Way {
+    /// Through the gateway where a caller of it may call the method, else as the coordinator straight to each service that
+    /// has it.
+    fn all(stage: &Stage, policy: &MethodPolicy) -> Vec<Self> {
+        let mut headers = HeaderMap::new();
+        let role = role(policy);
+        if let Some(role) = role {
+            let bearer = format!("Bearer {}", stage.token(role_name(role)));
+            headers.insert("authorization", bearer.parse().unwrap());
+        }
+        if policy.everywhere() {
+            headers.insert(metadata::SOURCE, HeaderValue::from_static("customer-data"));
+        }
+        // Who comes without credentials is a customer.
+        if role.is_some() || policy.roles.contains(&Role::Customer) {
+            return vec![Self { address: stage.suite.address().to_string(), headers, passes: None }];
+        }
+        let straight = |backend: Backend| Self {
+            address: stage.suite.services()[backend.name()].to_string(),
+            headers: HeaderMap::new(),
+            passes: Some(stage.mint().for_service(backend.name())),
+        };
+        let ways: Vec<_> =
+            Backend::ALL.into_iter().filter(|backend| policy.answers(*backend)).map(straight).collect();
+        assert!(!ways.is_empty(), "nobody can call {}", policy.path);
+        ways
+    }
+
+    async fn call(&self, path: &str, bytes: &[u8]) -> Status {
+        let mut headers = self.headers.clone();
+        if let Some(passes) = &self.passes {
+            let coordinator = Caller { subject: "coordinator".into(), roles: vec![Role::Coordinator] };
+            passes.stamp(&mut headers, path, &coordinator).await.unwrap();
+        }
+        status(&self.address, path, headers, message(bytes)).await
+    }
+}
+
+/// What is said before anybody has looked into a message.
+const AT_THE_DOOR: [&str; 5] =
+    ["CREDENTIALS_MISSING", "TOKEN_INVALID", "ROLE_MISSING", "METHOD_UNKNOWN", "QUOTA"];
+/// The same where the metadata say whose data is meant; elsewhere it stands in a message.
+const WHOSE: &str = "SOURCE_UNKNOWN";
 
 /// A message of this kind on the wire: its own fields in any number and order, with values that fit their types and
 /// mostly no sense.
@@ -119,8 +193,8 @@ fn varint(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-/// Bytes that are nothing, that are a message, and that were one.
-fn bytes_for(kind: MessageDescriptor) -> BoxedStrategy<Vec<u8>> {
+/// Bytes that are nothing, that are a message, and that were one; and whether they are one for sure.
+fn bytes_for(kind: MessageDescriptor) -> BoxedStrategy<(bool, Vec<u8>)> {
     let good = some(kind, DEPTH);
     let bent =
         (good.clone(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut bytes, at, other)| {
@@ -134,21 +208,23 @@ fn bytes_for(kind: MessageDescriptor) -> BoxedStrategy<Vec<u8>> {
         bytes.truncate(at.index(bytes.len() + 1));
         bytes
     });
-    prop_oneof![2 => vec(any::<u8>(), 0..256), 4 => good, 1 => bent, 1 => cut].boxed()
+    let broken = prop_oneof![2 => vec(any::<u8>(), 0..256), 1 => bent, 1 => cut];
+    prop_oneof![broken.prop_map(|bytes| (false, bytes)), good.prop_map(|bytes| (true, bytes))].boxed()
 }
 
 /// Calls and returns the first status there is.
-async fn status(address: &str, path: &str, bearer: &str, body: Vec<u8>) -> Status {
+pub(crate) async fn status(address: &str, path: &str, headers: HeaderMap, body: Vec<u8>) -> Status {
     let stream = TcpStream::connect(address).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     let driven = detached(connection);
-    let request = http::Request::post(format!("http://cqm{path}"))
+    let mut request = http::Request::post(format!("http://cqm{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("grpc-timeout", "5S")
-        .header("authorization", bearer)
+        // Some calls wait for what may come, as long as they have time.
+        .header("grpc-timeout", "1S")
         .body(())
         .unwrap();
+    request.headers_mut().extend(headers);
     let mut sender = sender.ready().await.unwrap();
     let (answer, mut sending) = sender.send_request(request, false).unwrap();
     let _ = sending.send_data(Bytes::from(body), true);
@@ -177,20 +253,28 @@ fn for_all<S: Strategy>(cases: u32, of: &S, check: impl Fn(S::Value) -> Result<(
 #[tokio::test(flavor = "multi_thread")]
 async fn every_method_answers_whatever_bytes_it_is_given_by_a_status_that_was_meant() {
     let stage = Stage::set().await;
-    let address = stage.suite.address().to_string();
-    for policy in methods() {
+    let handle = tokio::runtime::Handle::current();
+    for policy in policy::all() {
         let Some(method) = method(policy) else { panic!("{} is not in the contract", policy.path) };
-        let bearer =
-            role(policy).map_or_else(String::new, |role| format!("Bearer {}", stage.token(role_name(role))));
-        let handle = tokio::runtime::Handle::current();
-        tokio::task::block_in_place(|| {
-            for_all(12, &bytes_for(method.input()), |bytes| {
-                let status = handle.block_on(status(&address, policy.path, &bearer, message(&bytes)));
+        for way in Way::all(&stage, policy) {
+            let check = |(is_message, bytes): (bool, Vec<u8>)| {
+                let status = handle.block_on(way.call(policy.path, &bytes));
                 let meant = !matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss);
                 prop_assert!(meant, "{}: {status}", policy.path);
+                // The method itself has read it: what else could be found out by calling?
+                let reason = Failure::of(&status).reason;
+                let outside =
+                    AT_THE_DOOR.contains(&reason.as_str()) || policy.everywhere() && reason == WHOSE;
+                prop_assert!(!outside, "{}: {reason}", policy.path);
+                let read = !is_message || reason != "MALFORMED_MESSAGE";
+                prop_assert!(read, "{} does not read a message", policy.path);
                 Ok(())
+            };
+            tokio::task::block_in_place(|| {
+                check((true, Vec::new())).unwrap();
+                for_all(12, &bytes_for(method.input()), check);
             });
-        });
+        }
     }
     stage.suite.stop().await;
 }
@@ -255,6 +339,7 @@ async fn no_path_no_header_and_no_frame_shakes_the_gateway() {
         });
     });
     gate.stands();
-    let answer = status(&address, Attack::METHOD, &bearer, message(b"")).await;
+    let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, bearer.parse().unwrap())]);
+    let answer = status(&address, Attack::METHOD, headers, message(b"")).await;
     assert_eq!(answer.code(), Code::InvalidArgument, "{answer}");
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cqm_rpc::Clock;
+use cqm_runtime::pass::{Mint, SigningConfig};
 use cqm_runtime::telemetry::TelemetryConfig;
 use cqm_standalone::{Mail, Options, Secrets, Suite};
 use cqm_testkit::{Mail as Letter, SmtpSink, TestDatabase, environment};
@@ -45,6 +46,17 @@ impl Stage {
 
     pub fn token(&self, role: &str) -> String {
         token(self.keys.path(), role)
+    }
+
+    /// The folder that `cqm dev-keys` has made.
+    pub fn keys(&self) -> &Path {
+        self.keys.path()
+    }
+
+    /// Signs the passes that the services take, as the gateway and the coordinator do.
+    pub fn mint(&self) -> Mint {
+        let key = self.keys.path().join("pass-signing.pem");
+        Mint::new(&SigningConfig { key, ..SigningConfig::default() }, Clock::system()).unwrap()
     }
 
     pub fn callers(&self) -> Callers {

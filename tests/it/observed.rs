@@ -9,6 +9,8 @@ use cqm_proto::complaints::v1::sla_policy_service_client::SlaPolicyServiceClient
 use cqm_proto::complaints::v1::{
     PublishSlaPolicyRequest, Severity, SlaCalendar, SlaHours, SlaPolicy, SlaTarget,
 };
+use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
+use cqm_proto::customers::v1::{CreateCustomerRequest, Customer};
 use cqm_rpc::TraceContext;
 use cqm_tests::customer::{Callers, Person, live};
 use cqm_tests::{Bearer, Cluster, Collector, channel, settled};
@@ -127,6 +129,54 @@ async fn every_figure_that_dashboards_and_alerts_name_is_told_by_a_running_suite
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_coordinator_has_not_done_is_told_while_it_cannot_be_done() {
+    const CUSTOMERS: f64 = 3.0;
+    let mut cluster = Cluster::start_with("[telemetry]\nfigures_interval = \"1s\"\n");
+    let staff = Bearer::caller(cluster.address(), &cluster.token("service_manager"));
+    settled(&staff).await;
+    // Every new customer is told to the notifications' service, which is away.
+    cluster.kill("notifications");
+    for _ in 0..CUSTOMERS as usize {
+        let customer = Customer { display_name: "Han Meimei".to_owned(), ..Customer::default() };
+        let create = CreateCustomerRequest { customer: Some(customer), ..Default::default() };
+        CustomerServiceClient::new(staff.clone()).create_customer(create).await.unwrap();
+    }
+    lags(&cluster, CUSTOMERS).await;
+    cluster.restart("notifications");
+    lags(&cluster, 0.0).await;
+    settled(&staff).await;
+}
+
+/// Waits until the customers' source is so many events behind: by its reader's word, whichever of the two it is, and by its
+/// own.
+async fn lags(cluster: &Cluster, wanted: f64) {
+    let started = Instant::now();
+    loop {
+        let mut readers = 0.0;
+        for name in ["coordinator-1", "coordinator-2"] {
+            let text = cqm_testkit::get(cluster.admin(name), "/metrics").await.unwrap().1;
+            readers += sum(&of_customers(&text), "cqm_coordinator_lag").unwrap_or_default();
+        }
+        let text = cqm_testkit::get(cluster.admin("customer-data"), "/metrics").await.unwrap().1;
+        let own = sum(&of_customers(&text), "cqm_event_log_lag");
+        if readers == wanted && own == Some(wanted) {
+            return;
+        }
+        assert!(
+            started.elapsed() < PATIENCE,
+            "the readers say {readers}, the source {own:?} instead of {wanted}"
+        );
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The series of the customers' source.
+fn of_customers(text: &str) -> String {
+    let ours = |line: &&str| line.contains("cqm_source=\"customer-data\"");
+    text.lines().filter(ours).map(|line| format!("{line}\n")).collect()
 }
 
 /// A day of any day's time for everything.

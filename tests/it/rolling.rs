@@ -1,4 +1,4 @@
-//! Every service restarted, pod by pod, while callers call.
+//! Every service and the gateway restarted, pod by pod, while callers call.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -27,16 +27,17 @@ use cqm_runtime::process::{self, Running, Service};
 use cqm_runtime::server::{DrainConfig, ServerConfig, Shape};
 use cqm_runtime::tasks::detached;
 use cqm_testkit::{TestDatabase, environment, eventually};
-use cqm_tests::{Bearer, Caller, binary};
+use cqm_tests::{Addresses, Balancer, Bearer, Caller, Process, binary, channel, gateway_configuration};
 use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use crate::contract::{about, register};
+use crate::journey::Stage;
 
 /// Any 32 bytes: the data is thrown away.
-const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+pub(crate) const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const PODS: usize = 2;
 
 /// The addresses behind each service's name, as a headless service has them.
@@ -56,7 +57,7 @@ impl Resolve for Names {
 }
 
 /// One process of a service.
-struct Pod {
+pub(crate) struct Pod {
     running: Running,
     shutdown: CancellationToken,
 }
@@ -71,8 +72,20 @@ impl Pod {
     }
 }
 
+/// What a pod runs by, and the pod.
+pub(crate) type Pods<C> = Vec<(Settings<C>, Pod)>;
+
 /// Starts two pods of a service on one database.
-async fn pods<S: Service>(names: &Names, own: &str) -> Vec<(Settings<S::Config>, Pod)> {
+async fn pods<S: Service>(names: &Names, own: &str) -> Pods<S::Config> {
+    pods_with::<S>(names, own, |_| {}).await
+}
+
+/// The same, with settings but for what `change` does to them.
+pub(crate) async fn pods_with<S: Service>(
+    names: &Names,
+    own: &str,
+    change: impl Fn(&mut Settings<S::Config>),
+) -> Pods<S::Config> {
     let database = TestDatabase::migrated(S::MIGRATIONS).await;
     let mut pods = Vec::new();
     for _ in 0..PODS {
@@ -90,6 +103,7 @@ async fn pods<S: Service>(names: &Names, own: &str) -> Vec<(Settings<S::Config>,
             drain: DrainConfig { settle: Duration::from_millis(500), timeout: Duration::from_secs(10) },
             ..ServerConfig::on(SocketAddr::from(([127, 0, 0, 1], 0)))
         };
+        change(&mut settings);
         let pod = Pod::start::<S>(settings.clone()).await;
         settings.server.listen = pod.running.address();
         pods.push((settings, pod));
@@ -100,10 +114,7 @@ async fn pods<S: Service>(names: &Names, own: &str) -> Vec<(Settings<S::Config>,
 }
 
 /// Restarts them one after another, as a deployment does.
-async fn roll<S: Service>(
-    pods: Vec<(Settings<S::Config>, Pod)>,
-    load: &Load,
-) -> Vec<(Settings<S::Config>, Pod)> {
+async fn roll<S: Service>(pods: Pods<S::Config>, load: &Load) -> Pods<S::Config> {
     let mut rolled = Vec::new();
     for (settings, pod) in pods {
         load.answer(20).await;
@@ -117,7 +128,7 @@ async fn roll<S: Service>(
     rolled
 }
 
-/// Reads of every service and a write, over and over.
+/// Calls of callers who do not repeat them, over and over.
 pub(crate) struct Load {
     over: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
@@ -126,38 +137,49 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(caller: &Caller, subject: &str) -> Self {
-        let mut load = Self {
-            over: Arc::default(),
-            answered: Arc::default(),
-            registered: Arc::default(),
-            workers: Vec::new(),
-        };
-        let (complaints, registered, subject) =
-            (ComplaintServiceClient::new(caller.clone()), Arc::clone(&load.registered), subject.to_owned());
-        load.repeat(move || {
-            let (mut client, registered) = (complaints.clone(), Arc::clone(&registered));
-            let message = register(about(&subject));
-            async move {
-                let answer = client.register_complaint(message).await?;
-                registered.fetch_add(1, Ordering::Relaxed);
-                Ok(answer)
+    /// Of each caller: reads of every service, and complaints that are registered.
+    pub(crate) fn start(callers: &[Caller], subject: &str) -> Self {
+        let mut load = Self::on_complaints(callers, subject);
+        for caller in callers {
+            macro_rules! read {
+                ($client:ident, $method:ident, $request:ident) => {
+                    let client = $client::new(caller.clone());
+                    load.repeat(move || {
+                        let mut client = client.clone();
+                        async move { client.$method($request::default()).await }
+                    });
+                };
             }
-        });
-        macro_rules! read {
-            ($client:ident, $method:ident, $request:ident) => {
-                let client = $client::new(caller.clone());
-                load.repeat(move || {
-                    let mut client = client.clone();
-                    async move { client.$method($request::default()).await }
-                });
-            };
+            read!(CustomerServiceClient, list_customers, ListCustomersRequest);
+            read!(ProgrammeServiceClient, list_programmes, ListProgrammesRequest);
+            read!(TemplateServiceClient, list_templates, ListTemplatesRequest);
+            read!(InvitationServiceClient, list_invitations, ListInvitationsRequest);
         }
-        read!(ComplaintServiceClient, list_complaints, ListComplaintsRequest);
-        read!(CustomerServiceClient, list_customers, ListCustomersRequest);
-        read!(ProgrammeServiceClient, list_programmes, ListProgrammesRequest);
-        read!(TemplateServiceClient, list_templates, ListTemplatesRequest);
-        read!(InvitationServiceClient, list_invitations, ListInvitationsRequest);
+        load
+    }
+
+    /// Of each caller: complaints that are registered, and lists of them.
+    pub(crate) fn on_complaints(callers: &[Caller], subject: &str) -> Self {
+        let (over, answered, registered) = Default::default();
+        let mut load = Self { over, answered, registered, workers: Vec::new() };
+        for caller in callers {
+            let complaints = ComplaintServiceClient::new(caller.clone());
+            let (registered, subject) = (Arc::clone(&load.registered), subject.to_owned());
+            load.repeat(move || {
+                let (mut client, registered) = (complaints.clone(), Arc::clone(&registered));
+                let message = register(about(&subject));
+                async move {
+                    let answer = client.register_complaint(message).await?;
+                    registered.fetch_add(1, Ordering::Relaxed);
+                    Ok(answer)
+                }
+            });
+            let complaints = ComplaintServiceClient::new(caller.clone());
+            load.repeat(move || {
+                let mut client = complaints.clone();
+                async move { client.list_complaints(ListComplaintsRequest::default()).await }
+            });
+        }
         load
     }
 
@@ -168,8 +190,11 @@ impl Load {
         let (over, answered) = (Arc::clone(&self.over), Arc::clone(&self.answered));
         self.workers.push(detached(async move {
             while !over.load(Ordering::Relaxed) {
-                call().await?;
-                answered.fetch_add(1, Ordering::Relaxed);
+                match call().await {
+                    Ok(_) => answered.fetch_add(1, Ordering::Relaxed),
+                    Err(status) if unsent(&status) => continue,
+                    Err(status) => return Err(status),
+                };
             }
             Ok(())
         }));
@@ -206,8 +231,21 @@ impl Load {
     }
 }
 
-/// An edge in front of what the names name, and a caller of it.
-pub(crate) async fn edge(names: &Names, folder: &Path) -> (edge::Running, Caller) {
+/// Whether a call has never left its client: its connection had ended while it was still in line there. Clients of gRPC
+/// send such a call over another connection by themselves; tonic hands it back.
+fn unsent(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// An edge in front of what the names name, and a service manager's token for it.
+pub(crate) async fn edge(names: &Names, folder: &Path) -> (edge::Running, String) {
     let keys = folder.join("keys");
     assert!(Command::new(binary("cqm")).arg("dev-keys").arg(&keys).status().unwrap().success());
     let printed = Command::new(binary("cqm"))
@@ -225,8 +263,7 @@ pub(crate) async fn edge(names: &Names, folder: &Path) -> (edge::Running, Caller
     config.resolver = Arc::new(names.clone());
     config.passes = cqm_testkit::signing();
     let running = edge::start(config, Clock::system(), CancellationToken::new()).await.unwrap();
-    let caller = Bearer::caller(&running.address().to_string(), token.trim());
-    (running, caller)
+    (running, token.trim().to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,9 +282,10 @@ async fn a_rolling_restart_of_every_service_fails_no_call_that_is_safe_to_repeat
     let notifications =
         pods::<cqm_notifications::App>(&names, &format!("mailbox = \"{}\"\n", mail.display())).await;
     let loyalty = pods::<cqm_loyalty::App>(&names, &format!("voucher_keys = [\"{KEY}\"]\n")).await;
-    let (_edge, caller) = edge(&names, folder.path()).await;
+    let (edge, token) = edge(&names, folder.path()).await;
+    let caller = Bearer::caller(&edge.address().to_string(), &token);
 
-    let load = Load::start(&caller, "It does not work");
+    let load = Load::start(std::slice::from_ref(&caller), "It does not work");
     let _kept = (
         roll::<cqm_customer_data::App>(customer_data, &load).await,
         roll::<cqm_complaints::App>(complaints, &load).await,
@@ -256,4 +294,65 @@ async fn a_rolling_restart_of_every_service_fails_no_call_that_is_safe_to_repeat
         roll::<cqm_loyalty::App>(loyalty, &load).await,
     );
     load.end(caller).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_of_the_gateway_fails_no_call() {
+    // Nobody stands between the callers and the gateway who would repeat anything: what a gateway has let in, before and
+    // after it has said that it goes, it answers.
+    let stage = Stage::set().await;
+    let mut addresses = Addresses::draw();
+    let folder = tempfile::tempdir().unwrap();
+    let backends: String = stage
+        .suite
+        .services()
+        .iter()
+        .map(|(service, address)| format!("{} = \"http://{address}\"\n", service.replace('-', "_")))
+        .collect();
+    let mut gateways: Vec<(Process, SocketAddr)> = (0..PODS)
+        .map(|number| {
+            let (listen, admin) = (addresses.another(), addresses.another());
+            let configuration = gateway_configuration(stage.keys(), &listen, "500ms", &backends, "");
+            let (name, program) = (format!("gateway-{number}"), binary("cqm-gateway"));
+            let process = Process::new(folder.path(), &name, program, "serve", &configuration, admin);
+            (process, listen.parse().unwrap())
+        })
+        .collect();
+    let all: Vec<SocketAddr> = gateways.iter().map(|(_, address)| *address).collect();
+    for (process, address) in &mut gateways {
+        process.start();
+        serves(process, *address).await;
+    }
+    let balancer = Balancer::before(all.clone()).await;
+    let (address, token) = (balancer.address().to_string(), stage.token("service_manager"));
+    // Each has a connection of its own: half of them at one gateway, half at the other.
+    let callers: Vec<Caller> = (0..2 * PODS).map(|_| Bearer::caller(&address, &token)).collect();
+
+    let load = Load::start(&callers, "It does not work");
+    for _ in 0..2 {
+        for (process, own) in &mut gateways {
+            load.answer(200).await;
+            balancer.set(all.iter().copied().filter(|address| address != own).collect());
+            tokio::task::block_in_place(|| process.terminate());
+            load.answer(100).await;
+            process.start();
+            serves(process, *own).await;
+            balancer.set(all.clone());
+        }
+    }
+    load.answer(100).await;
+    load.end(callers[0].clone()).await;
+    drop(gateways);
+    stage.suite.stop().await;
+}
+
+/// Until the gateway answers calls, which is a moment after it listens. It refuses whoever has no token at once.
+async fn serves(process: &mut Process, address: SocketAddr) {
+    let mut complaints = ComplaintServiceClient::new(channel(&address.to_string()));
+    eventually("a gateway", async || {
+        assert!(process.ended().is_none(), "{}", process.tail());
+        let refusal = complaints.list_complaints(ListComplaintsRequest::default()).await.unwrap_err();
+        refusal.code() == Code::Unauthenticated
+    })
+    .await;
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cqm_testkit::environment;
-use cqm_tests::{Addresses, Postgres, Process, Redis, SERVICES, Site, binary, folder};
+use cqm_tests::{Addresses, Bearer, Postgres, Process, Redis, SERVICES, Site, binary, folder};
 
 use crate::rolling::{Load, Names, edge};
 
@@ -15,18 +15,19 @@ const BETWEEN: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The processes of one service on one database.
-struct Deployment {
+pub(crate) struct Deployment {
     service: &'static str,
-    pods: Vec<Pod>,
+    pub(crate) pods: Vec<Pod>,
 }
 
-struct Pod {
-    process: Process,
-    address: String,
+pub(crate) struct Pod {
+    pub(crate) process: Process,
+    pub(crate) address: String,
 }
 
 impl Deployment {
-    fn start(
+    /// Migrates the database and starts them; returns without waiting for them to serve.
+    pub(crate) fn start(
         site: &Site<'_>,
         (service, url): (&'static str, &str),
         addresses: &mut Addresses,
@@ -62,7 +63,7 @@ impl Deployment {
 }
 
 impl Pod {
-    fn serves(&mut self) {
+    pub(crate) fn serves(&mut self) {
         let begin = Instant::now();
         while std::net::TcpStream::connect(&self.address).is_err() {
             assert!(begin.elapsed() < PATIENCE && self.process.ended().is_none(), "{}", self.process.tail());
@@ -94,9 +95,10 @@ async fn an_upgrade_from_the_version_before_fails_no_call_that_is_safe_to_repeat
         let pods = deployment.pods.iter().map(|pod| pod.address.parse().unwrap()).collect();
         names.set(deployment.service, pods);
     }
-    let (_edge, caller) = edge(&names, folder.path()).await;
+    let (edge, token) = edge(&names, folder.path()).await;
+    let caller = Bearer::caller(&edge.address().to_string(), &token);
 
-    let load = Load::start(&caller, "It does not work");
+    let load = Load::start(std::slice::from_ref(&caller), "It does not work");
     for deployment in &mut deployments {
         let (old, new) = (before.join(program(deployment.service)), binary(&program(deployment.service)));
         load.answer(BETWEEN).await;

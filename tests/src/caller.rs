@@ -28,7 +28,14 @@ impl Bearer {
         InterceptedService::new(channel(address), Self { token, trace: None })
     }
 
-    /// The same, and all calls are of one trace of the caller's own.
+    /// The same, and it gives up no sooner than each call says.
+    pub fn patient(address: &str, token: &str) -> Caller {
+        let token = format!("Bearer {token}").parse().expect("a token is ASCII");
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address is a URI");
+        InterceptedService::new(endpoint.connect_lazy(), Self { token, trace: None })
+    }
+
+    /// The same as [`Self::caller`], and all calls are of one trace of the caller's own.
     pub fn traced(address: &str, token: &str, trace: &TraceContext) -> Caller {
         let token = format!("Bearer {token}").parse().expect("a token is ASCII");
         let trace = Some(trace.to_string().parse().expect("a trace is ASCII"));
@@ -43,7 +50,9 @@ impl Interceptor for Bearer {
             request.metadata_mut().insert("traceparent", trace.clone());
         }
         // Shorter than the suite's own limit: a call that a killed process has swallowed is repeated soon.
-        request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static("3S"));
+        if !request.metadata().contains_key("grpc-timeout") {
+            request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static("3S"));
+        }
         Ok(request)
     }
 }

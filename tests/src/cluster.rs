@@ -60,15 +60,7 @@ impl Cluster {
             processes.insert(service.to_owned(), process);
         }
         let gateway = addresses.another();
-        let configuration = format!(
-            "[server]\nlisten = \"{gateway}\"\nplaintext = true\nshards = 1\n[server.drain]\nsettle = \"0s\"\n\
-             [service.backends]\n{backends}\
-             [service.identity.issuers.dev]\nissuer = \"cqm-development\"\naudience = \"cqm\"\n\
-             internal_service = true\njwks = \"{}\"\n\
-             [service.passes]\nkey = \"{}\"\n{more}\n",
-            keys.join("jwks.json").display(),
-            keys.join("pass-signing.pem").display(),
-        );
+        let configuration = gateway_configuration(&keys, &gateway, "0s", &backends, more);
         let admin = addresses.another();
         let serve =
             Process::new(folder.path(), "gateway", binary("cqm-gateway"), "serve", &configuration, admin);
@@ -172,15 +164,11 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl Drop for Process {
     fn drop(&mut self) {
-        for process in self.processes.values_mut() {
-            process.kill();
-        }
+        self.kill();
         if std::thread::panicking() {
-            for (name, process) in &self.processes {
-                eprintln!("--- the end of {name}'s log\n{}", process.tail());
-            }
+            eprintln!("--- the end of {}\n{}", self.log.display(), self.tail());
         }
     }
 }
@@ -251,6 +239,11 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Where `/metrics` and its health are.
+    pub fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// Lets it drain and waits for its end.
     pub fn terminate(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -293,6 +286,20 @@ impl Site<'_> {
             own_section(service, self.folder),
         )
     }
+}
+
+/// The configuration of one gateway, whose keys `cqm dev-keys` has put into a folder. `backends`: the lines of that section;
+/// `settle`: how long its drain leaves others the time to hear of it; `more`: further sections.
+pub fn gateway_configuration(keys: &Path, listen: &str, settle: &str, backends: &str, more: &str) -> String {
+    format!(
+        "[server]\nlisten = \"{listen}\"\nplaintext = true\nshards = 1\n[server.drain]\nsettle = \"{settle}\"\n\
+         [service.backends]\n{backends}\
+         [service.identity.issuers.dev]\nissuer = \"cqm-development\"\naudience = \"cqm\"\n\
+         internal_service = true\njwks = \"{}\"\n\
+         [service.passes]\nkey = \"{}\"\n{more}\n",
+        keys.join("jwks.json").display(),
+        keys.join("pass-signing.pem").display(),
+    )
 }
 
 /// What a service has to be told besides the common sections.

@@ -87,9 +87,3 @@ impl Gatehouse {
         assert!(!log.contains("panic"), "the gateway has panicked: {log}");
     }
 }
-
-impl Drop for Gatehouse {
-    fn drop(&mut self) {
-        self.process.kill();
-    }
-}

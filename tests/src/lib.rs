@@ -2,6 +2,7 @@
 //! be killed ([`Cluster`]), and a caller who does not give up ([`Caller`]).
 
 pub mod attack;
+mod balancer;
 mod caller;
 mod cluster;
 mod collector;
@@ -10,8 +11,9 @@ mod gatehouse;
 mod servers;
 mod settled;
 
+pub use balancer::Balancer;
 pub use caller::{Bearer, Caller, again, channel};
-pub use cluster::{Addresses, Cluster, Process, Site};
+pub use cluster::{Addresses, Cluster, Process, Site, gateway_configuration};
 pub use collector::{Collector, Told};
 pub use gatehouse::Gatehouse;
 pub use servers::{Postgres, Redis, folder};

@@ -14,6 +14,7 @@ mod policy;
 mod reactions;
 mod token;
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -139,10 +140,11 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::DevKeys { folder } => keys::make(&folder),
         Command::Token(options) => token::print(&options),
-        Command::Policy => {
-            print!("{}", policy::tables());
-            Ok(())
-        }
+        Command::Policy => match std::io::stdout().write_all(policy::tables().as_bytes()) {
+            // Whoever reads it has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            outcome => Ok(outcome?),
+        },
         Command::Import { what, file, format, rejected, target } => {
             let rejected = rejected.unwrap_or_else(|| {
                 let mut name = file.clone().into_os_string();

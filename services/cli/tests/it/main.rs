@@ -4,4 +4,5 @@
 
 mod counter;
 mod imports;
+mod policy;
 mod reactions;

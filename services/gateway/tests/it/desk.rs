@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,6 +21,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use prost::Message;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -63,6 +64,12 @@ struct Inner {
     produced: AtomicU64,
     /// Stuck calls whose caller went away.
     abandoned: AtomicU64,
+    /// What answers the next call of a method, message by message.
+    pages: Mutex<HashMap<String, mpsc::Receiver<Vec<u8>>>>,
+    /// Whether requests are read of which a caller says that they are not.
+    listening: watch::Sender<bool>,
+    /// Bytes that were read of them.
+    heard: AtomicU64,
 }
 
 impl Desk {
@@ -84,6 +91,22 @@ impl Desk {
         } else {
             methods.remove(method);
         }
+    }
+
+    /// The next call of the method is answered by the messages that are sent here, one by one, until this end is dropped.
+    pub fn pages(&self, method: &str) -> mpsc::Sender<Vec<u8>> {
+        let (pages, answers) = mpsc::channel(1);
+        self.0.pages.lock().unwrap().insert(method.to_owned(), answers);
+        pages
+    }
+
+    /// Reads what it has left unread.
+    pub fn listen(&self) {
+        self.0.listening.send_replace(true);
+    }
+
+    pub fn heard(&self) -> u64 {
+        self.0.heard.load(Ordering::SeqCst)
     }
 
     /// The calls so far, of one method.
@@ -111,6 +134,11 @@ impl Desk {
             // Whatever comes goes back, frame by frame.
             "ImportCustomers" => return stream(Echo { body, done: false }),
             "RecordPurchases" if parts.headers.contains_key("x-plenty") => return stream(Plenty(self)),
+            "RecordPurchases" if parts.headers.contains_key("x-unheard") => {
+                let mut listening = self.0.listening.subscribe();
+                let until = Box::pin(async move { drop(listening.wait_for(|listening| *listening).await) });
+                return stream(Unheard { desk: self, until: Some(until), body, done: false });
+            }
             _ => {}
         }
         let Ok(body) = body.collect().await else {
@@ -121,6 +149,9 @@ impl Desk {
         let call = parts.extensions.get::<Call>().cloned().unwrap();
         let seen = Seen { method: method.clone(), headers: parts.headers, call, message };
         self.0.seen.lock().unwrap().push(seen.clone());
+        if let Some(answers) = self.0.pages.lock().unwrap().remove(&method) {
+            return stream(Pages { answers, done: false });
+        }
         if self.0.stuck.lock().unwrap().contains(&method) {
             let _abandoned = Abandoned(self);
             return std::future::pending().await;
@@ -195,7 +226,59 @@ impl http_body::Body for Echo {
     }
 }
 
-/// What a plentiful answer comes to, bytes.
+struct Pages {
+    answers: mpsc::Receiver<Vec<u8>>,
+    done: bool,
+}
+
+impl http_body::Body for Pages {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(Some(Ok(match ready!(self.answers.poll_recv(cx)) {
+            Some(message) => frame(&message),
+            None => {
+                self.done = true;
+                ok()
+            }
+        })))
+    }
+}
+
+/// An answer without messages, whose request is not read before the desk listens.
+struct Unheard {
+    desk: Desk,
+    until: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    body: Body,
+    done: bool,
+}
+
+impl http_body::Body for Unheard {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        if let Some(until) = &mut self.until {
+            ready!(until.as_mut().poll(cx));
+            self.until = None;
+        }
+        while let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)?) {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            self.desk.0.heard.fetch_add(length as u64, Ordering::SeqCst);
+        }
+        self.done = true;
+        Poll::Ready(Some(Ok(ok())))
+    }
+}
+
+/// What a plentiful answer or request comes to, bytes.
 pub const PLENTY: u64 = 64 * 1024 * 1024;
 
 /// Messages of 16 KiB, as fast as they are taken.

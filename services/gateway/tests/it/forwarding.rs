@@ -1,6 +1,8 @@
 //! Bytes, trailers, deadlines and traces on their way through the edge, and what becomes of them when a service is away.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cqm_gateway::backend::Backends;
@@ -13,6 +15,7 @@ use cqm_rpc::{Error, Failure, Refusal, Role, TraceContext, reason};
 use cqm_runtime::server::ServerConfig;
 use cqm_runtime::tasks::detached;
 use cqm_testkit::eventually;
+use prost::Message;
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -184,6 +187,53 @@ async fn a_caller_who_does_not_read_stops_the_service_and_nobody_else() {
     }
 
     drop(stalled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_does_not_read_stops_its_caller_and_nobody_else() {
+    let (edge, desk, _served) = edge().await;
+    let row = RecordPurchasesRequest { purchase_reference: "x".repeat(16 * 1024), ..Default::default() };
+    let framed = 5 + row.encoded_len() as u64;
+    let rows = PLENTY / framed;
+    let taken = Arc::<AtomicU64>::default();
+    let counted = tokio_stream::iter(0..rows).map({
+        let taken = Arc::clone(&taken);
+        move |_| {
+            taken.fetch_add(framed, Ordering::SeqCst);
+            row.clone()
+        }
+    });
+    let mut purchases = PurchaseServiceClient::new(edge.channel().await);
+    let mut request = edge.request(Role::ServiceManager, counted);
+    request.metadata_mut().insert("x-unheard", "1".parse().unwrap());
+    request.set_timeout(crate::PATIENCE * 4);
+    let mut answers = purchases.record_purchases(request).await.unwrap().into_inner();
+
+    // Until nothing more is taken for a while.
+    let mut last = (0, Instant::now());
+    eventually("the end of the sending", || {
+        let so_far = taken.load(Ordering::SeqCst);
+        if so_far != last.0 {
+            last = (so_far, Instant::now());
+        }
+        let quiet = so_far > 0 && last.1.elapsed() > Duration::from_millis(200);
+        async move { quiet }
+    })
+    .await;
+    assert_eq!(desk.heard(), 0);
+    let lies = taken.load(Ordering::SeqCst);
+    assert!(lies < PLENTY / 4, "{lies} bytes lie on the way");
+
+    // Through the same links.
+    let mut customers = CustomerServiceClient::new(edge.channel().await);
+    for _ in 0..100 {
+        customers.get_customer(edge.request(Role::Supervisor, get())).await.unwrap();
+    }
+
+    // Nothing was lost by waiting.
+    desk.listen();
+    assert!(answers.next().await.is_none());
+    assert_eq!(desk.heard(), rows * framed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

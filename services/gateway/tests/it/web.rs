@@ -6,20 +6,26 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use cqm_gateway::backend::Backends;
-use cqm_proto::customers::v1::Customer;
+use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
+use cqm_proto::customers::v1::{Customer, GetCustomerRequest, ImportCustomersRequest};
+use cqm_proto::loyalty::v1::VerifyLedgerResponse;
 use cqm_rpc::{Error, Role};
 use cqm_runtime::server::WebConfig;
 use cqm_runtime::tasks::detached;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::net::TcpStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
 use crate::desk::{self, Desk, Served, framed};
-use crate::wire::Edge;
+use crate::wire::{Edge, refused};
 
 const GET: &str = "/cqm.customers.v1.CustomerService/GetCustomer";
+const VERIFY: &str = "/cqm.loyalty.v1.LedgerService/VerifyLedger";
 const DESK: &str = "https://desk.example.com";
 
 async fn edge(web: WebConfig) -> (Edge, Desk, Served) {
@@ -43,8 +49,14 @@ struct Page {
 }
 
 async fn ask(address: SocketAddr, version_2: bool, request: Request<Full<Bytes>>) -> Page {
+    let (parts, body) = send(address, version_2, request).await.into_parts();
+    Page { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+}
+
+/// The answer as soon as its head is there.
+async fn send(address: SocketAddr, version_2: bool, request: Request<Full<Bytes>>) -> Response<Incoming> {
     let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let response = if version_2 {
+    if version_2 {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
         detached(connection);
@@ -53,13 +65,15 @@ async fn ask(address: SocketAddr, version_2: bool, request: Request<Full<Bytes>>
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
         detached(connection);
         sender.send_request(request).await.unwrap()
-    };
-    let (parts, body) = response.into_parts();
-    Page { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+    }
 }
 
 fn call(address: SocketAddr, version_2: bool, content_type: &str) -> http::request::Builder {
-    let uri = if version_2 { format!("http://{address}{GET}") } else { GET.to_owned() };
+    call_of(GET, address, version_2, content_type)
+}
+
+fn call_of(path: &str, address: SocketAddr, version_2: bool, content_type: &str) -> http::request::Builder {
+    let uri = if version_2 { format!("http://{address}{path}") } else { path.to_owned() };
     Request::post(uri)
         .header("host", address.to_string())
         .header("origin", DESK)
@@ -123,6 +137,101 @@ fn decoded(text: &[u8]) -> Vec<u8> {
         bytes.extend(STANDARD.decode(quantum).unwrap());
     }
     bytes
+}
+
+/// An answer that is read while it comes.
+struct Reading {
+    body: Incoming,
+    text: bool,
+    /// What has come and is not decoded.
+    raw: Vec<u8>,
+    /// What is decoded and not looked at.
+    bytes: Vec<u8>,
+}
+
+impl Reading {
+    /// The next frame of gRPC-Web: its flag and its content.
+    async fn next(&mut self) -> (u8, Vec<u8>) {
+        loop {
+            if let [flag, a, b, c, d, rest @ ..] = &self.bytes[..] {
+                let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+                if rest.len() >= length {
+                    let frame = (*flag, rest[..length].to_vec());
+                    self.bytes.drain(..5 + length);
+                    return frame;
+                }
+            }
+            let more = tokio::time::timeout(crate::PATIENCE, self.body.frame()).await;
+            let more = more.expect("what was sent arrives").expect("the answer goes on").unwrap();
+            self.raw.extend(more.into_data().unwrap_or_default());
+            let whole = if self.text { self.raw.len() / 4 * 4 } else { self.raw.len() };
+            let ready: Vec<u8> = self.raw.drain(..whole).collect();
+            self.bytes.extend(if self.text { decoded(&ready) } else { ready });
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_reads_a_stream_message_by_message() {
+    let (edge, desk, _served) = edge(open()).await;
+    let address = edge.running.address();
+    let token = format!("Bearer {}", edge.issuer.token(edge.clock.now(), &[Role::Supervisor]));
+    for version_2 in [false, true] {
+        for text in [false, true] {
+            let pages = desk.pages("VerifyLedger");
+            let (content_type, body) = if text {
+                ("application/grpc-web-text+proto", Bytes::from(STANDARD.encode(framed(b""))))
+            } else {
+                ("application/grpc-web+proto", framed(b""))
+            };
+            let asked = call_of(VERIFY, address, version_2, content_type)
+                .header("accept", content_type)
+                .header("authorization", &token);
+            let answer = send(address, version_2, asked.body(Full::new(body)).unwrap()).await;
+            assert_eq!(answer.status(), StatusCode::OK);
+            assert_eq!(answer.headers()["content-type"], content_type);
+            assert!(!answer.headers().contains_key("grpc-status"), "{answer:?}");
+            let mut answer = Reading { body: answer.into_body(), text, raw: Vec::new(), bytes: Vec::new() };
+            for members in 1..=3 {
+                let said = VerifyLedgerResponse { members, ..Default::default() };
+                pages.send(said.encode_to_vec()).await.unwrap();
+                // The next one is sent only when this one was read: nothing on the way may wait for more.
+                let (flag, message) = answer.next().await;
+                assert_eq!((flag, VerifyLedgerResponse::decode(&message[..]).unwrap()), (0, said));
+            }
+            drop(pages);
+            let (flag, trailers) = answer.next().await;
+            let trailers = String::from_utf8(trailers).unwrap();
+            assert_eq!(flag, 0x80);
+            assert!(trailers.contains("grpc-status:0"), "{trailers}");
+        }
+    }
+    assert_eq!(desk.seen("VerifyLedger").len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn native_callers_are_served_where_browsers_are() {
+    let (edge, _desk, _served) = edge(open()).await;
+    let mut customers = CustomerServiceClient::new(edge.channel().await);
+    let get = || GetCustomerRequest { name: "customers/1".into(), ..Default::default() };
+    let answer = customers.get_customer(edge.request(Role::Supervisor, get())).await.unwrap();
+    assert_eq!(answer.into_inner().name, "customers/1");
+    assert_eq!(
+        refused(customers.get_customer(get()).await),
+        (Code::Unauthenticated, "CREDENTIALS_MISSING".into())
+    );
+
+    // In both directions at once, which browsers cannot.
+    let (rows, stream) = tokio::sync::mpsc::channel(1);
+    let request = edge.request(Role::ServiceManager, ReceiverStream::new(stream));
+    let mut answers = customers.import_customers(request).await.unwrap().into_inner();
+    for row in 1..=3 {
+        rows.send(ImportCustomersRequest { row, ..Default::default() }).await.unwrap();
+        assert_eq!(answers.message().await.unwrap().unwrap().row, row);
+    }
+    drop(rows);
+    assert!(answers.message().await.unwrap().is_none());
+    assert_eq!(answers.trailers().await.unwrap().unwrap().get("x-custom-trailer").unwrap(), "kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,14 +31,16 @@ impl Read {
         position("after_position", message.after_position, 0, &mut violations);
         hash("expect_hash", message.after_position, &message.expect_hash, &mut violations);
         let max = max_events(message.max_events, &mut violations);
-        let wait = match message.wait.map(Duration::try_from) {
-            None => Duration::ZERO,
-            Some(Ok(wait)) => wait.min(MAX_WAIT),
-            Some(Err(_)) => {
-                violations.range("wait", "0 or more");
-                Duration::ZERO
-            }
+        let wait = match message.wait {
+            None => Some(Duration::ZERO),
+            // Not for the library to find out: it negates what is below 0, and panics at the lowest of all.
+            Some(wait) if wait.seconds < 0 => None,
+            Some(wait) => Duration::try_from(wait).ok(),
         };
+        if wait.is_none() {
+            violations.range("wait", "0 or more");
+        }
+        let wait = wait.unwrap_or_default().min(MAX_WAIT);
         violations.finish()?;
         Ok(Self {
             consumer: message.consumer,
@@ -387,6 +389,8 @@ mod tests {
         assert_eq!(fields(Read::parse(wrong)), ["consumer", "reader", "expect_hash", "max_events", "wait"]);
         let negative = proto::ReadRequest { after_position: -1, ..read() };
         assert_eq!(fields(Read::parse(negative)), ["after_position", "expect_hash"]);
+        let lowest = prost_types::Duration { seconds: i64::MIN, nanos: i32::MIN };
+        assert_eq!(fields(Read::parse(proto::ReadRequest { wait: Some(lowest), ..read() })), ["wait"]);
     }
 
     #[test]

@@ -31,8 +31,10 @@ pub(super) enum Phase {
     Starting = 0,
     /// Answered, also while balancers are being told that the end is near.
     Open = 1,
-    /// The door is closed: refused, whoever still finds a way in.
+    /// The door is closed: whoever still finds a way in is answered.
     Closed = 2,
+    /// The door was closed before anything was ready: refused.
+    Ended = 3,
 }
 
 impl Health {
@@ -87,14 +89,16 @@ impl Health {
     }
 
     pub(super) fn close(&self) {
-        self.phase.store(Phase::Closed as u8, Ordering::Release);
+        let end = if self.phase() == Phase::Starting { Phase::Ended } else { Phase::Closed };
+        self.phase.store(end as u8, Ordering::Release);
     }
 
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Starting,
             1 => Phase::Open,
-            _ => Phase::Closed,
+            2 => Phase::Closed,
+            _ => Phase::Ended,
         }
     }
 

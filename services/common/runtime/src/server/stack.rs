@@ -211,16 +211,11 @@ impl<S: Served, G: Gate> Stack<S, G> {
             return Err(Error::Unimplemented);
         }
 
-        // Phase: before the first readiness nothing is there to answer with; after the door has closed, a call
-        // that found its way in on an old connection goes elsewhere.
-        match shared.health.phase() {
-            Phase::Open => {}
-            Phase::Starting => {
-                return Err(Error::Unavailable { reason: reason::STORAGE_UNAVAILABLE, source: None });
-            }
-            Phase::Closed => {
-                return Err(Error::Unavailable { reason: reason::DRAINING, source: None });
-            }
+        // Phase: before the first readiness nothing is there to answer with. After the door has closed, a call that found
+        // its way in on an old connection is answered: it was sent before its caller could read the GOAWAY, and nobody may
+        // be there to repeat it.
+        if matches!(shared.health.phase(), Phase::Starting | Phase::Ended) {
+            return Err(Error::Unavailable { reason: reason::STORAGE_UNAVAILABLE, source: None });
         }
 
         let (mut parts, body) = request.into_parts();
