@@ -24,6 +24,8 @@ REFUSED = (
      "Set services.loyalty.database.serving.existingSecret to the Secret with the database's address."),
     (['services.loyalty.database.migrating.existingSecret=""'],
      "Set services.loyalty.database.migrating.existingSecret to the Secret with the database's address."),
+    (['services.loyalty.database.authority.existingSecret="a"', "services.loyalty.database.plaintext=true"],
+     "Empty services.loyalty.database.authority.existingSecret or disable services.loyalty.database.plaintext: it is one or the other."),
     (['services.gateway.files={"keys":{}}'], "Give services.gateway.files.keys either existingSecret or existingConfigMap."),
     (['services.gateway.files={"keys":{"existingSecret":"a","existingConfigMap":"b"}}'],
      "Give services.gateway.files.keys either existingSecret or existingConfigMap."),

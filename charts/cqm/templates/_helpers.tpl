@@ -84,7 +84,7 @@ addresses of those it calls, the drain) lies under what the user sets.
   "CQM__SERVER__DRAIN__TIMEOUT" (printf "%ds" (int $service.drain.timeout))
   "CQM__TELEMETRY__OTLP_ENDPOINT" $service.telemetry.endpoint
   "CQM__TELEMETRY__LISTEN" "0.0.0.0:9464" }}
-{{- $env = merge $env (include "cqm.databaseEnv" $service | fromJson) }}
+{{- $env = merge $env (include "cqm.databaseEnv" $service | fromJson) (include "cqm.cacheEnv" (list $name $service) | fromJson) }}
 {{- if $service.listens }}
 {{- if $service.tls.existingSecret }}
 {{- $env = merge $env (dict "CQM__SERVER__TLS__CERTIFICATE" "/etc/cqm/tls/tls.crt" "CQM__SERVER__TLS__KEY" "/etc/cqm/tls/tls.key") }}
@@ -132,12 +132,40 @@ addresses of those it calls, the drain) lies under what the user sets.
 {{- define "cqm.databaseEnv" -}}
 {{- if and .database.enabled .database.authority.existingSecret }}
 {{- dict "CQM__DATABASE__TLS" "verify" "CQM__DATABASE__CA" "/etc/cqm-database/ca.crt" | toJson }}
+{{- else if and .database.enabled .database.plaintext }}
+{{- dict "CQM__DATABASE__TLS" "off" | toJson }}
 {{- else }}
 {{- dict | toJson }}
 {{- end }}
 {{- end }}
 
-{{/* The file behind it: a volume, and where it is mounted. Not below /etc/cqm, whose names are the user's. */}}
+{{/* How Redis is believed, as JSON: (name service). The gateway shares quotas there, whoever has a database caches. */}}
+{{- define "cqm.cacheEnv" -}}
+{{- $name := index . 0 }}
+{{- $service := index . 1 }}
+{{- if and $service.cache.existingSecret $service.cache.authority.existingSecret (or (eq $name "gateway") $service.database.enabled) }}
+{{- $section := ternary "SERVICE__QUOTA" "CACHE" (eq $name "gateway") }}
+{{- dict (printf "CQM__%s__REDIS_TLS__CA" $section) "/etc/cqm-cache/ca.crt" | toJson }}
+{{- else }}
+{{- dict | toJson }}
+{{- end }}
+{{- end }}
+
+{{/* The file behind it: a volume, and where it is mounted. */}}
+{{- define "cqm.cacheVolume" -}}
+- name: cache-authority
+  secret:
+    secretName: {{ .cache.authority.existingSecret | quote }}
+    items: [{key: {{ .cache.authority.key | quote }}, path: ca.crt}]
+    defaultMode: 0440
+{{- end }}
+{{- define "cqm.cacheMount" -}}
+- name: cache-authority
+  mountPath: /etc/cqm-cache
+  readOnly: true
+{{- end }}
+
+{{/* The file behind the database's: a volume, and where it is mounted. Not below /etc/cqm, whose names are the user's. */}}
 {{- define "cqm.databaseVolume" -}}
 - name: database-authority
   secret:
