@@ -121,7 +121,7 @@ def allowed(drawn: dict) -> dict:
             prefix = "CQM__SERVER__" if map_name == "env" else "CQM__SERVICE__"
             service[map_name] = {key: value for key, value in service.get(map_name, {}).items() if key.startswith(prefix)}
     for service in every:
-        # By somebody's certificate or in plain text: both are refused.
+        # By a certificate or in plain text: both at once are refused.
         service.get("database", {}).pop("plaintext", None)
     for service in values["services"].values():
         for name in values["defaults"].get("files", {}):

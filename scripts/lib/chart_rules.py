@@ -274,11 +274,13 @@ def workloads(things: list[dict], services: dict) -> list[str]:
             want(("CQM__SERVER__TLS__CLIENT_CA" in data) == service["tls"]["mutual"], "does not ask callers as the values say")
         mounted = [volume["secret"]["secretName"] for volume in pod.get("volumes", []) if volume["name"] == "tls"]
         want(mounted == ([certificate] if certificate else []), "its certificate is not mounted")
-        for store, variables in (
-            ("database", ["CQM__DATABASE__CA"]), ("cache", ["CQM__CACHE__REDIS_TLS__CA", "CQM__SERVICE__QUOTA__REDIS_TLS__CA"]),
+        volumes = {volume["name"] for volume in pod.get("volumes", [])}
+        for volume, variables in (
+            ("database-authority", {"CQM__DATABASE__CA"}),
+            ("database-certificate", {"CQM__DATABASE__CERTIFICATE", "CQM__DATABASE__KEY"}),
+            ("cache-authority", {"CQM__CACHE__REDIS_TLS__CA", "CQM__SERVICE__QUOTA__REDIS_TLS__CA"}),
         ):
-            held = any(volume["name"] == f"{store}-authority" for volume in pod.get("volumes", []))
-            want(any(variable in data for variable in variables) == held, f"who vouches for the {store} is said and not mounted, or the reverse")
+            want(bool(variables & set(data)) == (volume in volumes), f"the volume {volume} is named and not there, or the reverse")
         off = service["database"]["enabled"] and service["database"]["plaintext"]
         want((data.get("CQM__DATABASE__TLS") == "off") == off, "its database is spoken to otherwise than the values say")
         for variable, value in maps[name]["data"].items():

@@ -127,6 +127,7 @@ fn a_configuration_that_says_nothing_of_tls_means_it_except_on_this_machine() {
     assert!(said(&refused).contains("TLS"), "{}", said(&refused));
     for plain in [
         told("migrate", &url(&elsewhere), &[("CQM__DATABASE__TLS", "off")]),
+        told("migrate", &format!("{} sslmode=disable", url(&elsewhere)), &[]),
         told("migrate", &url(host), &[]),
         told("migrate", &postgres.url("complaints"), &[]),
     ] {

@@ -12,7 +12,8 @@ use serde::Deserialize;
 pub struct DatabaseConfig {
     /// `postgres://…` or `host=/run/postgresql user=… dbname=…`. Holds the password.
     pub url: SecretString,
-    /// None: by TLS, except to a socket or a loopback address of this machine, where it takes one of the files below.
+    /// None: by TLS, except where the address says `sslmode=disable`, or is a socket or a loopback address of this machine;
+    /// one of the files below means TLS there, too.
     #[serde(default)]
     pub tls: Option<DatabaseTls>,
     /// The certificates (PEM) of those who may vouch for the server; without it, those that the machine trusts. What

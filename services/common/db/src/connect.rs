@@ -35,7 +35,7 @@ impl Target {
         // Nobody has to think of it for a connection to be secured; that it is not is somebody's word.
         let secured = match config.tls {
             Some(tls) => tls == DatabaseTls::Verify,
-            None => config.names_files() || !is_local(&options),
+            None => config.names_files() || !(is_local(&options) || is_plaintext(&options)),
         };
         let tls = if secured {
             // Whatever the address says: a server that offers none is refused.
@@ -78,6 +78,11 @@ pub(crate) async fn once(config: &DatabaseConfig) -> Result<AsyncPgConnection, B
     Ok(AsyncPgConnection::try_from(client).await?)
 }
 
+/// Whether the address itself says so, which is Postgres' own way to.
+fn is_plaintext(options: &Config) -> bool {
+    options.get_ssl_mode() == SslMode::Disable
+}
+
 /// Whether whatever is said stays on this machine.
 fn is_local(options: &Config) -> bool {
     let addresses = options.get_hostaddrs();
@@ -97,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_is_plaintext_on_this_machine_only() {
+    fn plaintext_is_for_this_machine_and_for_an_address_that_says_so() {
         for (url, local) in [
             ("host=/run/postgresql user=cqm", true),
             ("host=localhost", true),
@@ -111,6 +116,14 @@ mod tests {
             ("host=localhost.example.com", false),
         ] {
             assert_eq!(is_local(&url.parse().unwrap()), local, "{url}");
+        }
+        for (url, plaintext) in [
+            ("postgres://cqm@db/x?sslmode=disable", true),
+            ("host=db sslmode=disable", true),
+            ("host=db sslmode=prefer", false),
+            ("host=db", false),
+        ] {
+            assert_eq!(is_plaintext(&url.parse().unwrap()), plaintext, "{url}");
         }
     }
 }
