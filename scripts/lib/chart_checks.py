@@ -337,6 +337,7 @@ class Checks:
             needed = {need for thing in self.rendered[name, NEWEST] for _, pod in rules.pods([thing]) for need in rules.needed_by(pod)}
             for _, secret in sorted(need for need in needed if need[0] == "Secret"):
                 spelled = re.sub(r"^cqm-.*-(serving|migrating)$", "cqm-$service-$use", secret)
+                spelled = re.sub(r"^cqm-.*-ca$", "cqm-SERVICE-ca", spelled)
                 if spelled not in text:
                     problems.append(f"k8s/README.md does not say how {secret} is made")
         return problems

@@ -120,6 +120,9 @@ def allowed(drawn: dict) -> dict:
         for map_name in ("env", "secretEnv"):
             prefix = "CQM__SERVER__" if map_name == "env" else "CQM__SERVICE__"
             service[map_name] = {key: value for key, value in service.get(map_name, {}).items() if key.startswith(prefix)}
+    for service in every:
+        # By a certificate or in plain text: both at once are refused.
+        service.get("database", {}).pop("plaintext", None)
     for service in values["services"].values():
         for name in values["defaults"].get("files", {}):
             # Merged, it would have two sources.

@@ -274,6 +274,15 @@ def workloads(things: list[dict], services: dict) -> list[str]:
             want(("CQM__SERVER__TLS__CLIENT_CA" in data) == service["tls"]["mutual"], "does not ask callers as the values say")
         mounted = [volume["secret"]["secretName"] for volume in pod.get("volumes", []) if volume["name"] == "tls"]
         want(mounted == ([certificate] if certificate else []), "its certificate is not mounted")
+        volumes = {volume["name"] for volume in pod.get("volumes", [])}
+        for volume, variables in (
+            ("database-authority", {"CQM__DATABASE__CA"}),
+            ("database-certificate", {"CQM__DATABASE__CERTIFICATE", "CQM__DATABASE__KEY"}),
+            ("cache-authority", {"CQM__CACHE__REDIS_TLS__CA", "CQM__SERVICE__QUOTA__REDIS_TLS__CA"}),
+        ):
+            want(bool(variables & set(data)) == (volume in volumes), f"the volume {volume} is named and not there, or the reverse")
+        off = service["database"]["enabled"] and service["database"]["plaintext"]
+        want((data.get("CQM__DATABASE__TLS") == "off") == off, "its database is spoken to otherwise than the values say")
         for variable, value in maps[name]["data"].items():
             address = re.fullmatch(r"https?://([^:/]+):50051", value)
             if variable.startswith("CQM__SERVICE__BACKENDS__TLS__"):

@@ -82,6 +82,16 @@ impl Postgres {
         self.crash_and_restart();
     }
 
+    /// Starts again, and lets nobody in from the network whom this authority (PEM) does not vouch for.
+    pub fn ask_for_certificates(&mut self, authority: &str) {
+        let ca = self.folder.join("callers.crt");
+        fs::write(&ca, authority).expect("an authority");
+        let rules = "local all all trust\nhostssl all all all trust clientcert=verify-ca\n";
+        fs::write(self.folder.join("data/pg_hba.conf"), rules).expect("who may come in");
+        self.settings.push(format!("ssl_ca_file={}", ca.display()));
+        self.crash_and_restart();
+    }
+
     /// Starts again without TLS; the host stays.
     pub fn speak_plainly(&mut self) {
         self.settings.truncate(1);

@@ -84,7 +84,7 @@ addresses of those it calls, the drain) lies under what the user sets.
   "CQM__SERVER__DRAIN__TIMEOUT" (printf "%ds" (int $service.drain.timeout))
   "CQM__TELEMETRY__OTLP_ENDPOINT" $service.telemetry.endpoint
   "CQM__TELEMETRY__LISTEN" "0.0.0.0:9464" }}
-{{- $env = merge $env (include "cqm.databaseEnv" $service | fromJson) }}
+{{- $env = merge $env (include "cqm.databaseEnv" (list $service "serving") | fromJson) (include "cqm.cacheEnv" (list $name $service) | fromJson) }}
 {{- if $service.listens }}
 {{- if $service.tls.existingSecret }}
 {{- $env = merge $env (dict "CQM__SERVER__TLS__CERTIFICATE" "/etc/cqm/tls/tls.crt" "CQM__SERVER__TLS__KEY" "/etc/cqm/tls/tls.key") }}
@@ -128,26 +128,89 @@ addresses of those it calls, the drain) lies under what the user sets.
 {{- end }}
 {{- end }}
 
-{{/* How Postgres is spoken to, for those who serve and those who migrate, as JSON: (service). */}}
+{{/* How Postgres is spoken to, for those who serve and those who migrate, as JSON: (list service use). */}}
 {{- define "cqm.databaseEnv" -}}
-{{- if and .database.enabled .database.authority.existingSecret }}
-{{- dict "CQM__DATABASE__TLS" "verify" "CQM__DATABASE__CA" "/etc/cqm-database/ca.crt" | toJson }}
+{{- $use := index . 1 }}
+{{- $env := dict }}
+{{- with (index . 0).database }}
+{{- if .enabled }}
+{{- if .plaintext }}
+{{- $env = merge $env (dict "CQM__DATABASE__TLS" "off") }}
+{{- end }}
+{{- if .authority.existingSecret }}
+{{- $env = merge $env (dict "CQM__DATABASE__TLS" "verify" "CQM__DATABASE__CA" "/etc/cqm-database/ca.crt") }}
+{{- end }}
+{{- if (get . $use).certificate }}
+{{- $env = merge $env (dict "CQM__DATABASE__CERTIFICATE" "/etc/cqm-database-certificate/tls.crt"
+      "CQM__DATABASE__KEY" "/etc/cqm-database-certificate/tls.key") }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $env | toJson }}
+{{- end }}
+
+{{/* The files behind it: volumes, and where they are mounted. Not below /etc/cqm, whose names are the user's. */}}
+{{- define "cqm.databaseVolumes" -}}
+{{- $use := index . 1 }}
+{{- with (index . 0).database }}
+{{- if .enabled }}
+{{- if .authority.existingSecret }}
+- name: database-authority
+  secret:
+    secretName: {{ .authority.existingSecret | quote }}
+    items: [{key: {{ .authority.key | quote }}, path: ca.crt}]
+    defaultMode: 0440
+{{- end }}
+{{- with (get . $use).certificate }}
+- name: database-certificate
+  secret:
+    secretName: {{ quote . }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- define "cqm.databaseMounts" -}}
+{{- $use := index . 1 }}
+{{- with (index . 0).database }}
+{{- if .enabled }}
+{{- if .authority.existingSecret }}
+- name: database-authority
+  mountPath: /etc/cqm-database
+  readOnly: true
+{{- end }}
+{{- if (get . $use).certificate }}
+- name: database-certificate
+  mountPath: /etc/cqm-database-certificate
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* How Redis is believed, as JSON: (name service). The gateway shares quotas there, whoever has a database caches. */}}
+{{- define "cqm.cacheEnv" -}}
+{{- $name := index . 0 }}
+{{- $service := index . 1 }}
+{{- if and $service.cache.existingSecret $service.cache.authority.existingSecret (or (eq $name "gateway") $service.database.enabled) }}
+{{- $section := ternary "SERVICE__QUOTA" "CACHE" (eq $name "gateway") }}
+{{- dict (printf "CQM__%s__REDIS_TLS__CA" $section) "/etc/cqm-cache/ca.crt" | toJson }}
 {{- else }}
 {{- dict | toJson }}
 {{- end }}
 {{- end }}
 
-{{/* The file behind it: a volume, and where it is mounted. Not below /etc/cqm, whose names are the user's. */}}
-{{- define "cqm.databaseVolume" -}}
-- name: database-authority
+{{/* The file behind it: a volume, and where it is mounted. */}}
+{{- define "cqm.cacheVolume" -}}
+- name: cache-authority
   secret:
-    secretName: {{ .database.authority.existingSecret | quote }}
-    items: [{key: {{ .database.authority.key | quote }}, path: ca.crt}]
+    secretName: {{ .cache.authority.existingSecret | quote }}
+    items: [{key: {{ .cache.authority.key | quote }}, path: ca.crt}]
     defaultMode: 0440
 {{- end }}
-{{- define "cqm.databaseMount" -}}
-- name: database-authority
-  mountPath: /etc/cqm-database
+{{- define "cqm.cacheMount" -}}
+- name: cache-authority
+  mountPath: /etc/cqm-cache
   readOnly: true
 {{- end }}
 

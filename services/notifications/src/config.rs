@@ -58,8 +58,8 @@ pub struct SmtpConfig {
     #[serde(default)]
     pub tls: TlsMode,
     /// A file in PEM with the certificates of those who may vouch for the mail server, for one that a private authority
-    /// vouches for: they alone are trusted then, and a self-signed certificate vouches for itself. Read once, when the
-    /// process starts. Without it, those that the system trusts.
+    /// vouches for: they alone are trusted then, and a self-signed certificate vouches for itself. What changes in it is
+    /// in use within ten seconds. Without it, those that the system trusts.
     pub ca_certificates: Option<PathBuf>,
     /// With a password; without both, the server is not told who sends.
     pub username: Option<String>,

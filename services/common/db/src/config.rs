@@ -12,11 +12,20 @@ use serde::Deserialize;
 pub struct DatabaseConfig {
     /// `postgres://…` or `host=/run/postgresql user=… dbname=…`. Holds the password.
     pub url: SecretString,
+    /// None: by TLS, except where the address says `sslmode=disable`, or is a socket or a loopback address of this machine;
+    /// one of the files below means TLS there, too.
     #[serde(default)]
-    pub tls: DatabaseTls,
-    /// The certificates (PEM) of those who may vouch for the server; without it, those that the machine trusts.
+    pub tls: Option<DatabaseTls>,
+    /// The certificates (PEM) of those who may vouch for the server; without it, those that the machine trusts. What
+    /// changes in this file and in the two below is in use for the next connection.
     #[serde(default)]
     pub ca: Option<PathBuf>,
+    /// The certificate (PEM) that is shown to a server which asks for one.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
     /// Connections of this process, shared out over its runtimes. Two per core keep Postgres busy; more only
     /// queue there instead of here, where a caller can be told.
     #[serde(default = "default_connections")]
@@ -40,11 +49,10 @@ pub struct DatabaseConfig {
 }
 
 /// How a connection to the database is protected.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum DatabaseTls {
-    /// Not at all: on one machine, or where the network below encrypts.
-    #[default]
+    /// Not at all: where the network below encrypts.
     Off,
     /// TLS, with the server's certificate and name checked. A server that offers none is refused.
     Verify,
@@ -55,14 +63,21 @@ impl DatabaseConfig {
     pub fn new(url: SecretString) -> Self {
         Self {
             url,
-            tls: DatabaseTls::Off,
+            tls: None,
             ca: None,
+            certificate: None,
+            key: None,
             max_connections: default_connections(),
             acquire_timeout: default_acquire(),
             connect_timeout: default_connect(),
             max_lifetime: default_lifetime(),
             lock_timeout: default_lock(),
         }
+    }
+
+    /// Whether a file is named that only TLS has a use for.
+    pub fn names_files(&self) -> bool {
+        self.ca.is_some() || self.certificate.is_some() || self.key.is_some()
     }
 }
 

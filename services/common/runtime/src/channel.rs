@@ -38,7 +38,7 @@ use tower::{Service, ServiceExt};
 use crate::config::{ConfigError, Validate, positive};
 use crate::pass::Passes;
 use crate::tls::ClientTls;
-use connector::Connector;
+pub(crate) use connector::Connector;
 pub use dial::{dial, dial_at};
 use measure::Measure;
 use retry::RetryBudget;

@@ -84,9 +84,13 @@ impl Validate for DatabaseConfig {
         if self.max_connections == 0 {
             return Err(ConfigError::refused("database.max_connections", "must be at least 1"));
         }
-        if self.ca.is_some() && self.tls == DatabaseTls::Off {
-            let problem = "is of no use without database.tls = \"verify\"";
-            return Err(ConfigError::refused("database.ca", problem));
+        if self.tls == Some(DatabaseTls::Off) && self.names_files() {
+            let problem = "must not be off beside database.ca, database.certificate or database.key";
+            return Err(ConfigError::refused("database.tls", problem));
+        }
+        if self.certificate.is_some() != self.key.is_some() {
+            let problem = "must be there with a certificate, and only then";
+            return Err(ConfigError::refused("database.key", problem));
         }
         positive("database.acquire_timeout", self.acquire_timeout)?;
         positive("database.connect_timeout", self.connect_timeout)?;
@@ -261,6 +265,8 @@ mod tests {
             ("CQM__SERVER__TLS__CLIENT_CA", "/a", "server.tls.client_ca"),
             ("CQM__SERVER__TLS__RELOAD", "0s", "server.tls.reload"),
             ("CQM__TELEMETRY__SAMPLE", "1.5", "telemetry.sample"),
+            ("CQM__TELEMETRY__OTLP_ENDPOINT", "collector:4317", "telemetry.otlp_endpoint"),
+            ("CQM__TELEMETRY__LISTEN_TLS__KEY", "/a", "telemetry.listen_tls.key"),
             ("CQM__PASSES__RELOAD", "0s", "passes.reload"),
             ("CQM__DATABASE__MAX_CONNECTIONS", "0", "database.max_connections"),
             ("CQM__SERVICE__EVERY", "0s", "service.every"),
@@ -299,7 +305,8 @@ mod tests {
             (vec![], "url"),
             (vec![url, ("CQM__DATABASE__URLS", "x")], "unknown field"),
             (vec![url, ("CQM__DATABASE__TLS", "maybe")], "tls"),
-            (vec![url, ("CQM__DATABASE__CA", "/ca.crt")], "database.ca"),
+            (vec![url, ("CQM__DATABASE__TLS", "off"), ("CQM__DATABASE__CA", "/ca.crt")], "database.tls"),
+            (vec![url, ("CQM__DATABASE__CERTIFICATE", "/tls.crt")], "database.key"),
             (vec![url, ("CQM__DATABASE__CONNECT_TIMEOUT", "0s")], "database.connect_timeout"),
         ] {
             let error = read_with(&pairs).map(|_| ()).unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! Logs, traces and metrics. Logs go to stderr or a file; traces and metrics to a collector, if one is configured;
 //! metrics to whoever asks the admin port for them, if it is open.
 
+mod collector;
 pub mod late;
 
 use std::io::IsTerminal;
@@ -12,18 +13,20 @@ use std::time::Duration;
 use cqm_rpc::BoxError;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{MetricExporter, SpanExporter, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use rand::Rng;
 use serde::Deserialize;
+use tonic::transport::Channel;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::{ConfigError, Validate, positive};
+use crate::tls::{ClientTls, ServerTlsConfig};
 
 /// How long the last spans and figures may take to reach the collector.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
@@ -40,9 +43,13 @@ pub struct TelemetryConfig {
     /// Logs go here instead of to stderr.
     #[serde(default)]
     pub file: Option<PathBuf>,
-    /// The collector's OTLP/gRPC address, `http://collector:4317`. None: nothing is exported.
+    /// The collector's OTLP/gRPC address, `https://collector:4317`, or `http://…` in plaintext. None: nothing is
+    /// exported.
     #[serde(default)]
     pub otlp_endpoint: Option<String>,
+    /// What a collector at `https` is believed by, and what it is shown.
+    #[serde(default)]
+    pub otlp_tls: ClientTls,
     /// The share of calls without a sampled parent that are traced.
     pub sample: f64,
     #[serde(with = "humantime_serde")]
@@ -52,6 +59,8 @@ pub struct TelemetryConfig {
     /// The admin port: `/metrics` for Prometheus and health for probes. None: it is not open.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
+    /// How the admin port is secured. Without a certificate it is not: whoever probes often cannot speak TLS.
+    pub listen_tls: ServerTlsConfig,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -69,10 +78,12 @@ impl Default for TelemetryConfig {
             filter: "info,opentelemetry=warn,h2=warn,hyper=warn".to_owned(),
             file: None,
             otlp_endpoint: None,
+            otlp_tls: ClientTls::default(),
             sample: 0.01,
             metrics_interval: Duration::from_secs(15),
             figures_interval: Duration::from_secs(60),
             listen: None,
+            listen_tls: ServerTlsConfig::default(),
         }
     }
 }
@@ -85,6 +96,15 @@ impl Validate for TelemetryConfig {
         if let Err(error) = EnvFilter::try_new(&self.filter) {
             return Err(ConfigError::refused("telemetry.filter", format!("is no filter: {error}")));
         }
+        if let Some(endpoint) = &self.otlp_endpoint {
+            collector::address(endpoint)?;
+        }
+        self.otlp_tls.validate()?;
+        self.listen_tls.validate_as([
+            "telemetry.listen_tls.key",
+            "telemetry.listen_tls.client_ca",
+            "telemetry.listen_tls.reload",
+        ])?;
         positive("telemetry.metrics_interval", self.metrics_interval)?;
         positive("telemetry.figures_interval", self.figures_interval)
     }
@@ -158,8 +178,12 @@ pub fn init(config: &TelemetryConfig, service: &str) -> Result<TelemetryGuard, B
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .with_attribute(KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()))
         .build();
-    let metrics = metrics(config, resource.clone())?;
-    let Some(endpoint) = &config.otlp_endpoint else {
+    let collector = match &config.otlp_endpoint {
+        Some(endpoint) => Some(collector::connect(endpoint, &config.otlp_tls)?),
+        None => None,
+    };
+    let metrics = metrics(config, collector.clone(), resource.clone())?;
+    let Some(collector) = collector else {
         if registry.try_init().is_err() {
             return Ok(TelemetryGuard { traces: None, metrics: None });
         }
@@ -172,7 +196,7 @@ pub fn init(config: &TelemetryConfig, service: &str) -> Result<TelemetryGuard, B
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
         .with_id_generator(late::Ids::default())
         .with_resource(resource)
-        .with_batch_exporter(SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?)
+        .with_batch_exporter(SpanExporter::builder().with_tonic().with_channel(collector).build()?)
         .build();
 
     // Spans inside a sampled call only: a dynamic filter, asked per span, because the callsite is the same for
@@ -200,13 +224,17 @@ pub fn init(config: &TelemetryConfig, service: &str) -> Result<TelemetryGuard, B
 
 /// Counts for those who want to know: the collector, to whom it is sent, and Prometheus, who asks the admin port. None
 /// when nobody does: then counting costs nothing.
-fn metrics(config: &TelemetryConfig, resource: Resource) -> Result<Option<SdkMeterProvider>, BoxError> {
-    if config.otlp_endpoint.is_none() && config.listen.is_none() {
+fn metrics(
+    config: &TelemetryConfig,
+    collector: Option<Channel>,
+    resource: Resource,
+) -> Result<Option<SdkMeterProvider>, BoxError> {
+    if collector.is_none() && config.listen.is_none() {
         return Ok(None);
     }
     let mut metrics = SdkMeterProvider::builder().with_resource(resource);
-    if let Some(endpoint) = &config.otlp_endpoint {
-        let figures = MetricExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+    if let Some(collector) = collector {
+        let figures = MetricExporter::builder().with_tonic().with_channel(collector).build()?;
         let sent = PeriodicReader::builder(figures).with_interval(config.metrics_interval).build();
         metrics = metrics.with_reader(sent);
     }

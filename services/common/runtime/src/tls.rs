@@ -14,6 +14,7 @@ mod stream;
 
 pub use client::ClientTls;
 pub use config::{ClientTlsConfig, ServerTlsConfig};
+pub(crate) use material::{check_authorities, check_identity};
 pub(crate) use server::Listener;
 pub use stream::Stream;
 

@@ -6,8 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use uuid::Uuid;
 
 /// A certificate authority, made anew for each test.
@@ -52,17 +54,33 @@ impl Authority {
         (pem("CERTIFICATE", certificate.der()), pem("PRIVATE KEY", key.serialized_der()))
     }
 
+    /// Vouches for a server that lets nobody in whom the same authority does not vouch for.
+    pub fn vouch_for_among_its_own(&self, host: &str) -> Identity {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("an authority");
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+        self.sign_with(params(host), verifier.expect("one authority"))
+    }
+
     fn sign(&self, params: CertificateParams) -> Identity {
+        self.sign_with(params, WebPkiClientVerifier::no_client_auth())
+    }
+
+    fn sign_with(&self, params: CertificateParams, callers: Arc<dyn ClientCertVerifier>) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("the provider's own versions")
-            .with_no_client_auth()
+            .with_client_cert_verifier(callers)
             .with_single_cert(vec![certificate.der().clone()], key.into())
             .expect("a key that is the certificate's");
         Identity(Arc::new(config))
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
 }
 
 fn pem(what: &str, der: &[u8]) -> String {
@@ -72,6 +90,13 @@ fn pem(what: &str, der: &[u8]) -> String {
 }
 
 impl Identity {
+    /// The same for a server of gRPC: it says by ALPN what it speaks.
+    pub fn of_http2(&self) -> Self {
+        let mut config = (*self.0).clone();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self(Arc::new(config))
+    }
+
     /// What a server of the test's own accepts TLS with.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.0))

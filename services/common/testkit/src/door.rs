@@ -1,4 +1,5 @@
-//! A door in front of a real server that a test can shut: the network between the two, not a pretended server.
+//! A door in front of a real server that a test can shut: the network between the two, not a pretended server. It may
+//! end TLS, as a proxy before a server does.
 
 use std::net::SocketAddr;
 
@@ -8,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 
-use crate::environment;
+use crate::{Identity, environment};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -23,30 +24,57 @@ enum State {
 pub struct Door {
     address: SocketAddr,
     state: watch::Sender<State>,
+    identity: watch::Sender<Option<Identity>>,
 }
 
 impl Door {
     /// In front of the tests' Redis, whatever its address looks like.
     pub async fn to_redis() -> Self {
-        let info = environment("CQM_TEST_REDIS_URL").into_connection_info().expect("an address of Redis");
-        Self::to(info.addr().clone()).await
+        Self::to(redis(), None).await
+    }
+
+    /// The same, entered by TLS.
+    pub async fn to_redis_by_tls(identity: Identity) -> Self {
+        Self::to(redis(), Some(identity)).await
     }
 
     /// In front of this server.
     pub async fn to_server(address: SocketAddr) -> Self {
-        Self::to(ConnectionAddr::Tcp(address.ip().to_string(), address.port())).await
+        Self::to(tcp(address), None).await
     }
 
-    async fn to(target: ConnectionAddr) -> Self {
+    /// The same, entered by TLS.
+    pub async fn to_server_by_tls(address: SocketAddr, identity: Identity) -> Self {
+        Self::to(tcp(address), Some(identity)).await
+    }
+
+    async fn to(target: ConnectionAddr, identity: Option<Identity>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let (state, watched) = watch::channel(State::Open);
+        let (identity, shown) = watch::channel(identity);
         detached(async move {
             while let Ok((client, _)) = listener.accept().await {
-                detached(pass(client, target.clone(), watched.clone()));
+                let (target, state, shown) = (target.clone(), watched.clone(), shown.borrow().clone());
+                detached(async move {
+                    match shown {
+                        None => pass(client, target, state).await,
+                        // Who does not believe it goes away.
+                        Some(identity) => {
+                            if let Ok(client) = identity.acceptor().accept(client).await {
+                                pass(client, target, state).await;
+                            }
+                        }
+                    }
+                });
             }
         });
-        Self { address, state }
+        Self { address, state, identity }
+    }
+
+    /// Shows this to whoever comes from now on.
+    pub fn show(&self, identity: Identity) {
+        self.identity.send_replace(Some(identity));
     }
 
     /// Where it is entered.
@@ -70,7 +98,20 @@ impl Door {
     }
 }
 
-async fn pass(client: TcpStream, target: ConnectionAddr, state: watch::Receiver<State>) {
+fn redis() -> ConnectionAddr {
+    let info = environment("CQM_TEST_REDIS_URL").into_connection_info().expect("an address of Redis");
+    info.addr().clone()
+}
+
+fn tcp(address: SocketAddr) -> ConnectionAddr {
+    ConnectionAddr::Tcp(address.ip().to_string(), address.port())
+}
+
+async fn pass(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    target: ConnectionAddr,
+    state: watch::Receiver<State>,
+) {
     match target {
         ConnectionAddr::Unix(path) => {
             join(client, UnixStream::connect(path).await.expect("the server behind the door"), state).await
@@ -84,7 +125,7 @@ async fn pass(client: TcpStream, target: ConnectionAddr, state: watch::Receiver<
 }
 
 async fn join(
-    mut client: TcpStream,
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
     mut server: impl AsyncRead + AsyncWrite + Unpin,
     mut state: watch::Receiver<State>,
 ) {

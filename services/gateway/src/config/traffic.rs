@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cqm_proto::policy::Class;
 use cqm_runtime::config::{ConfigError, Validate, positive};
+use cqm_runtime::redis_link::RedisTls;
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -73,10 +74,12 @@ impl Validate for TrafficConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuotaConfig {
-    /// `redis://host:port/db` or `redis+unix:///path`; absent = each process counts for itself. Secret, because it may
-    /// carry a password.
+    /// `rediss://host:port/db` by TLS, `redis://…` in plaintext, or `redis+unix:///path`; absent = each process counts
+    /// for itself. Secret, because it may carry a password.
     #[serde(default)]
     pub redis_url: Option<SecretString>,
+    #[serde(default)]
+    pub redis_tls: RedisTls,
     #[serde(with = "humantime_serde")]
     pub budget: Duration,
     #[serde(with = "humantime_serde")]
@@ -126,6 +129,7 @@ impl Default for QuotaConfig {
     fn default() -> Self {
         Self {
             redis_url: None,
+            redis_tls: RedisTls::default(),
             budget: Duration::from_millis(20),
             lease: Duration::from_millis(100),
             read: Rate { per_second: 2000, burst: 4000 },

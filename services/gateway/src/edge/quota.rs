@@ -71,7 +71,7 @@ impl Quota {
     /// Connects to Redis in the background.
     pub fn new(config: QuotaConfig, metrics: Metrics) -> Result<Self, BoxError> {
         let buckets = match &config.redis_url {
-            Some(url) => Some(Buckets::open(url, config.budget, metrics.clone())?),
+            Some(url) => Some(Buckets::open(url, &config.redis_tls, config.budget, metrics.clone())?),
             None => None,
         };
         let accounts = Cache::builder().max_capacity(MAX_ACCOUNTS).time_to_idle(IDLE).build();

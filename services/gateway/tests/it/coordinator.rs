@@ -18,6 +18,8 @@ use cqm_proto::notifications::v1::{PutContactRequest, SendMessageRequest};
 use cqm_proto::subjects::v1::MergeSubjectRequest;
 use cqm_proto::surveys::v1::{CreateInvitationRequest, GetInvitationLinkResponse};
 use cqm_rpc::{Error, Reason, Refusal, Role, reason};
+use cqm_runtime::server::ServerConfig;
+use cqm_runtime::tls::ClientTlsConfig;
 use cqm_testkit::eventually;
 use prost_types::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +47,19 @@ impl Scene {
         let (office, quiet) =
             (Office::with_lease(desk.clone(), lease).await, Office::open(desk.clone()).await);
         let backends = Backends::at(|backend| if backend == source { office.url() } else { quiet.url() });
+        Self { desk, source: office, backends, quiet }
+    }
+
+    /// Every service listens by `server`, and the coordinator calls by `tls`.
+    pub async fn secured(source: Backend, server: &ServerConfig, tls: ClientTlsConfig) -> Self {
+        let desk = Desk::default();
+        let open = async || Office::serving(desk.clone(), Duration::from_secs(3), server.clone()).await;
+        let (office, quiet) = (open().await, open().await);
+        let url = |office: &Office| format!("https://{}", office.served.address());
+        let backends = Backends {
+            tls: tls.into(),
+            ..Backends::at(|backend| url(if backend == source { &office } else { &quiet }))
+        };
         Self { desk, source: office, backends, quiet }
     }
 

@@ -383,6 +383,43 @@ async fn keys_come_over_tls_from_whom_the_configuration_trusts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_issuers_authority_is_exchanged_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let (first, second) = (Authority::new(), Authority::new());
+    std::fs::write(&ca, first.pem()).unwrap();
+    let mut provider = Provider::secured(&first.vouch_for("127.0.0.1")).await;
+    let (old, new) = (Key::new("old"), Key::new("new"));
+    provider.publish(&[old.jwk()]);
+    let times = IdentityConfig {
+        refresh: Duration::from_millis(50),
+        retry: Duration::from_millis(1),
+        ..IdentityConfig::default()
+    };
+    let issuer = IssuerConfig { ca: Some(ca.clone()), ..provider.trusted() };
+    let scene = Scene::with([issuer], times, Clock::system()).await;
+    let token = |key: &Key| sign(key, &header(key), &scene.claims(&provider.issuer()));
+    let (by_old, by_new) = (token(&old), token(&new));
+    assert!(scene.is_good(&by_old).await);
+
+    // Half of it: who was believed before is believed still.
+    std::fs::write(&ca, &second.pem()[..100]).unwrap();
+    let asked = provider.asked();
+    eventually("two more fetches", async || {
+        assert!(scene.is_good(&by_old).await);
+        provider.asked() >= asked + 2
+    })
+    .await;
+
+    provider.go().await;
+    provider.show(&second.vouch_for("127.0.0.1"));
+    provider.publish(&[new.jwk()]);
+    std::fs::write(&ca, second.pem()).unwrap();
+    provider.come_back().await;
+    eventually("the new key", async || scene.is_good(&by_new).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_issuers_keys_are_exchanged_under_load_without_a_failed_call() {
     let provider = Provider::open().await;
     let mut keys = vec![Key::new("key-0")];

@@ -46,7 +46,7 @@ impl Office {
         Self::serving(desk, EventsConfig::default().lease, config).await
     }
 
-    async fn serving(desk: Desk, lease: Duration, config: ServerConfig) -> Self {
+    pub async fn serving(desk: Desk, lease: Duration, config: ServerConfig) -> Self {
         let database = TestDatabase::migrated(MIGRATIONS).await;
         let events = EventsConfig { lease, ..EventsConfig::default() };
         let db = Db::new(database.config(), events, Clock::system()).expect("a pool");

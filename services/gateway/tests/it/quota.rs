@@ -6,7 +6,8 @@ use cqm_gateway::backend::Backends;
 use cqm_gateway::config::{CallerQuota, Rate};
 use cqm_proto::google::rpc;
 use cqm_rpc::{Failure, Role};
-use cqm_testkit::{Door, eventually};
+use cqm_runtime::redis_link::RedisTls;
+use cqm_testkit::{Authority, Door, eventually};
 use prost::Message;
 use serde_json::json;
 use tonic::Code;
@@ -57,10 +58,15 @@ fn anybody() -> String {
 }
 
 async fn edge(redis_url: Option<String>) -> (Edge, Served) {
+    edge_by(redis_url, RedisTls::default()).await
+}
+
+async fn edge_by(redis_url: Option<String>, redis_tls: RedisTls) -> (Edge, Served) {
     let served = desk::serve(desk::config(), Desk::default()).await;
     let url = served.url();
     let edge = Edge::configured(Backends::at(|_| url.clone()), |config| {
         config.quota.redis_url = redis_url.map(Into::into);
+        config.quota.redis_tls = redis_tls;
         config.quota.read = SLOW;
         config.quota.budget = Duration::from_millis(250);
         let many = Rate { per_second: 1000, burst: 1000 };
@@ -142,10 +148,26 @@ async fn callers_without_a_name_have_a_quota_for_each_address() {
 async fn gateways_share_a_quota_over_redis() {
     let (first, _served) = edge(Some(redis())).await;
     let (second, _other) = edge(Some(redis())).await;
+    share(&first, &second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_reaches_redis_by_tls_shares_the_same_quota() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let ca = folder.path().join("ca.crt");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let door = Door::to_redis_by_tls(authority.vouch_for("127.0.0.1")).await;
+    let tls = RedisTls { ca: Some(ca), ..RedisTls::default() };
+    let (first, _served) = edge_by(Some(format!("rediss://{}", door.address())), tls).await;
+    let (second, _other) = edge(Some(redis())).await;
+    share(&first, &second).await;
+}
+
+async fn share(first: &Edge, second: &Edge) {
     // Whether it is shared shows in what both give together; a gateway that is not connected yet counts for itself.
     eventually("a quota that is shared", || async {
         let subject = anybody();
-        let callers = [Caller::new(&first, &subject).await, Caller::new(&second, &subject).await];
+        let callers = [Caller::new(first, &subject).await, Caller::new(second, &subject).await];
         let started = std::time::Instant::now();
         let mut answered = 0;
         for _ in 0..15 {

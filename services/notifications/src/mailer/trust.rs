@@ -1,10 +1,9 @@
 //! Who may vouch for the mail server.
 
-use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use cqm_rpc::BoxError;
 use cqm_runtime::config::ConfigError;
-use lettre::transport::smtp;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, TlsParameters};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -14,45 +13,56 @@ use crate::config::Config;
 
 const KEY: &str = "service.smtp.ca_certificates";
 
-/// The certificates in the configured file; `None` stands for those that the system trusts.
+/// The file with their certificates; `None` stands for those that the system trusts.
 #[derive(Clone)]
-pub(crate) struct Trust(Option<Vec<Certificate>>);
+pub(crate) struct Trust(Option<PathBuf>);
 
 impl Trust {
     /// Reads the file, so that a process with one that is of no use does not start: each of its mails would fail.
     pub(crate) fn read(config: &Config) -> Result<Self, ConfigError> {
-        let file = config.smtp.as_ref().and_then(|smtp| smtp.ca_certificates.as_deref());
-        Ok(Self(file.map(certificates).transpose()?))
+        let file = config.smtp.as_ref().and_then(|smtp| smtp.ca_certificates.clone());
+        if let Some(file) = &file {
+            check(file)?;
+        }
+        Ok(Self(file))
     }
 
-    /// How the server of this name is spoken to.
-    pub(super) fn parameters(&self, host: &str) -> Result<TlsParameters, smtp::Error> {
-        let builder = TlsParameters::builder(host.to_owned());
-        let builder = match &self.0 {
-            None => builder,
-            Some(certificates) => certificates.iter().cloned().fold(
-                // Whoever names the authorities means these and not a hundred others as well.
-                builder.certificate_store(CertificateStore::None),
-                |builder, certificate| builder.add_root_certificate(certificate),
-            ),
-        };
-        builder.build()
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.0.as_deref()
     }
 }
 
-fn certificates(file: &Path) -> Result<Vec<Certificate>, ConfigError> {
-    let useless = |problem: &dyn Display| ConfigError::refused(KEY, format!("cannot be used: {problem}"));
-    let pem = std::fs::read(file).map_err(|error| useless(&error))?;
+/// How the server of this name is spoken to, with what stands in the file if there is one.
+pub(super) fn parameters(host: &str, pem: Option<&[u8]>) -> Result<TlsParameters, BoxError> {
+    let builder = TlsParameters::builder(host.to_owned());
+    let builder = match pem {
+        None => builder,
+        Some(pem) => certificates(pem)?.into_iter().fold(
+            // Whoever names the authorities means these and not a hundred others as well.
+            builder.certificate_store(CertificateStore::None),
+            |builder, certificate| builder.add_root_certificate(certificate),
+        ),
+    };
+    Ok(builder.build()?)
+}
+
+fn check(file: &Path) -> Result<(), ConfigError> {
+    let useless = |problem: BoxError| ConfigError::refused(KEY, format!("cannot be used: {problem}"));
+    let pem = std::fs::read(file).map_err(|error| useless(error.into()))?;
+    certificates(&pem).map(drop).map_err(useless)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, BoxError> {
     let mut found = Vec::new();
     let mut store = RootCertStore::empty();
-    for der in CertificateDer::pem_slice_iter(&pem) {
-        let der = der.map_err(|error| useless(&error))?;
-        found.push(Certificate::from_der(der.to_vec()).map_err(|error| useless(&error))?);
+    for der in CertificateDer::pem_slice_iter(pem) {
+        let der = der?;
+        found.push(Certificate::from_der(der.to_vec())?);
         // The mail library takes anything in between the two lines of dashes until it connects.
-        store.add(der).map_err(|error| useless(&error))?;
+        store.add(der)?;
     }
     // The library is content with a file without any, and would trust nobody.
-    if found.is_empty() { Err(useless(&"there is no certificate in it")) } else { Ok(found) }
+    if found.is_empty() { Err("there is no certificate in it".into()) } else { Ok(found) }
 }
 
 #[cfg(test)]
@@ -67,7 +77,7 @@ mod tests {
             if let Some(text) = text {
                 std::fs::write(&file, text).unwrap();
             }
-            certificates(&file).unwrap_err().to_string()
+            check(&file).unwrap_err().to_string()
         };
         assert!(refused(None).starts_with("the configuration's service.smtp.ca_certificates cannot be used"));
         for text in [

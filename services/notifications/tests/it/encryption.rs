@@ -1,6 +1,7 @@
 //! Mails over lines that nobody else can read, or not at all.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +10,7 @@ use cqm_proto::notifications::v1::Channel;
 use cqm_proto::notifications::v1::message::State;
 use cqm_rpc::Clock;
 use cqm_runtime::process;
-use cqm_testkit::{Authority, Identity, Session, SmtpSink, TestDatabase, Tls, settings};
+use cqm_testkit::{Authority, Door, Identity, Session, SmtpSink, TestDatabase, Tls, settings};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +28,7 @@ async fn desk(sink: SmtpSink, tls: TlsMode, trusted: Option<&str>) -> Desk {
         std::fs::write(&file, pem).unwrap();
         file
     });
-    // The folder goes at the end: the file is read at the start and never again.
+    // The folder goes at the end: what was read at the start stays in use.
     let mut desk = Desk::open_with(sink, |config| {
         let smtp = config.smtp.as_mut().unwrap();
         smtp.tls = tls;
@@ -112,6 +113,41 @@ async fn a_mail_goes_out_over_tls_from_the_first_byte() {
     let auth = format!("AUTH PLAIN {}", *CREDENTIALS);
     let expected = [(true, "EHLO"), (true, auth.as_str()), (true, "MAIL"), (true, "RCPT"), (true, "DATA")];
     assert_eq!(heard(&sessions[0]), expected);
+}
+
+#[tokio::test]
+async fn the_authority_of_a_mail_server_is_exchanged_without_a_restart() {
+    let (first, second, folder) = (Authority::new(), Authority::new(), TempDir::new().unwrap());
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, first.pem()).unwrap();
+    let sink = SmtpSink::start().await;
+    let door = Door::to_server_by_tls(([127, 0, 0, 1], sink.port).into(), first.vouch_for(HOST)).await;
+    let mut desk = Desk::open_with(sink, |config| {
+        let smtp = config.smtp.as_mut().unwrap();
+        (smtp.port, smtp.tls) = (Some(door.address().port()), TlsMode::Tls);
+        smtp.ca_certificates = Some(file.clone());
+    })
+    .await;
+    desk.put(jane()).await;
+    let mut mails = async |count: usize| {
+        let message = desk.send_on(Channel::Email, JANE).await;
+        let message = desk.reaches(&message.name, State::Delivered).await;
+        desk.delivered(&message).await;
+        assert_eq!(desk.way(&message.name).await[3], "1 ACCEPTED: smtp 250");
+        assert_eq!(desk.sink.mails().len(), count);
+        desk.kit.clock.advance(Duration::from_secs(11));
+    };
+    mails(1).await;
+
+    // Half of it: who was believed before is believed still.
+    std::fs::write(&file, &second.pem()[..100]).unwrap();
+    mails(2).await;
+
+    std::fs::write(&file, second.pem()).unwrap();
+    door.show(second.vouch_for(HOST));
+    door.close();
+    door.reopen();
+    mails(3).await;
 }
 
 #[tokio::test]

@@ -7,14 +7,16 @@ use serde::Deserialize;
 
 use super::seal::Seal;
 use crate::config::{ConfigError, Validate, positive};
+use crate::redis_link::RedisTls;
 
 /// The two levels of the cache.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// `redis://host:port/db` or `redis+unix:///path`; absent = the in-process level alone. Secret, because it
-    /// may carry a password.
+    /// `rediss://host:port/db` by TLS, `redis://…` in plaintext, or `redis+unix:///path`; absent = the in-process
+    /// level alone. Secret, because it may carry a password.
     pub redis_url: Option<SecretString>,
+    pub redis_tls: RedisTls,
     /// Seals the values in Redis: 32 bytes in base64, the same for all replicas of a service. Required with
     /// `redis_url`. After a change the old values count as absent.
     pub key: Option<SecretString>,
@@ -38,6 +40,7 @@ impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             redis_url: None,
+            redis_tls: RedisTls::default(),
             key: None,
             in_process_entries: 100_000,
             in_process_ttl: Duration::from_secs(2),

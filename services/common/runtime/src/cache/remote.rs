@@ -5,6 +5,7 @@ mod lost;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cqm_rpc::BoxError;
 use redis::aio::ConnectionManager;
 use redis::{Cmd, FromRedisValue, RedisError};
 
@@ -78,7 +79,7 @@ impl Remote {
         let Some(key) = &config.key else {
             return Err(ConfigError::refused("cache.key", "is required with cache.redis_url"));
         };
-        let address = Address::parse("cache.redis_url", url)?;
+        let address = Address::parse("cache.redis_url", url, &config.redis_tls)?;
         let shared = Arc::new(Shared {
             seal: Seal::new(key)?,
             prefix: format!("cqm:{service}:"),
@@ -142,7 +143,7 @@ impl Remote {
         self.link.connect_in_background();
     }
 
-    pub(super) async fn check(&self) -> Result<(), RedisError> {
+    pub(super) async fn check(&self) -> Result<(), BoxError> {
         self.link.check().await
     }
 

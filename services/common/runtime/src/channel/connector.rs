@@ -21,7 +21,7 @@ const CALM: Duration = Duration::from_secs(10);
 /// Dials. While it holds back, calls fail at once instead of queueing behind tries that will fail:
 /// tonic would try anew for each of them.
 #[derive(Clone, Debug)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     timeout: Duration,
     tls: Option<ClientTls>,
     pace: Arc<Mutex<Pace>>,
@@ -35,7 +35,7 @@ struct Pace {
 }
 
 impl Connector {
-    pub(super) fn new(timeout: Duration, tls: Option<ClientTls>) -> Self {
+    pub(crate) fn new(timeout: Duration, tls: Option<ClientTls>) -> Self {
         Self { timeout, tls, pace: Arc::default() }
     }
 }

@@ -1,7 +1,8 @@
 //! The admin port: `/metrics` for Prometheus, and `grpc.health.v1` for the probes of an orchestrator.
 //!
 //! Apart from the port for callers, so that a probe needs no certificate, a scrape takes no call's place, and a network
-//! policy can let Prometheus in without letting it call anything. Nothing here can be changed and nobody is named.
+//! policy can let Prometheus in without letting it call anything. Nothing here can be changed and nobody is named; by TLS
+//! where `telemetry.listen_tls` has a certificate.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,7 +17,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prometheus::{Encoder, TextEncoder};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
@@ -27,11 +28,14 @@ use tower::ServiceExt;
 use crate::server::Health;
 use crate::tasks::detached;
 use crate::telemetry::TelemetryConfig;
+use crate::tls::{Listener, Stream};
 
 /// Probes and a Prometheus or two; whoever else comes waits.
 const MOST_CONNECTIONS: usize = 32;
 /// A connection that says nothing, and one that is kept for the next scrape, both end.
 const LONGEST_CONNECTION: Duration = Duration::from_secs(5 * 60);
+/// Too high: silent connections keep the places. Too low: a slow network is cut off.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// After a failed accept; without it, a process out of descriptors burns a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,13 +53,15 @@ impl Admin {
         let Some(listen) = config.listen else {
             return Ok(None);
         };
+        let security = Listener::open_admin(&config.listen_tls).map_err(io::Error::other)?;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             io::Error::new(error.kind(), format!("the admin port {listen} cannot be opened: {error}"))
         })?;
         let address = listener.local_addr()?;
-        tracing::info!(%address, "admin port open");
+        tracing::info!(%address, tls = security.is_secured(), "admin port open");
         let health = Routes::new(health.server()).prepare();
-        Ok(Some(Self { address, _task: AbortOnDropHandle::new(detached(accept(listener, health))) }))
+        let task = AbortOnDropHandle::new(detached(accept(listener, security, health)));
+        Ok(Some(Self { address, _task: task }))
     }
 
     /// Where it listens, the chosen port included.
@@ -64,7 +70,7 @@ impl Admin {
     }
 }
 
-async fn accept(listener: TcpListener, health: Routes) {
+async fn accept(listener: TcpListener, security: Listener, health: Routes) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     // Dropped with this task, and the connections with it.
     let mut connections = JoinSet::new();
@@ -73,10 +79,18 @@ async fn accept(listener: TcpListener, health: Routes) {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((socket, _)) => {
-                let health = health.clone();
+                let (security, health) = (security.clone(), health.clone());
                 connections.spawn(async move {
                     let _place = place;
-                    let _ = tokio::time::timeout(LONGEST_CONNECTION, serve(socket, health)).await;
+                    match tokio::time::timeout(HANDSHAKE_LIMIT, security.accept(socket)).await {
+                        Ok(Ok(stream)) => {
+                            let _ = tokio::time::timeout(LONGEST_CONNECTION, serve(stream, health)).await;
+                        }
+                        Ok(Err(error)) => {
+                            tracing::debug!(error = %error, "a handshake with the admin port failed");
+                        }
+                        Err(_elapsed) => {}
+                    }
                 });
             }
             Err(error) => {
@@ -88,7 +102,7 @@ async fn accept(listener: TcpListener, health: Routes) {
 }
 
 /// HTTP/1 or HTTP/2, as the peer begins: Prometheus speaks the one, gRPC the other.
-async fn serve(socket: TcpStream, health: Routes) {
+async fn serve(stream: Stream, health: Routes) {
     let answer = hyper::service::service_fn(move |request| {
         let health = health.clone();
         async move { Ok::<_, Infallible>(answer(request, health).await) }
@@ -96,7 +110,7 @@ async fn serve(socket: TcpStream, health: Routes) {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new());
     server.http2().timer(TokioTimer::new()).max_concurrent_streams(16).max_header_list_size(16 * 1024);
-    if let Err(error) = server.serve_connection(TokioIo::new(socket), answer).await {
+    if let Err(error) = server.serve_connection(TokioIo::new(stream), answer).await {
         tracing::debug!(error = %error, "a connection to the admin port ended badly");
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::config::{ConfigError, Validate, positive};
 
-/// A listener's side, `server.tls`. Without a certificate there is no TLS.
+/// A listener's side, `server.tls` and `telemetry.listen_tls`. Without a certificate there is no TLS.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerTlsConfig {
@@ -34,17 +34,21 @@ impl Default for ServerTlsConfig {
 
 impl Validate for ServerTlsConfig {
     fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_as(["server.tls.key", "server.tls.client_ca", "server.tls.reload"])
+    }
+}
+
+impl ServerTlsConfig {
+    /// By the names that the keys have in the section where it stands.
+    pub(crate) fn validate_as(&self, [key, client_ca, reload]: [&'static str; 3]) -> Result<(), ConfigError> {
         if self.certificate.is_some() != self.key.is_some() {
-            return Err(ConfigError::refused(
-                "server.tls.key",
-                "must be there with a certificate, and only then",
-            ));
+            return Err(ConfigError::refused(key, "must be there with a certificate, and only then"));
         }
         if self.client_ca.is_some() && self.certificate.is_none() {
             let problem = "must not be there without a certificate of the server's own";
-            return Err(ConfigError::refused("server.tls.client_ca", problem));
+            return Err(ConfigError::refused(client_ca, problem));
         }
-        positive("server.tls.reload", self.reload)
+        positive(reload, self.reload)
     }
 }
 

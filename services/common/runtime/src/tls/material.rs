@@ -8,6 +8,7 @@ use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::CertifiedKey;
 use x509_cert::der::Decode;
 
 /// A value that is good until its certificate is not valid any more.
@@ -50,6 +51,18 @@ pub(super) fn authorities(pem: &[u8]) -> Result<RootCertStore, BoxError> {
         roots.add(one)?;
     }
     Ok(roots)
+}
+
+/// What is wrong with the authorities in a file, for clients that make their TLS of it themselves.
+pub(crate) fn check_authorities(pem: &[u8]) -> Result<(), BoxError> {
+    authorities(pem).map(drop)
+}
+
+/// The same of a certificate and its key, which have to belong together.
+pub(crate) fn check_identity(certificate: &[u8], key: &[u8]) -> Result<(), BoxError> {
+    let Identity { chain, key, .. } = Identity::read(certificate, key)?;
+    CertifiedKey::from_der(chain, key, &provider())?;
+    Ok(())
 }
 
 /// Whom the machine believes.

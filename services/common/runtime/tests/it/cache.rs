@@ -1,6 +1,7 @@
 //! The cache against a real Redis, near and far.
 
 mod outages;
+mod secured;
 mod suite;
 
 use std::sync::Arc;

@@ -9,7 +9,8 @@ use cqm_runtime::process::Admin;
 use cqm_runtime::server::{Health, LIVENESS, READINESS, Shape};
 use cqm_runtime::telemetry::late::LateSpan;
 use cqm_runtime::telemetry::{self, LogFormat, Sampling, TelemetryConfig, TelemetryGuard};
-use cqm_testkit::eventually;
+use cqm_runtime::tls::ClientTlsConfig;
+use cqm_testkit::{Authority, Door, eventually};
 use opentelemetry::trace::SpanKind;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
@@ -39,6 +40,8 @@ struct Telemetry {
     config: TelemetryConfig,
     log: PathBuf,
     collector: Collector,
+    /// Where TLS to the collector ends.
+    _door: Door,
     _folder: tempfile::TempDir,
     _guard: TelemetryGuard,
     _runtime: tokio::runtime::Runtime,
@@ -92,12 +95,21 @@ impl Telemetry {
             ));
         runtime.spawn(server);
 
-        let folder = tempfile::tempdir().unwrap();
+        let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+        let ca = folder.path().join("ca.crt");
+        std::fs::write(&ca, authority.pem()).unwrap();
+        let identity = authority.vouch_for("127.0.0.1").of_http2();
+        // A thread for it: whoever asks for telemetry first has a runtime of its own, which must not wait for another.
+        let door = std::thread::scope(|scope| {
+            let opened = scope.spawn(|| runtime.block_on(Door::to_server_by_tls(address, identity)));
+            opened.join().unwrap()
+        });
         let log = folder.path().join("log.json");
         let config = TelemetryConfig {
             format: LogFormat::Json,
             file: Some(log.clone()),
-            otlp_endpoint: Some(format!("http://{address}")),
+            otlp_endpoint: Some(format!("https://{}", door.address())),
+            otlp_tls: ClientTlsConfig { ca: Some(ca), ..ClientTlsConfig::default() }.into(),
             sample: 0.0,
             metrics_interval: Duration::from_millis(100),
             // Where `/metrics` is asked for is each test's own; that it will be asked decides whether it counts.
@@ -112,7 +124,7 @@ impl Telemetry {
             log_line(panic);
             terminal(panic);
         }));
-        Self { config, log, collector, _folder: folder, _guard: guard, _runtime: runtime }
+        Self { config, log, collector, _door: door, _folder: folder, _guard: guard, _runtime: runtime }
     }
 
     /// The log's lines about one trace.

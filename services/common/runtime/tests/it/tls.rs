@@ -11,20 +11,28 @@ use cqm_proto::customers::v1::GetCustomerRequest;
 use cqm_proto::customers::v1::customer_service_client::CustomerServiceClient;
 use cqm_rpc::{Call, Clock, Deadline, Role, TraceContext};
 use cqm_runtime::channel::{self, Channel, ChannelConfig};
-use cqm_runtime::server::{Health, Options, ServerConfig, Shape, bind};
-use cqm_runtime::tls::{ClientTlsConfig, ServerTlsConfig};
+use cqm_runtime::process::Admin;
+use cqm_runtime::server::{Health, LIVENESS, Options, ServerConfig, Shape, bind};
+use cqm_runtime::tasks::detached;
+use cqm_runtime::telemetry::TelemetryConfig;
+use cqm_runtime::tls::{ClientTls, ClientTlsConfig, ServerTlsConfig};
 use cqm_testkit::{Authority, eventually, until};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::desk::{NAME, PATIENCE, Served, config, gate, get, refused, serve_desk, staff};
 
@@ -90,7 +98,7 @@ impl Office {
     }
 }
 
-fn customers(url: String, tls: ClientTlsConfig) -> CustomerServiceClient<Channel> {
+fn customers(url: String, tls: impl Into<ClientTls>) -> CustomerServiceClient<Channel> {
     // One try: what is refused is told at once.
     let config = ChannelConfig { tls: tls.into(), tries: 1, ..ChannelConfig::default() };
     let passes = cqm_testkit::mint(Clock::system()).for_service(NAME);
@@ -109,7 +117,7 @@ fn asking() -> Request<GetCustomerRequest> {
     channel::request(&call, get("known"))
 }
 
-async fn call(served: &Served, tls: ClientTlsConfig) -> Result<(), Status> {
+async fn call(served: &Served, tls: impl Into<ClientTls>) -> Result<(), Status> {
     let mut client = customers(format!("https://{}", served.running.address()), tls);
     client.get_customer(asking()).await.map(|_| ())
 }
@@ -262,6 +270,104 @@ async fn a_callers_own_certificate_is_read_again_too() {
     client.get_customer(asking()).await.expect_err("the authority is another");
     write(&good.0, &good.1);
     eventually("an answer", async || client.get_customer(asking()).await.is_ok()).await;
+}
+
+/// Calls over the one connection that `client` has, one after the other; none may fail. Counts them when it is stopped.
+fn busy(mut client: CustomerServiceClient<Channel>, stop: &CancellationToken) -> JoinHandle<usize> {
+    let stop = stop.clone();
+    detached(async move {
+        let mut answered = 0;
+        while !stop.is_cancelled() {
+            client.get_customer(asking()).await.expect("an open connection stays");
+            answered += 1;
+        }
+        answered
+    })
+}
+
+#[tokio::test]
+async fn the_authority_of_callers_is_exchanged_while_calls_go_on() {
+    let (office, other) = (Office::open(), Office::open());
+    let callers = office.path("callers.crt");
+    let believe = |authorities: &[&Office]| {
+        let pem: String = authorities.iter().map(|office| office.authority.pem()).collect();
+        fs::write(&callers, pem).unwrap();
+    };
+    believe(&[&office]);
+    let mut server = office.server();
+    server.tls.client_ca = Some(callers.clone());
+    let served = serve_desk(server).await;
+    let newcomer = || ClientTlsConfig { ca: Some(office.path("ca.crt")), ..other.colleague() };
+    let mut open = customers(format!("https://{}", served.running.address()), office.colleague());
+    open.get_customer(asking()).await.unwrap();
+    let stop = CancellationToken::new();
+    let busy = busy(open, &stop);
+    call(&served, newcomer()).await.expect_err("nobody vouches for it yet");
+
+    // Both for a time, as it is done.
+    believe(&[&office, &other]);
+    eventually("the newcomer is let in", async || call(&served, newcomer()).await.is_ok()).await;
+    call(&served, office.colleague()).await.unwrap();
+
+    believe(&[&other]);
+    eventually("the old one is kept out", async || call(&served, office.colleague()).await.is_err()).await;
+    call(&served, newcomer()).await.unwrap();
+    stop.cancel();
+    assert!(busy.await.unwrap() > 0);
+}
+
+#[tokio::test]
+async fn the_authority_that_channels_believe_is_exchanged_while_calls_go_on() {
+    let (office, other) = (Office::open(), Office::open());
+    let (here, there) = (serve_desk(office.server()).await, serve_desk(other.server()).await);
+    let believed = office.path("believed.crt");
+    fs::write(&believed, office.authority.pem()).unwrap();
+    let tls = ClientTls::from(ClientTlsConfig {
+        ca: Some(believed.clone()),
+        reload: Duration::from_millis(20),
+        ..ClientTlsConfig::default()
+    });
+    let mut open = customers(format!("https://{}", here.running.address()), tls.clone());
+    open.get_customer(asking()).await.unwrap();
+    let stop = CancellationToken::new();
+    let busy = busy(open, &stop);
+    call(&there, tls.clone()).await.expect_err("another authority");
+
+    fs::write(&believed, other.authority.pem()).unwrap();
+    eventually("the other is believed", async || call(&there, tls.clone()).await.is_ok()).await;
+    call(&here, tls.clone()).await.expect_err("the authority before");
+    stop.cancel();
+    assert!(busy.await.unwrap() > 0);
+}
+
+#[tokio::test]
+async fn the_admin_port_speaks_tls_alone_when_it_has_a_certificate() {
+    let office = Office::open();
+    let config = TelemetryConfig {
+        listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        listen_tls: office.server().tls,
+        ..TelemetryConfig::default()
+    };
+    let admin = Admin::open(&config, &Health::new(&[])).await.unwrap().expect("it is configured");
+    for protocols in [&["http/1.1"][..], &[]] {
+        let mut stream = shake(&office, admin.address(), protocols).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nhost: cqm\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard).await;
+        assert!(heard.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&heard));
+    }
+    let by_tls = ChannelConfig { tls: office.stranger().into(), ..ChannelConfig::default() };
+    let channel = channel::connect(&format!("https://{}", admin.address()), &by_tls).unwrap();
+    let request = HealthCheckRequest { service: LIVENESS.to_owned() };
+    let answer = HealthClient::new(channel).check(request).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+
+    let mut plain = TcpStream::connect(admin.address()).await.unwrap();
+    plain.write_all(b"GET /metrics HTTP/1.1\r\nhost: cqm\r\n\r\n").await.unwrap();
+    let mut heard = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, plain.read_to_end(&mut heard)).await.expect("it ends");
+    assert!(!heard.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&heard));
 }
 
 #[tokio::test]

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cqm_rpc::BoxError;
-use cqm_runtime::watched::Source;
+use chrono::{DateTime, Utc};
+use cqm_rpc::{BoxError, Clock};
+use cqm_runtime::watched::{Source, Watched};
 use http::uri::Scheme;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -20,7 +21,7 @@ use serde::Deserialize;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
 use crate::config::IssuerConfig;
 
@@ -29,12 +30,23 @@ const MAX_BYTES: usize = 256 * 1024;
 
 pub(super) struct Fetcher {
     issuer: String,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    trust: Trust,
     address: Uri,
     /// Discovery says where the keys are, and has to say that it speaks for the issuer.
     discovers: bool,
     bearer: Option<PathBuf>,
     timeout: Duration,
+}
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
+/// By whom an issuer is believed.
+enum Trust {
+    /// Those whom the machine trusts.
+    Machine(Box<HttpClient>),
+    /// Those in a file. It is looked at before each fetch: an issuer whose authority was exchanged would be lost until
+    /// somebody restarts the process.
+    File(Watched<HttpClient>),
 }
 
 /// As much of OpenID Connect Discovery 1.0, 3, as keys need.
@@ -60,22 +72,20 @@ impl Source for Fetcher {
 
 impl Fetcher {
     /// Of an issuer whose keys do not lie in a file.
-    pub fn new(config: &IssuerConfig, timeout: Duration) -> Result<Self, BoxError> {
+    pub fn new(config: &IssuerConfig, timeout: Duration, now: DateTime<Utc>) -> Result<Self, BoxError> {
         let address = config.address().ok_or("the issuer's keys lie in a file")?;
         let address = Uri::from_str(&address)?;
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_connect_timeout(Some(timeout));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(config, &address)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
-        // Minutes lie between two fetches: no connection is kept, and none is left to a runtime that has gone.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let trust = match &config.ca {
+            None => Trust::Machine(Box::new(client(tls_of_the_machine(&address)?, timeout))),
+            Some(path) => {
+                let make = move |pem: &[u8]| Ok(client(tls_of(pem)?, timeout));
+                // How often it is looked at is said by the fetches.
+                Trust::File(Watched::file(path.clone(), Duration::ZERO, now, make)?)
+            }
+        };
         Ok(Self {
             issuer: config.issuer.clone(),
-            client,
+            trust,
             address,
             discovers: config.jwks_url.is_none(),
             bearer: config.bearer.clone(),
@@ -85,10 +95,12 @@ impl Fetcher {
 
     async fn fetch(&self) -> Result<Bytes, BoxError> {
         let fetching = async {
+            let client = self.trust.client().await;
             if !self.discovers {
-                return self.get(self.address.clone()).await;
+                return self.get(&client, self.address.clone()).await;
             }
-            let discovered: Discovered = serde_json::from_slice(&self.get(self.address.clone()).await?)?;
+            let discovered: Discovered =
+                serde_json::from_slice(&self.get(&client, self.address.clone()).await?)?;
             if discovered.issuer != self.issuer {
                 return Err("its discovery speaks for another issuer".into());
             }
@@ -96,12 +108,12 @@ impl Fetcher {
             if self.address.scheme() == Some(&Scheme::HTTPS) && keys.scheme() != Some(&Scheme::HTTPS) {
                 return Err("its discovery leads away from https".into());
             }
-            self.get(keys).await
+            self.get(&client, keys).await
         };
         tokio::time::timeout(self.timeout, fetching).await.map_err(|_elapsed| "no answer in time")?
     }
 
-    async fn get(&self, address: Uri) -> Result<Bytes, BoxError> {
+    async fn get(&self, client: &HttpClient, address: Uri) -> Result<Bytes, BoxError> {
         let mut request = Request::get(&address).header(header::ACCEPT, "application/json");
         if let Some(path) = &self.bearer {
             // It is exchanged while the process runs.
@@ -109,7 +121,7 @@ impl Fetcher {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.trim()));
         }
         let failed = |problem: BoxError| format!("{address}: {problem}");
-        let response = self.client.request(request.body(Empty::new())?).await;
+        let response = client.request(request.body(Empty::new())?).await;
         let response = response.map_err(|error| failed(error.into()))?;
         if response.status() != StatusCode::OK {
             return Err(failed(format!("HTTP status {}", response.status()).into()).into());
@@ -119,26 +131,52 @@ impl Fetcher {
     }
 }
 
-/// Trusts those who are named in the configuration, or those whom the machine trusts.
-fn tls(config: &IssuerConfig, address: &Uri) -> Result<ClientConfig, BoxError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?;
-    let builder = match &config.ca {
-        Some(path) => {
-            let refused = |problem: BoxError| format!("{}: {problem}", path.display());
-            let mut roots = RootCertStore::empty();
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| refused(error.into()))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| refused(error.into()))?;
-                roots.add(certificate).map_err(|error| refused(error.into()))?;
-            }
-            if roots.is_empty() {
-                return Err(refused("holds no certificate".into()).into());
-            }
-            builder.with_root_certificates(roots)
+impl Trust {
+    async fn client(&self) -> HttpClient {
+        match self {
+            Self::Machine(client) => HttpClient::clone(client),
+            // What is wrong with the file is told where it is found, and what was read before stays in use.
+            Self::File(file) => (*file.current(Clock::system().now()).await).clone(),
         }
-        None if address.scheme() == Some(&Scheme::HTTPS) => builder.with_native_roots()?,
-        None => builder.with_root_certificates(RootCertStore::empty()),
+    }
+}
+
+fn client(tls: ClientConfig, timeout: Duration) -> HttpClient {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(timeout));
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    // Minutes lie between two fetches: no connection is kept, and none is left to a runtime that has gone.
+    Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)
+}
+
+/// Trusts those in the file.
+fn tls_of(pem: &[u8]) -> Result<ClientConfig, BoxError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.map_err(|_| "a certificate is no PEM")?)?;
+    }
+    if roots.is_empty() {
+        return Err("holds no certificate".into());
+    }
+    Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Trusts those whom the machine trusts.
+fn tls_of_the_machine(address: &Uri) -> Result<ClientConfig, BoxError> {
+    let builder = if address.scheme() == Some(&Scheme::HTTPS) {
+        builder()?.with_native_roots()?
+    } else {
+        builder()?.with_root_certificates(RootCertStore::empty())
     };
     Ok(builder.with_no_client_auth())
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, BoxError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    Ok(builder.with_safe_default_protocol_versions()?)
 }

@@ -32,7 +32,7 @@ impl Source {
             asked: times.retry,
             outage_limit: times.outage_limit,
         };
-        let fetcher = Fetcher::new(config, times.fetch_timeout)?;
+        let fetcher = Fetcher::new(config, times.fetch_timeout, now)?;
         Ok(Self::Remote(Watched::new(fetcher, pauses, move |contents| {
             Keys::parse(contents.first().map_or(&[], |all| all), &algorithms)
         })))

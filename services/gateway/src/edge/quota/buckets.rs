@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cqm_proto::policy::Class;
 use cqm_runtime::config::ConfigError;
-use cqm_runtime::redis_link::{Address, Link, Purpose};
+use cqm_runtime::redis_link::{Address, Link, Purpose, RedisTls};
 use redis::Script;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
@@ -59,8 +59,13 @@ impl Purpose for Sharing {
 
 impl Buckets {
     /// Connects in the background.
-    pub fn open(url: &SecretString, budget: Duration, metrics: Metrics) -> Result<Self, ConfigError> {
-        let address = Address::parse("service.quota.redis_url", url)?;
+    pub fn open(
+        url: &SecretString,
+        tls: &RedisTls,
+        budget: Duration,
+        metrics: Metrics,
+    ) -> Result<Self, ConfigError> {
+        let address = Address::parse("service.quota.redis_url", url, tls)?;
         let link = Link::new(address, budget, Arc::new(Sharing(metrics)));
         link.connect_in_background();
         Ok(Self { take: Script::new(TAKE), link })
