@@ -70,6 +70,8 @@ pub struct Subject {
     pub update_time: DateTime<Utc>,
     /// Whose everything is; of a merged one alone.
     pub survivor: Option<Uuid>,
+    /// Which request of the erasure it is; 0: nobody has said, or none goes on.
+    pub round: i64,
 }
 
 impl Subject {
@@ -95,6 +97,7 @@ struct Row {
     version: i64,
     update_time: DateTime<Utc>,
     survivor_id: Option<Uuid>,
+    round: i64,
 }
 
 impl Row {
@@ -107,6 +110,7 @@ impl Row {
             version: self.version,
             update_time: self.update_time,
             survivor: self.survivor_id,
+            round: self.round,
         })
     }
 }
@@ -185,6 +189,7 @@ pub async fn save(tx: &mut Conn, subject: &Subject) -> Result<(), Error> {
         version: subject.version,
         update_time: subject.update_time,
         survivor_id: subject.survivor,
+        round: subject.round,
     };
     diesel::insert_into(subject::table)
         .values(&row)

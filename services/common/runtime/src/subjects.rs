@@ -85,12 +85,12 @@ impl<S: Service> Forgetting<S> {
         call: &Call,
         message: proto::RestrictSubjectRequest,
     ) -> Result<proto::Subject, Error> {
-        let customer = parse(&message.customer, &message.request_id)?;
+        let (customer, round) = parse_restrict(&message)?;
         let forfeit_points = message.forfeit_points;
         self.db
             .mutate(call, "restrict_subject", &message, async |tx| {
                 let before = subjects::lock(tx, customer).await?;
-                if let Some(before) = before.as_ref().filter(|before| before.state != State::Open) {
+                if let Some(before) = before.as_ref().filter(|before| !is_news(before, round)) {
                     return Ok(answer(before));
                 }
                 self.service.lock(tx, customer).await?;
@@ -103,6 +103,7 @@ impl<S: Service> Forgetting<S> {
                     version: before.map_or(1, |before| before.version + 1),
                     update_time: self.clock.now(),
                     survivor: None,
+                    round,
                 };
                 subjects::save(tx, &subject).await?;
                 log::append(tx, &call.trace, &[restricted(S::NAME, &subject)]).await?;
@@ -129,6 +130,7 @@ impl<S: Service> Forgetting<S> {
                     version: before.as_ref().map_or(1, |before| before.version + 1),
                     update_time: self.clock.now(),
                     survivor: None,
+                    round: 0,
                 };
                 match before.and_then(|before| before.closed()) {
                     None => {}
@@ -168,9 +170,10 @@ impl<S: Service> Forgetting<S> {
                     state: State::Erased,
                     forfeit_points,
                     blockers: Vec::new(),
-                    version: before.map_or(1, |before| before.version + 1),
+                    version: before.as_ref().map_or(1, |before| before.version + 1),
                     update_time: self.clock.now(),
                     survivor: None,
+                    round: before.map_or(0, |before| before.round),
                 };
                 subjects::save(tx, &subject).await?;
                 let payload = SubjectErased {
@@ -339,6 +342,7 @@ pub async fn merge<S: Service>(
         version: before.map_or(1, |before| before.version + 1),
         update_time: now,
         survivor: Some(survivor),
+        round: 0,
     };
     subjects::save(tx, &subject).await?;
     let payload = SubjectMerged {
@@ -377,6 +381,27 @@ fn parse(customer: &str, request_id: &str) -> Result<Uuid, Error> {
     Ok(name.expect("no violation means that there is a customer").id())
 }
 
+fn parse_restrict(message: &proto::RestrictSubjectRequest) -> Result<(Uuid, i64), Error> {
+    let mut violations = Violations::default();
+    let customer = ResourceName::parse(CUSTOMERS, "customer", &message.customer, &mut violations);
+    if message.round < 0 {
+        violations.range("round", "0 or more");
+    }
+    violations.optional_request_id(&message.request_id);
+    violations.finish()?;
+    Ok((customer.expect("no violation means that there is a customer").id(), message.round))
+}
+
+/// Whether a restriction says something new about the person. A greater round does though they are restricted: what was
+/// answered to the one before, whose end nobody has told, is not counted for this one.
+fn is_news(before: &Subject, round: i64) -> bool {
+    match before.state {
+        State::Open => true,
+        State::Restricted => round > before.round,
+        State::Erased | State::Merged => false,
+    }
+}
+
 fn parse_merge(message: &proto::MergeSubjectRequest) -> Result<(Uuid, Uuid), Error> {
     let mut violations = Violations::default();
     let customer = ResourceName::parse(CUSTOMERS, "customer", &message.customer, &mut violations);
@@ -396,6 +421,7 @@ fn restricted(service: &str, subject: &Subject) -> NewEvent {
         service: service.to_owned(),
         version: subject.version,
         blockers: subject.blockers.clone(),
+        round: subject.round,
     };
     told(subject, &payload)
 }

@@ -68,6 +68,8 @@ pub struct Erasure {
     pub requester: String,
     /// Grows by one with every change.
     pub version: i64,
+    /// The version with which it was asked for, so that each request has another; 0: by somebody who did not count.
+    pub round: i64,
     pub steps: BTreeMap<Holder, Step>,
     pub create_time: DateTime<Utc>,
     pub update_time: DateTime<Utc>,
@@ -90,6 +92,7 @@ impl Erasure {
             forfeit_points,
             requester,
             version: 1,
+            round: 1,
             steps: BTreeMap::new(),
             create_time: now,
             update_time: now,
@@ -109,7 +112,8 @@ impl Erasure {
             return None;
         }
         let version = self.version + 1;
-        *self = Self { version, ..Self::request(self.customer, ground, forfeit_points, requester, now) };
+        let request = Self::request(self.customer, ground, forfeit_points, requester, now);
+        *self = Self { version, round: version, ..request };
         Some(Happened::Requested)
     }
 
@@ -120,7 +124,7 @@ impl Erasure {
             return Ok(None);
         }
         self.state = State::Cancelled;
-        // What the services say of the next request has greater versions; what they still say of this one is not about it.
+        // What the services still say of this request does not count for the next one, see `is_about`.
         self.steps.clear();
         self.version += 1;
         self.update_time = now;
@@ -133,6 +137,12 @@ impl Erasure {
             State::Erasing | State::Erased => Err(Begun(self.state)),
             State::Requested | State::Restricted | State::Cancelled => Ok(()),
         }
+    }
+
+    /// Whether a service that was told of this round answers the present request. It answers a former one when its answer
+    /// has waited while that was called off and this one made. A service or a coordinator that knows no rounds says 0.
+    pub fn is_about(&self, round: i64) -> bool {
+        round == 0 || round == self.round
     }
 
     /// Takes a service's answer, unless a newer one is there: `None` then. Otherwise what is to be told now. It does not
@@ -224,10 +234,7 @@ mod tests {
         assert_eq!(it.state, State::Restricted);
         assert_eq!(it.check_not_begun(), Ok(()));
         assert_eq!(it.record(Holder::CustomerData, step(2, &["LEGAL_HOLD"]), true, NOW), Some(None));
-        assert_eq!(
-            it.record(Holder::CustomerData, step(3, &[]), false, NOW),
-            Some(Some(Happened::Cleared))
-        );
+        assert_eq!(it.record(Holder::CustomerData, step(3, &[]), false, NOW), Some(Some(Happened::Cleared)));
         assert_eq!(it.check_not_begun(), Err(Begun(State::Erasing)));
     }
 
@@ -265,6 +272,17 @@ mod tests {
         }
         assert_eq!(it.cancel(NOW), Err(Begun(State::Erasing)));
         assert_eq!(it.request_again(Ground::Request, true, "staff-8".into(), NOW), None);
+    }
+
+    #[test]
+    fn an_answer_to_a_request_that_was_called_off_is_not_about_the_next() {
+        let mut it = erasure();
+        let first = it.round;
+        assert!(it.is_about(first));
+        it.cancel(NOW).unwrap();
+        it.request_again(Ground::Request, false, "staff-8".into(), NOW);
+        assert!(it.round > first && it.is_about(it.round) && !it.is_about(first));
+        assert!(it.is_about(0), "from a service of the version before");
     }
 
     #[test]

@@ -100,6 +100,9 @@ pub async fn record_step(
         .mutate(call, "record_erasure_step", &message, async |tx| {
             let erasure = store::erasure::lock_erasure(tx, taken.customer).await?;
             let mut erasure = erasure.ok_or_else(|| erasure_not_found(taken.customer))?;
+            if !erasure.is_about(taken.round) {
+                return Ok(written(&erasure));
+            }
             // Under the erasure's lock, which whoever places a hold takes too: this service's own answer may be on its way
             // when the last one of the others comes, and a hold must never be late.
             let stands_in_the_way = !holder::blockers(tx, &[taken.customer]).await?.is_empty();

@@ -28,6 +28,7 @@ struct ErasureRow {
     create_time: DateTime<Utc>,
     update_time: DateTime<Utc>,
     finish_time: Option<DateTime<Utc>>,
+    round: i64,
 }
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
@@ -87,6 +88,7 @@ async fn with_steps(conn: &mut Conn, row: Option<ErasureRow>) -> Result<Option<E
         forfeit_points: row.forfeit_points,
         requester: row.requester,
         version: row.version,
+        round: row.round,
         steps,
         create_time: row.create_time,
         update_time: row.update_time,
@@ -119,6 +121,7 @@ pub async fn save_erasure(tx: &mut Conn, erasure: &Erasure) -> Result<(), Error>
         create_time: erasure.create_time,
         update_time: erasure.update_time,
         finish_time: erasure.finish_time,
+        round: erasure.round,
     };
     diesel::insert_into(erasures::table)
         .values(&row)
