@@ -161,10 +161,12 @@ impl Service for App {
     async fn erase(
         &self,
         tx: &mut Conn,
-        _: &Call,
+        call: &Call,
         customer: Uuid,
     ) -> Result<Vec<(&'static str, i64)>, Error> {
-        store::kept(tx, customer).await
+        let mut receipt = store::kept(tx, customer).await?;
+        receipt.push(("vouchers", grpc::voucher::give_up_vouchers(self, tx, call, customer).await?));
+        Ok(receipt)
     }
 
     async fn merge(

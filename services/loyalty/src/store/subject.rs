@@ -1,5 +1,5 @@
 //! Persons who are to be forgotten, as the ledger sees them. It knows names and points and nothing of a person: what
-//! there is stays, under a name that nobody is behind any more.
+//! there is stays, under a name that nobody is behind any more. Only the vouchers end that were given up.
 
 use std::collections::HashMap;
 
