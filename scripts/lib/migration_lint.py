@@ -45,6 +45,10 @@ EXPLAINED = {
         "constraint-missing-not-valid": "few rows, as above",
         "require-concurrent-index-creation": "few rows, and the column is new and empty",
     },
+    "20261128000000_restricted_subjects": {
+        "require-concurrent-index-creation": "few rows, as above",
+        "require-concurrent-index-deletion": "few rows, as above",
+    },
     "20261127010000_merged_members": {
         "ban-drop-constraint": "it comes back wider in the same statement",
         "constraint-missing-not-valid": "before the first release: there are no rows to read",

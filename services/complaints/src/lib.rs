@@ -16,6 +16,8 @@ mod schema;
 mod store;
 mod worker;
 
+use std::collections::HashMap;
+
 use cqm_db::{Conn, Db, Migrations};
 use cqm_proto::complaints::v1::complaint_service_server::{
     ComplaintServiceServer, SERVICE_NAME as COMPLAINT_SERVICE,
@@ -74,9 +76,19 @@ impl Service for App {
         store::figures::all()
     }
 
-    async fn blockers(&self, tx: &mut Conn, customer: Uuid, _: bool) -> Result<Vec<&'static str>, Error> {
-        let open = store::subject::has_open(tx, customer).await?;
-        Ok(open.then_some(OPEN_COMPLAINT).into_iter().collect())
+    async fn blockers(
+        &self,
+        conn: &mut Conn,
+        customers: &[Uuid],
+        _: bool,
+    ) -> Result<HashMap<Uuid, Vec<&'static str>>, Error> {
+        let open = store::subject::with_open(conn, customers).await?;
+        Ok(open.into_iter().map(|customer| (customer, vec![OPEN_COMPLAINT])).collect())
+    }
+
+    /// Who reopens a complaint holds nothing but its row's lock.
+    async fn lock(&self, tx: &mut Conn, customer: Uuid) -> Result<(), Error> {
+        store::subject::lock(tx, customer).await
     }
 
     async fn erase(

@@ -1,5 +1,7 @@
 //! What this service does to forget a person, or to know them under one name.
 
+use std::collections::HashMap;
+
 use cqm_db::{Conn, log};
 use cqm_rpc::{Call, Error};
 use uuid::Uuid;
@@ -13,13 +15,16 @@ const LEGAL_HOLD: &str = "LEGAL_HOLD";
 /// A service may still have something under a name that was merged into this one; erasing would pass it by.
 const MERGE_UNFINISHED: &str = "MERGE_UNFINISHED";
 
-pub async fn blockers(tx: &mut Conn, customer: Uuid) -> Result<Vec<&'static str>, Error> {
-    let mut found = Vec::new();
-    if store::erasure::is_held(tx, customer).await? {
-        found.push(LEGAL_HOLD);
+pub async fn blockers(
+    conn: &mut Conn,
+    customers: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<&'static str>>, Error> {
+    let mut found: HashMap<Uuid, Vec<&'static str>> = HashMap::new();
+    for customer in store::erasure::held_among(conn, customers).await? {
+        found.entry(customer).or_default().push(LEGAL_HOLD);
     }
-    if store::merge::is_unfinished(tx, customer).await? {
-        found.push(MERGE_UNFINISHED);
+    for customer in store::merge::unfinished_among(conn, customers).await? {
+        found.entry(customer).or_default().push(MERGE_UNFINISHED);
     }
     Ok(found)
 }

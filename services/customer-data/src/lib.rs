@@ -16,6 +16,8 @@ mod report;
 mod schema;
 mod store;
 
+use std::collections::HashMap;
+
 use cqm_db::{Conn, Db, Migrations};
 use cqm_rpc::{BoxError, Call, Clock, Error};
 use cqm_runtime::cache::Cache;
@@ -66,8 +68,13 @@ impl Service for App {
     /// Nothing here happens by itself.
     fn workers(&self, _: &Supervisor) {}
 
-    async fn blockers(&self, tx: &mut Conn, customer: Uuid, _: bool) -> Result<Vec<&'static str>, Error> {
-        holder::blockers(tx, customer).await
+    async fn blockers(
+        &self,
+        conn: &mut Conn,
+        customers: &[Uuid],
+        _: bool,
+    ) -> Result<HashMap<Uuid, Vec<&'static str>>, Error> {
+        holder::blockers(conn, customers).await
     }
 
     async fn erase(

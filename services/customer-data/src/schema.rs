@@ -52,6 +52,7 @@ diesel::table! {
         create_time -> Timestamptz,
         update_time -> Timestamptz,
         finish_time -> Nullable<Timestamptz>,
+        round -> Int8,
     }
 }
 

@@ -12,7 +12,7 @@ mod reward;
 mod rule;
 mod tier;
 pub(crate) mod verify;
-mod voucher;
+pub(crate) mod voucher;
 
 use std::pin::Pin;
 

@@ -59,6 +59,8 @@ pub mod worker;
 
 pub use config::Config;
 
+use std::collections::HashMap;
+
 use cqm_db::{Coalescer, Conn, Db};
 use cqm_proto::loyalty::v1::earning_rule_service_server::{self, EarningRuleServiceServer};
 use cqm_proto::loyalty::v1::ledger_service_server::{self, LedgerServiceServer};
@@ -144,20 +146,27 @@ impl Service for App {
 
     async fn blockers(
         &self,
-        tx: &mut Conn,
-        customer: Uuid,
+        conn: &mut Conn,
+        customers: &[Uuid],
         forfeit_points: bool,
-    ) -> Result<Vec<&'static str>, Error> {
-        if forfeit_points { Ok(Vec::new()) } else { store::blockers(tx, customer).await }
+    ) -> Result<HashMap<Uuid, Vec<&'static str>>, Error> {
+        if forfeit_points { Ok(HashMap::new()) } else { store::blockers(conn, customers).await }
+    }
+
+    /// Who spends points or gives them back holds nothing but the member's lock.
+    async fn lock(&self, tx: &mut Conn, customer: Uuid) -> Result<(), Error> {
+        store::lock_member(tx, customer).await.map(drop)
     }
 
     async fn erase(
         &self,
         tx: &mut Conn,
-        _: &Call,
+        call: &Call,
         customer: Uuid,
     ) -> Result<Vec<(&'static str, i64)>, Error> {
-        store::kept(tx, customer).await
+        let mut receipt = store::kept(tx, customer).await?;
+        receipt.push(("vouchers", grpc::voucher::give_up_vouchers(self, tx, call, customer).await?));
+        Ok(receipt)
     }
 
     async fn merge(

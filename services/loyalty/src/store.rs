@@ -68,7 +68,7 @@ pub use usage::{
 };
 pub use voucher::{
     count_vouchers, find_voucher, find_voucher_by_code, insert_voucher, list_vouchers, lock_due_vouchers,
-    lock_voucher, lock_voucher_by_code, update_vouchers,
+    lock_issued_vouchers, lock_voucher, lock_voucher_by_code, update_vouchers,
 };
 
 /// One column of rows, as an array for a statement.

@@ -17,6 +17,8 @@ mod schema;
 mod store;
 mod worker;
 
+use std::collections::HashMap;
+
 use cqm_db::{Conn, Db};
 use cqm_proto::notifications::v1::contact_service_server::{
     ContactServiceServer, SERVICE_NAME as CONTACT_SERVICE,
@@ -89,8 +91,13 @@ impl Service for App {
     }
 
     /// A message that waits is not worth keeping somebody's address for.
-    async fn blockers(&self, _: &mut Conn, _: Uuid, _: bool) -> Result<Vec<&'static str>, Error> {
-        Ok(Vec::new())
+    async fn blockers(
+        &self,
+        _: &mut Conn,
+        _: &[Uuid],
+        _: bool,
+    ) -> Result<HashMap<Uuid, Vec<&'static str>>, Error> {
+        Ok(HashMap::new())
     }
 
     async fn erase(

@@ -29,6 +29,7 @@ use cqm_runtime::figures::Figure;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
 use cqm_runtime::tasks::Supervisor;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::service::Routes;
@@ -88,8 +89,13 @@ impl Service for App {
     }
 
     /// Nobody waits for an answer.
-    async fn blockers(&self, _: &mut Conn, _: Uuid, _: bool) -> Result<Vec<&'static str>, Error> {
-        Ok(Vec::new())
+    async fn blockers(
+        &self,
+        _: &mut Conn,
+        _: &[Uuid],
+        _: bool,
+    ) -> Result<HashMap<Uuid, Vec<&'static str>>, Error> {
+        Ok(HashMap::new())
     }
 
     async fn erase(

@@ -131,6 +131,7 @@ diesel::table! {
         version -> Int8,
         update_time -> Timestamptz,
         survivor_id -> Nullable<Uuid>,
+        round -> Int8,
     }
 }
 

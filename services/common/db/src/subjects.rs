@@ -8,14 +8,14 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use cqm_rpc::{Error, Refusal, ResourceName, reason};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Bool, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Binary, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use crate::coalesce::Patience;
 use crate::expect::known;
 use crate::pool::Conn;
-use crate::schema::{idempotency, subject};
+use crate::schema::subject;
 
 cqm_rpc::words! {
     /// How much of a person a service still works with.
@@ -70,6 +70,8 @@ pub struct Subject {
     pub update_time: DateTime<Utc>,
     /// Whose everything is; of a merged one alone.
     pub survivor: Option<Uuid>,
+    /// Which request of the erasure it is; 0: nobody has said, or none goes on.
+    pub round: i64,
 }
 
 impl Subject {
@@ -85,7 +87,7 @@ impl Subject {
     }
 }
 
-#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Queryable, QueryableByName, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = subject, check_for_backend(diesel::pg::Pg))]
 struct Row {
     customer_id: Uuid,
@@ -95,6 +97,7 @@ struct Row {
     version: i64,
     update_time: DateTime<Utc>,
     survivor_id: Option<Uuid>,
+    round: i64,
 }
 
 impl Row {
@@ -107,6 +110,7 @@ impl Row {
             version: self.version,
             update_time: self.update_time,
             survivor: self.survivor_id,
+            round: self.round,
         })
     }
 }
@@ -185,6 +189,7 @@ pub async fn save(tx: &mut Conn, subject: &Subject) -> Result<(), Error> {
         version: subject.version,
         update_time: subject.update_time,
         survivor_id: subject.survivor,
+        round: subject.round,
     };
     diesel::insert_into(subject::table)
         .values(&row)
@@ -219,30 +224,31 @@ pub async fn send_on(tx: &mut Conn, from: Uuid, to: Uuid, now: DateTime<Utc>) ->
     Ok(())
 }
 
-/// Those whose erasure waits for something, by id, behind `after`.
-pub async fn blocked(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<Uuid>, Error> {
-    Ok(subject::table
-        .filter(subject::blockers.ne(Vec::<String>::new()))
-        .filter(subject::customer_id.gt(after))
-        .order(subject::customer_id)
-        .limit(limit)
-        .select(subject::customer_id)
-        .load(conn)
-        .await?)
+/// Those who are to be erased, by id, behind `after`: also those in whose way nothing stood when somebody looked last.
+pub async fn restricted(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<Subject>, Error> {
+    // The state is part of the text, as it is part of the index.
+    let rows: Vec<Row> = crate::statement::statement(
+        "SELECT * FROM subject WHERE state = 'RESTRICTED' AND customer_id > $1 ORDER BY customer_id LIMIT $2",
+    )
+    .bind::<SqlUuid, _>(after)
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await?;
+    rows.into_iter().map(Row::read).collect()
 }
 
-/// Forgets the remembered answers that name the customer, and returns how many. A repeat of such a request is refused
-/// from then on, like that of any whose answer is forgotten. It looks at every answer that is kept, which is what a day
-/// brings; there is no way from a customer to the answers about them.
-pub async fn forget_answers(tx: &mut Conn, customer: Uuid) -> Result<i64, Error> {
-    let named = diesel::dsl::sql::<Nullable<Bool>>("position(convert_to(")
-        .bind::<Text, _>(customer.to_string())
-        .sql(", 'UTF8') IN answer) > 0");
-    let forgotten =
-        diesel::update(idempotency::table.filter(idempotency::answer.is_not_null()).filter(named))
-            .set(idempotency::answer.eq(None::<Vec<u8>>))
-            .execute(tx)
-            .await?;
+/// Forgets the remembered answers that name one of the customers, and returns how many. A repeat of such a request is
+/// refused from then on, like that of any whose answer is forgotten. It looks once at every answer that is kept, which is
+/// what a day brings; there is no way from a customer to the answers about them.
+pub async fn forget_answers(tx: &mut Conn, customers: &[Uuid]) -> Result<i64, Error> {
+    let names: Vec<Vec<u8>> = customers.iter().map(|customer| customer.to_string().into_bytes()).collect();
+    let forgotten = crate::statement::statement(
+        "UPDATE idempotency SET answer = NULL
+         WHERE answer IS NOT NULL AND EXISTS (SELECT FROM unnest($1) AS name WHERE position(name IN answer) > 0)",
+    )
+    .bind::<Array<Binary>, _>(names)
+    .execute(tx)
+    .await?;
     Ok(forgotten as i64)
 }
 

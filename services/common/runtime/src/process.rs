@@ -13,6 +13,7 @@ mod program;
 mod readiness;
 mod shared;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,13 +80,21 @@ pub trait Service: Clone + Send + Sync + Sized + 'static {
         Vec::new()
     }
 
-    /// Why a customer's erasure must wait here, as words such as `OPEN_COMPLAINT`; empty = nothing stands in its way.
+    /// Why the erasures of customers must wait here, as words such as `OPEN_COMPLAINT`, in one order. Of whom there is
+    /// nothing, nothing stands in the way. Many at once, because all who wait are looked at again and again.
     fn blockers(
         &self,
-        tx: &mut Conn,
-        customer: Uuid,
+        conn: &mut Conn,
+        customers: &[Uuid],
         forfeit_points: bool,
-    ) -> impl Future<Output = Result<Vec<&'static str>, Error>> + Send;
+    ) -> impl Future<Output = Result<HashMap<Uuid, Vec<&'static str>>, Error>> + Send;
+
+    /// Waits for whoever is changing what the customer has and holds no lock of the person, and keeps them from it until
+    /// the transaction ends: [`Self::blockers`] then finds what they have left, and they find the person restricted. Nothing
+    /// to do where such a change cannot come to stand in the way.
+    fn lock(&self, _tx: &mut Conn, _customer: Uuid) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Erases or pseudonymises everything that the service has of the person, in the caller's transaction, and returns how
     /// many records that were, by what they are. Remembered answers are not its business.

@@ -3,7 +3,7 @@
 //!
 //! What a service has of a person and why it must keep it is its own to say ([`Service::blockers`], [`Service::erase`],
 //! [`Service::merge`]); the way is the same everywhere. Restricted first: nothing new is taken, and what stands in the
-//! way is told. A loop looks whether it still does. Erased last, in one transaction with the receipt.
+//! way is told. A loop looks whether that has changed. Erased last, in one transaction with the receipt.
 
 use std::time::Duration;
 
@@ -27,12 +27,12 @@ pub const SUBJECT_BLOCKED: Reason = Reason::new("cqm.subjects.v1", "SUBJECT_BLOC
 
 const CUSTOMERS: &str = "customers";
 const SUBJECTS: &str = "subjects";
-/// Between two looks whether what stood in the way still does. Too high: an erasure waits for nothing. Too low: the
-/// database is asked for nothing. Few persons wait at any time.
+/// Between two looks whether what stands in the way has changed. Too high: an erasure waits for nothing, or begins although
+/// something has come into its way. Too low: the database is asked for nothing. Few persons wait at any time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looked at by one query.
+/// Looked at at once.
 const PAGE: i64 = 100;
-/// What one look at one person may take.
+/// What one look at a page or at one person may take.
 const BUDGET: Duration = Duration::from_secs(10);
 
 /// The tonic service over one runtime's `Db`.
@@ -85,15 +85,16 @@ impl<S: Service> Forgetting<S> {
         call: &Call,
         message: proto::RestrictSubjectRequest,
     ) -> Result<proto::Subject, Error> {
-        let customer = parse(&message.customer, &message.request_id)?;
+        let (customer, round) = parse_restrict(&message)?;
         let forfeit_points = message.forfeit_points;
         self.db
             .mutate(call, "restrict_subject", &message, async |tx| {
                 let before = subjects::lock(tx, customer).await?;
-                if let Some(before) = before.as_ref().filter(|before| before.state != State::Open) {
+                if let Some(before) = before.as_ref().filter(|before| !is_news(before, round)) {
                     return Ok(answer(before));
                 }
-                let blockers = self.service.blockers(tx, customer, forfeit_points).await?;
+                self.service.lock(tx, customer).await?;
+                let blockers = blockers(&self.service, tx, customer, forfeit_points).await?;
                 let subject = Subject {
                     customer,
                     state: State::Restricted,
@@ -102,6 +103,7 @@ impl<S: Service> Forgetting<S> {
                     version: before.map_or(1, |before| before.version + 1),
                     update_time: self.clock.now(),
                     survivor: None,
+                    round,
                 };
                 subjects::save(tx, &subject).await?;
                 log::append(tx, &call.trace, &[restricted(S::NAME, &subject)]).await?;
@@ -128,6 +130,7 @@ impl<S: Service> Forgetting<S> {
                     version: before.as_ref().map_or(1, |before| before.version + 1),
                     update_time: self.clock.now(),
                     survivor: None,
+                    round: 0,
                 };
                 match before.and_then(|before| before.closed()) {
                     None => {}
@@ -151,26 +154,26 @@ impl<S: Service> Forgetting<S> {
                     _ => {}
                 }
                 let forfeit_points = before.as_ref().is_some_and(|before| before.forfeit_points);
-                let blockers = self.service.blockers(tx, customer, forfeit_points).await?;
+                self.service.lock(tx, customer).await?;
+                let blockers = blockers(&self.service, tx, customer, forfeit_points).await?;
                 if !blockers.is_empty() {
                     return Err(Refusal::new(SUBJECT_BLOCKED).fact("blockers", blockers.join(",")).into());
                 }
                 let mut erased = self.service.erase(tx, call, customer).await?;
                 if S::ANSWERS_TELL_OF_PERSONS {
-                    let mut forgotten = subjects::forget_answers(tx, customer).await?;
-                    for other_name in subjects::merged_into(tx, customer).await? {
-                        forgotten += subjects::forget_answers(tx, other_name).await?;
-                    }
-                    erased.push(("answers", forgotten));
+                    let mut names = subjects::merged_into(tx, customer).await?;
+                    names.push(customer);
+                    erased.push(("answers", subjects::forget_answers(tx, &names).await?));
                 }
                 let subject = Subject {
                     customer,
                     state: State::Erased,
                     forfeit_points,
                     blockers: Vec::new(),
-                    version: before.map_or(1, |before| before.version + 1),
+                    version: before.as_ref().map_or(1, |before| before.version + 1),
                     update_time: self.clock.now(),
                     survivor: None,
+                    round: before.map_or(0, |before| before.round),
                 };
                 subjects::save(tx, &subject).await?;
                 let payload = SubjectErased {
@@ -200,7 +203,50 @@ impl<S: Service> Forgetting<S> {
         Ok(answer)
     }
 
-    /// Looks whether what stood in the way of one person's erasure still does.
+    /// Looks once at everybody who is to be erased. Whose answer is still the right one is not locked.
+    async fn look_at_all(&self) -> Result<(), Error> {
+        let mut after = Uuid::nil();
+        while let Some(page) = self.look_at_page(after).await? {
+            for customer in page.changed {
+                // The others do not wait for this one, who is met again in the next round.
+                if let Err(error) = self.look_again(customer).await {
+                    let customer = ResourceName::new(CUSTOMERS, customer);
+                    tracing::warn!(%customer, %error, "what stands in the way of an erasure could not be told");
+                }
+            }
+            after = page.last;
+        }
+        Ok(())
+    }
+
+    async fn look_at_page(&self, after: Uuid) -> Result<Option<Page>, Error> {
+        let call = &Call::internal("look_at_subjects", BUDGET);
+        self.db
+            .read(call, "look_at_subjects", async |conn| {
+                let waiting = subjects::restricted(conn, after, PAGE).await?;
+                let Some(last) = waiting.last().map(|subject| subject.customer) else {
+                    return Ok(None);
+                };
+                let mut changed = Vec::new();
+                for forfeit_points in [false, true] {
+                    let those = waiting.iter().filter(|subject| subject.forfeit_points == forfeit_points);
+                    let customers: Vec<Uuid> = those.clone().map(|subject| subject.customer).collect();
+                    if customers.is_empty() {
+                        continue;
+                    }
+                    let found = self.service.blockers(conn, &customers, forfeit_points).await?;
+                    let differs = |subject: &&Subject| {
+                        let found = found.get(&subject.customer).map_or(&[][..], Vec::as_slice);
+                        subject.blockers.as_slice() != found
+                    };
+                    changed.extend(those.filter(differs).map(|subject| subject.customer));
+                }
+                Ok(Some(Page { last, changed }))
+            })
+            .await
+    }
+
+    /// Looks at one person whose answer is not the right one any more, and tells the right one.
     async fn look_again(&self, customer: Uuid) -> Result<(), Error> {
         let call = &Call::internal("look_at_subject", BUDGET);
         self.db
@@ -211,8 +257,27 @@ impl<S: Service> Forgetting<S> {
     }
 }
 
-/// Looks at one person whose erasure waits, and tells what has changed.
-async fn look<S: Service>(
+/// Persons who are to be erased, one page of them.
+struct Page {
+    last: Uuid,
+    /// Those in whose way something else stands than was told.
+    changed: Vec<Uuid>,
+}
+
+/// What stands in the way of one person's erasure.
+async fn blockers<S: Service>(
+    service: &S,
+    tx: &mut Conn,
+    customer: Uuid,
+    forfeit_points: bool,
+) -> Result<Vec<&'static str>, Error> {
+    let mut found = service.blockers(tx, &[customer], forfeit_points).await?;
+    Ok(found.remove(&customer).unwrap_or_default())
+}
+
+/// Looks at one person, and if they are to be erased and something else stands in the way than was told, tells it. For who
+/// has just put something there: it is told in the same transaction.
+pub async fn look<S: Service>(
     service: &S,
     tx: &mut Conn,
     call: &Call,
@@ -223,7 +288,7 @@ async fn look<S: Service>(
     let Some(before) = before.filter(|before| before.state == State::Restricted) else {
         return Ok(());
     };
-    let blockers = service.blockers(tx, customer, before.forfeit_points).await?;
+    let blockers = blockers(service, tx, customer, before.forfeit_points).await?;
     if before.blockers == blockers {
         return Ok(());
     }
@@ -277,6 +342,7 @@ pub async fn merge<S: Service>(
         version: before.map_or(1, |before| before.version + 1),
         update_time: now,
         survivor: Some(survivor),
+        round: 0,
     };
     subjects::save(tx, &subject).await?;
     let payload = SubjectMerged {
@@ -292,31 +358,15 @@ pub async fn merge<S: Service>(
     Ok(subject)
 }
 
-/// Looks again and again at those whose erasure waits. Any replica may; two that look at the same person see the same.
+/// Looks again and again at those who are to be erased. Any replica may; two that look at the same person see the same.
 pub(crate) fn look_again<S: Service>(service: S, base: &Base, supervisor: &Supervisor) {
     let forgetting = Forgetting { service, db: base.db.clone(), clock: base.clock.clone() };
     let ticks = supervisor.every(LOOK_EVERY);
-    supervisor.spawn("look at blocked subjects", move || {
+    supervisor.spawn("look at restricted subjects", move || {
         let (forgetting, mut ticks) = (forgetting.clone(), ticks.clone());
         async move {
             while ticks.next().await {
-                let mut after = Uuid::nil();
-                loop {
-                    let call = Call::internal("blocked_subjects", BUDGET);
-                    let waiting = forgetting
-                        .db
-                        .read(&call, "blocked_subjects", async |conn| {
-                            subjects::blocked(conn, after, PAGE).await
-                        })
-                        .await?;
-                    let Some(last) = waiting.last().copied() else {
-                        break;
-                    };
-                    after = last;
-                    for customer in waiting {
-                        forgetting.look_again(customer).await?;
-                    }
-                }
+                forgetting.look_at_all().await?;
             }
             Ok(())
         }
@@ -329,6 +379,27 @@ fn parse(customer: &str, request_id: &str) -> Result<Uuid, Error> {
     violations.optional_request_id(request_id);
     violations.finish()?;
     Ok(name.expect("no violation means that there is a customer").id())
+}
+
+fn parse_restrict(message: &proto::RestrictSubjectRequest) -> Result<(Uuid, i64), Error> {
+    let mut violations = Violations::default();
+    let customer = ResourceName::parse(CUSTOMERS, "customer", &message.customer, &mut violations);
+    if message.round < 0 {
+        violations.range("round", "0 or more");
+    }
+    violations.optional_request_id(&message.request_id);
+    violations.finish()?;
+    Ok((customer.expect("no violation means that there is a customer").id(), message.round))
+}
+
+/// Whether a restriction says something new about the person. A greater round does though they are restricted: what was
+/// answered to the one before, whose end nobody has told, is not counted for this one.
+fn is_news(before: &Subject, round: i64) -> bool {
+    match before.state {
+        State::Open => true,
+        State::Restricted => round > before.round,
+        State::Erased | State::Merged => false,
+    }
 }
 
 fn parse_merge(message: &proto::MergeSubjectRequest) -> Result<(Uuid, Uuid), Error> {
@@ -350,6 +421,7 @@ fn restricted(service: &str, subject: &Subject) -> NewEvent {
         service: service.to_owned(),
         version: subject.version,
         blockers: subject.blockers.clone(),
+        round: subject.round,
     };
     told(subject, &payload)
 }

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use cqm_db::Conn;
 use cqm_rpc::Error;
-use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
@@ -11,12 +10,15 @@ use uuid::Uuid;
 use crate::domain::State;
 use crate::schema::{complaint_timeline, complaints};
 
-/// Whether a complaint of the customer is not closed yet.
-pub async fn has_open(conn: &mut Conn, customer: Uuid) -> Result<bool, Error> {
-    let open = complaints::table
-        .filter(complaints::customer_id.eq(customer))
-        .filter(complaints::state.ne(State::Closed.code()));
-    Ok(diesel::select(exists(open)).get_result(conn).await?)
+/// Those of the customers who have a complaint that is not closed yet.
+pub async fn with_open(conn: &mut Conn, customers: &[Uuid]) -> Result<Vec<Uuid>, Error> {
+    Ok(complaints::table
+        .filter(complaints::customer_id.eq_any(customers))
+        .filter(complaints::state.ne(State::Closed.code()))
+        .select(complaints::customer_id)
+        .distinct()
+        .load(conn)
+        .await?)
 }
 
 /// Empties what was said and written about the customer's complaints. Their facts stay: what kind, how grave, when, by

@@ -4,6 +4,8 @@ use cqm_proto::complaints::v1::complaint::State;
 use cqm_proto::subjects::v1::subject_service_client::SubjectServiceClient;
 use cqm_proto::subjects::v1::{EraseSubjectRequest, RestrictSubjectRequest};
 use cqm_testkit::{coordinator, eventually};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use secrecy::ExposeSecret;
 use tonic::Code;
 
 use crate::desk::{
@@ -67,4 +69,32 @@ async fn an_open_complaint_is_seen_through_and_then_its_words_are_gone() {
     refused(late, Code::FailedPrecondition, "CUSTOMER_ERASED");
     let late = desk.client.reopen_complaint(representative(reopen(&complaint.name))).await;
     refused(late, Code::FailedPrecondition, "CUSTOMER_ERASED");
+}
+
+#[tokio::test]
+async fn who_reopens_a_complaint_is_waited_for_before_it_is_said_that_none_is_open() {
+    let mut desk = Desk::open().await;
+    let subjects = SubjectServiceClient::new(desk.kit.channel.clone());
+    let complaint = desk.in_state(State::Closed).await;
+    let mut somebody = AsyncPgConnection::establish(desk.kit.database().url.expose_secret()).await.unwrap();
+    // They have read that anything is taken about the customer, and are about to commit.
+    let reopening = format!(
+        "SET application_name = '{}'; BEGIN; UPDATE complaints SET state = 3, close_time = NULL",
+        complaint.name
+    );
+    somebody.batch_execute(&reopening).await.unwrap();
+    let waiting = format!(
+        "SELECT to_jsonb(waits.pid)::text AS row
+         FROM pg_stat_activity AS waits JOIN pg_stat_activity AS works ON works.pid = ANY(pg_blocking_pids(waits.pid))
+         WHERE works.application_name = '{}'",
+        complaint.name
+    );
+    let commit = async {
+        eventually("the restriction waits", async || !desk.kit.rows(&waiting).await.is_empty()).await;
+        somebody.batch_execute("COMMIT").await.unwrap();
+    };
+    let mut asked = subjects.clone();
+    let (answer, ()) = tokio::join!(asked.restrict_subject(coordinator(restrict())), commit);
+    assert_eq!(answer.unwrap().into_inner().blockers, ["OPEN_COMPLAINT"]);
+    desk.kit.events.next().await;
 }

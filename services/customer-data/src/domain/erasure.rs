@@ -68,6 +68,8 @@ pub struct Erasure {
     pub requester: String,
     /// Grows by one with every change.
     pub version: i64,
+    /// The version with which it was asked for, so that each request has another; 0: by somebody who did not count.
+    pub round: i64,
     pub steps: BTreeMap<Holder, Step>,
     pub create_time: DateTime<Utc>,
     pub update_time: DateTime<Utc>,
@@ -90,6 +92,7 @@ impl Erasure {
             forfeit_points,
             requester,
             version: 1,
+            round: 1,
             steps: BTreeMap::new(),
             create_time: now,
             update_time: now,
@@ -109,29 +112,48 @@ impl Erasure {
             return None;
         }
         let version = self.version + 1;
-        *self = Self { version, ..Self::request(self.customer, ground, forfeit_points, requester, now) };
+        let request = Self::request(self.customer, ground, forfeit_points, requester, now);
+        *self = Self { version, round: version, ..request };
         Some(Happened::Requested)
     }
 
     /// Calls it off; `None` when it is off already.
     pub fn cancel(&mut self, now: DateTime<Utc>) -> Result<Option<Happened>, Begun> {
+        self.check_not_begun()?;
+        if self.state == State::Cancelled {
+            return Ok(None);
+        }
+        self.state = State::Cancelled;
+        // What the services still say of this request does not count for the next one, see `is_about`.
+        self.steps.clear();
+        self.version += 1;
+        self.update_time = now;
+        Ok(Some(Happened::Cancelled))
+    }
+
+    /// Refuses what must come before the services erase.
+    pub fn check_not_begun(&self) -> Result<(), Begun> {
         match self.state {
-            State::Cancelled => Ok(None),
             State::Erasing | State::Erased => Err(Begun(self.state)),
-            State::Requested | State::Restricted => {
-                self.state = State::Cancelled;
-                // What the services say of the next request has greater versions; what they still say of this one is
-                // not about it.
-                self.steps.clear();
-                self.version += 1;
-                self.update_time = now;
-                Ok(Some(Happened::Cancelled))
-            }
+            State::Requested | State::Restricted | State::Cancelled => Ok(()),
         }
     }
 
-    /// Takes a service's answer, unless a newer one is there: `None` then. Otherwise what is to be told now.
-    pub fn record(&mut self, holder: Holder, step: Step, now: DateTime<Utc>) -> Option<Option<Happened>> {
+    /// Whether a service that was told of this round answers the present request. It answers a former one when its answer
+    /// has waited while that was called off and this one made. A service or a coordinator that knows no rounds says 0.
+    pub fn is_about(&self, round: i64) -> bool {
+        round == 0 || round == self.round
+    }
+
+    /// Takes a service's answer, unless a newer one is there: `None` then. Otherwise what is to be told now. It does not
+    /// begin while something `stands_in_the_way` here, whatever the answers say: one that tells of it is on its way.
+    pub fn record(
+        &mut self,
+        holder: Holder,
+        step: Step,
+        stands_in_the_way: bool,
+        now: DateTime<Utc>,
+    ) -> Option<Option<Happened>> {
         let known = self.steps.get(&holder).is_some_and(|known| known.version >= step.version);
         if known || self.state == State::Cancelled {
             return None;
@@ -139,14 +161,16 @@ impl Erasure {
         self.steps.insert(holder, step);
         self.version += 1;
         self.update_time = now;
-        Some(self.advance(now))
+        Some(self.advance(stands_in_the_way, now))
     }
 
-    fn advance(&mut self, now: DateTime<Utc>) -> Option<Happened> {
+    fn advance(&mut self, stands_in_the_way: bool, now: DateTime<Utc>) -> Option<Happened> {
         let all =
             |done: fn(&Step) -> bool| self.steps.len() == Holder::ALL.len() && self.steps.values().all(done);
         match self.state {
-            State::Requested | State::Restricted if all(|step| step.blockers.is_empty()) => {
+            State::Requested | State::Restricted
+                if !stands_in_the_way && all(|step| step.blockers.is_empty()) =>
+            {
                 self.state = State::Erasing;
                 Some(Happened::Cleared)
             }
@@ -187,62 +211,87 @@ mod tests {
     fn nobody_erases_before_nothing_stands_in_the_way_anywhere() {
         let mut it = erasure();
         for holder in [Holder::CustomerData, Holder::Loyalty, Holder::Notifications, Holder::Surveys] {
-            assert_eq!(it.record(holder, step(1, &[]), NOW), Some(None));
+            assert_eq!(it.record(holder, step(1, &[]), false, NOW), Some(None));
             assert_eq!(it.state, State::Requested);
         }
-        assert_eq!(it.record(Holder::Complaints, step(1, &["OPEN_COMPLAINT"]), NOW), Some(None));
+        assert_eq!(it.record(Holder::Complaints, step(1, &["OPEN_COMPLAINT"]), false, NOW), Some(None));
         assert_eq!(it.state, State::Restricted);
         // Another obstacle while the first one is there.
-        assert_eq!(it.record(Holder::CustomerData, step(2, &["LEGAL_HOLD"]), NOW), Some(None));
-        assert_eq!(it.record(Holder::Complaints, step(2, &[]), NOW), Some(None));
+        assert_eq!(it.record(Holder::CustomerData, step(2, &["LEGAL_HOLD"]), false, NOW), Some(None));
+        assert_eq!(it.record(Holder::Complaints, step(2, &[]), false, NOW), Some(None));
         assert_eq!(it.state, State::Restricted);
-        assert_eq!(it.record(Holder::CustomerData, step(3, &[]), NOW), Some(Some(Happened::Cleared)));
+        assert_eq!(it.record(Holder::CustomerData, step(3, &[]), false, NOW), Some(Some(Happened::Cleared)));
         assert_eq!(it.state, State::Erasing);
+    }
+
+    /// The hold is placed while the last answer is on its way.
+    #[test]
+    fn it_does_not_begin_while_something_stands_in_the_way_that_is_not_told_yet() {
+        let mut it = erasure();
+        for holder in Holder::ALL {
+            it.record(*holder, step(1, &[]), true, NOW);
+        }
+        assert_eq!(it.state, State::Restricted);
+        assert_eq!(it.check_not_begun(), Ok(()));
+        assert_eq!(it.record(Holder::CustomerData, step(2, &["LEGAL_HOLD"]), true, NOW), Some(None));
+        assert_eq!(it.record(Holder::CustomerData, step(3, &[]), false, NOW), Some(Some(Happened::Cleared)));
+        assert_eq!(it.check_not_begun(), Err(Begun(State::Erasing)));
     }
 
     #[test]
     fn it_is_done_with_the_last_receipt_and_told_once() {
         let mut it = erasure();
         for holder in Holder::ALL {
-            it.record(*holder, step(1, &[]), NOW);
+            it.record(*holder, step(1, &[]), false, NOW);
         }
         let mut told = Vec::new();
         for holder in Holder::ALL {
             assert_eq!((it.state, it.finish_time), (State::Erasing, None));
-            told.push(it.record(*holder, erased(2), NOW));
+            told.push(it.record(*holder, erased(2), false, NOW));
         }
         assert_eq!(told.pop(), Some(Some(Some(Happened::Erased))));
         assert_eq!(told, [Some(None); 4]);
         assert_eq!((it.state, it.finish_time), (State::Erased, Some(NOW)));
-        assert_eq!(it.record(Holder::Surveys, erased(2), NOW), None);
+        assert_eq!(it.record(Holder::Surveys, erased(2), false, NOW), None);
     }
 
     #[test]
     fn it_is_called_off_before_it_begins_and_can_be_asked_for_again() {
         let mut it = erasure();
-        it.record(Holder::Complaints, step(1, &["OPEN_COMPLAINT"]), NOW);
+        it.record(Holder::Complaints, step(1, &["OPEN_COMPLAINT"]), false, NOW);
         assert_eq!(it.cancel(NOW), Ok(Some(Happened::Cancelled)));
         assert_eq!(it.cancel(NOW), Ok(None));
-        assert_eq!(it.record(Holder::Loyalty, step(1, &[]), NOW), None, "nobody asks any more");
+        assert_eq!(it.record(Holder::Loyalty, step(1, &[]), false, NOW), None, "nobody asks any more");
         assert_eq!(
             it.request_again(Ground::Unlawful, true, "staff-8".into(), NOW),
             Some(Happened::Requested)
         );
         assert_eq!((it.state, it.version, it.ground), (State::Requested, 4, Ground::Unlawful));
         for holder in Holder::ALL {
-            it.record(*holder, step(3, &[]), NOW);
+            it.record(*holder, step(3, &[]), false, NOW);
         }
         assert_eq!(it.cancel(NOW), Err(Begun(State::Erasing)));
         assert_eq!(it.request_again(Ground::Request, true, "staff-8".into(), NOW), None);
     }
 
     #[test]
+    fn an_answer_to_a_request_that_was_called_off_is_not_about_the_next() {
+        let mut it = erasure();
+        let first = it.round;
+        assert!(it.is_about(first));
+        it.cancel(NOW).unwrap();
+        it.request_again(Ground::Request, false, "staff-8".into(), NOW);
+        assert!(it.round > first && it.is_about(it.round) && !it.is_about(first));
+        assert!(it.is_about(0), "from a service of the version before");
+    }
+
+    #[test]
     fn an_answer_that_comes_late_changes_nothing() {
         let mut it = erasure();
-        it.record(Holder::Loyalty, step(3, &["UNREDEEMED_POINTS"]), NOW);
+        it.record(Holder::Loyalty, step(3, &["UNREDEEMED_POINTS"]), false, NOW);
         let before = it.clone();
         for version in 1..=3 {
-            assert_eq!(it.record(Holder::Loyalty, step(version, &[]), NOW), None);
+            assert_eq!(it.record(Holder::Loyalty, step(version, &[]), false, NOW), None);
         }
         assert_eq!(it, before);
     }

@@ -12,6 +12,7 @@ use super::convert::event;
 use crate::App;
 use crate::domain::erasure::{Erasure, Happened, State};
 use crate::error::{ERASURE_UNFINISHED, REPORT_KEY_MISSING, erasure_not_found, legal_hold_not_found};
+use crate::holder;
 use crate::store;
 use crate::store::customer::Lock;
 use crate::store::erasure::LegalHold;
@@ -99,7 +100,14 @@ pub async fn record_step(
         .mutate(call, "record_erasure_step", &message, async |tx| {
             let erasure = store::erasure::lock_erasure(tx, taken.customer).await?;
             let mut erasure = erasure.ok_or_else(|| erasure_not_found(taken.customer))?;
-            if let Some(told) = erasure.record(taken.holder, taken.step.clone(), app.clock.now()) {
+            if !erasure.is_about(taken.round) {
+                return Ok(written(&erasure));
+            }
+            // Under the erasure's lock, which whoever places a hold takes too: this service's own answer may be on its way
+            // when the last one of the others comes, and a hold must never be late.
+            let stands_in_the_way = !holder::blockers(tx, &[taken.customer]).await?.is_empty();
+            let (step, now) = (taken.step.clone(), app.clock.now());
+            if let Some(told) = erasure.record(taken.holder, step, stands_in_the_way, now) {
                 store::erasure::save_erasure(tx, &erasure).await?;
                 store::erasure::save_step(tx, taken.customer, taken.holder, &taken.step).await?;
                 let events: Vec<_> =
@@ -119,16 +127,24 @@ pub async fn place_hold(
     let place = &Place::parse(&message)?;
     app.db
         .mutate(call, "place_legal_hold", &message, async |tx| {
-            // Nothing is left to keep of one who was deleted or is erased, and a hold must not come between.
-            subjects::check_not_erased(tx, place.customer).await?;
+            // Nothing is left to keep of one who was deleted or is erased, and a hold must not come between. From the
+            // beginning the lock that is needed to tell of the hold: two who share it would wait for each other.
+            subjects::lock(tx, place.customer).await?;
+            subjects::check_row(tx, place.customer, false).await?;
             store::customer::lock_customer(tx, place.customer, Lock::Delete).await?;
+            // Whoever erases would not be stopped any more: a hold that is placed is one that holds.
+            if let Some(erasure) = store::erasure::lock_erasure(tx, place.customer).await? {
+                erasure.check_not_begun()?;
+            }
+            let now = app.clock.now();
             let hold = LegalHold {
                 customer_id: place.customer,
                 reference: place.reference.clone(),
                 actor: call.caller.subject.to_string(),
-                create_time: app.clock.now(),
+                create_time: now,
             };
             store::erasure::place_hold(tx, &hold).await?;
+            cqm_runtime::subjects::look(app, tx, call, place.customer, now).await?;
             Ok(written_hold(&hold))
         })
         .await

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, known, subjects};
+use cqm_db::{Conn, known, statement, subjects};
 use cqm_rpc::Error;
 use diesel::dsl::exists;
 use diesel::prelude::*;
+use diesel::sql_types::{Array, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
@@ -27,6 +28,7 @@ struct ErasureRow {
     create_time: DateTime<Utc>,
     update_time: DateTime<Utc>,
     finish_time: Option<DateTime<Utc>>,
+    round: i64,
 }
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
@@ -86,6 +88,7 @@ async fn with_steps(conn: &mut Conn, row: Option<ErasureRow>) -> Result<Option<E
         forfeit_points: row.forfeit_points,
         requester: row.requester,
         version: row.version,
+        round: row.round,
         steps,
         create_time: row.create_time,
         update_time: row.update_time,
@@ -118,6 +121,7 @@ pub async fn save_erasure(tx: &mut Conn, erasure: &Erasure) -> Result<(), Error>
         create_time: erasure.create_time,
         update_time: erasure.update_time,
         finish_time: erasure.finish_time,
+        round: erasure.round,
     };
     diesel::insert_into(erasures::table)
         .values(&row)
@@ -161,11 +165,29 @@ pub async fn is_asked_for(conn: &mut Conn, customer: Uuid) -> Result<bool, Error
     Ok(diesel::select(exists(asked)).get_result(conn).await?)
 }
 
-/// Whether the customer's data must be kept, for a hold that was placed on them under whatever name.
+/// Whether the customer's data must be kept.
 pub async fn is_held(conn: &mut Conn, customer: Uuid) -> Result<bool, Error> {
-    let names = names_of(conn, customer).await?;
-    let held = legal_holds::table.filter(legal_holds::customer_id.eq_any(names));
-    Ok(diesel::select(exists(held)).get_result(conn).await?)
+    Ok(!held_among(conn, &[customer]).await?.is_empty())
+}
+
+/// Those of the customers whose data must be kept, for a hold that was placed on them under whatever name.
+pub async fn held_among(conn: &mut Conn, customers: &[Uuid]) -> Result<Vec<Uuid>, Error> {
+    let held: Vec<Named> = statement(
+        "SELECT customer_id FROM legal_holds WHERE customer_id = ANY($1)
+         UNION
+         SELECT survivor_id FROM subject JOIN legal_holds USING (customer_id) WHERE survivor_id = ANY($1)",
+    )
+    .bind::<Array<SqlUuid>, _>(customers)
+    .load(conn)
+    .await?;
+    Ok(held.into_iter().map(|row| row.customer_id).collect())
+}
+
+/// A customer whom a statement has found.
+#[derive(QueryableByName)]
+struct Named {
+    #[diesel(sql_type = SqlUuid)]
+    customer_id: Uuid,
 }
 
 /// The customer and those who were merged into them: a hold stays where it was placed, so that each is lifted by itself.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use cqm_db::{Conn, known, subjects};
+use cqm_db::{Conn, known, statement};
 use cqm_rpc::Error;
-use diesel::dsl::exists;
 use diesel::prelude::*;
+use diesel::sql_types::{Array, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
@@ -112,11 +112,20 @@ pub async fn insert_step(tx: &mut Conn, customer: Uuid, holder: Holder, step: &S
     Ok(())
 }
 
-/// Whether a service may still have something of the customer under a name that was merged into theirs.
-pub async fn is_unfinished(conn: &mut Conn, survivor: Uuid) -> Result<bool, Error> {
-    let names = subjects::merged_into(conn, survivor).await?;
-    let under_way = merges::table
-        .filter(merges::customer_id.eq_any(names))
-        .filter(merges::state.eq(State::Merging.name()));
-    Ok(diesel::select(exists(under_way)).get_result(conn).await?)
+/// Those of the customers of whom a service may still have something under a name that was merged into theirs.
+pub async fn unfinished_among(conn: &mut Conn, survivors: &[Uuid]) -> Result<Vec<Uuid>, Error> {
+    #[derive(QueryableByName)]
+    struct Survivor {
+        #[diesel(sql_type = SqlUuid)]
+        survivor_id: Uuid,
+    }
+    // The survivor of today: the merge knows the one that was asked for.
+    let found: Vec<Survivor> = statement(
+        "SELECT DISTINCT subject.survivor_id FROM subject JOIN merges USING (customer_id)
+         WHERE subject.survivor_id = ANY($1) AND merges.state = 'MERGING'",
+    )
+    .bind::<Array<SqlUuid>, _>(survivors)
+    .load(conn)
+    .await?;
+    Ok(found.into_iter().map(|row| row.survivor_id).collect())
 }

@@ -218,8 +218,8 @@ fn read<E: Message + Default>(
 }
 
 fn restrict(backend: Backend, event: CustomerErasureRequested) -> Option<Command> {
-    let CustomerErasureRequested { customer, forfeit_points } = event;
-    let message = RestrictSubjectRequest { customer, forfeit_points, ..Default::default() };
+    let CustomerErasureRequested { customer, forfeit_points, round } = event;
+    let message = RestrictSubjectRequest { customer, forfeit_points, round, ..Default::default() };
     Some(Command::RestrictSubject(backend, message))
 }
 
@@ -239,6 +239,7 @@ fn restricted_is_noted(event: SubjectRestricted) -> Option<Command> {
         service: event.service,
         version: event.version,
         blockers: event.blockers,
+        round: event.round,
         ..Default::default()
     }))
 }

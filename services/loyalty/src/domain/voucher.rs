@@ -11,7 +11,7 @@ cqm_rpc::words! {
         /// It can be used.
         Issued = "ISSUED",
         Consumed = "CONSUMED",
-        /// Taken back, its points given back.
+        /// Taken back, its points given back; or given up, see [`Voucher::give_up`].
         Cancelled = "CANCELLED",
         /// It ran out of time unused.
         Expired = "EXPIRED",
@@ -56,9 +56,17 @@ pub struct Event {
 /// The facts of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
-    Issued { points: i64, expires_at: Option<DateTime<Utc>> },
-    Consumed { order: String },
-    Cancelled { points: i64 },
+    Issued {
+        points: i64,
+        expires_at: Option<DateTime<Utc>>,
+    },
+    Consumed {
+        order: String,
+    },
+    /// How much was given back for it.
+    Cancelled {
+        points: i64,
+    },
     Expired,
 }
 
@@ -107,6 +115,16 @@ impl Voucher {
     pub fn cancel(&mut self, now: DateTime<Utc>) -> Result<Event, Refusal> {
         self.turn(State::Cancelled, "cancel", now)?;
         Ok(self.happened(now, Fact::Cancelled { points: self.points }))
+    }
+
+    /// Ends it with the erasure of who holds it and has given it up: nothing is given back. `None` when it had ended before;
+    /// one whose time was over has run out of it.
+    pub fn give_up(&mut self, now: DateTime<Utc>) -> Option<Event> {
+        if self.state_at(now) != State::Issued {
+            return self.expire(now);
+        }
+        self.state = State::Cancelled;
+        Some(self.happened(now, Fact::Cancelled { points: 0 }))
     }
 
     /// Writes down that its time is over; `None` when it is not, or somebody was first.
@@ -189,6 +207,17 @@ mod tests {
         assert_eq!(voucher.cancel(end), Err(refused("cancel")));
         assert_eq!(voucher.expire(end).unwrap().fact, Fact::Expired);
         assert_eq!((voucher.state, voucher.version, voucher.expire(end)), (State::Expired, 2, None));
+    }
+
+    #[test]
+    fn what_is_given_up_ends_once_and_gives_nothing_back() {
+        let mut voucher = issued();
+        assert_eq!(voucher.give_up(NOW).unwrap().fact, Fact::Cancelled { points: 0 });
+        let refused = Refusal::Voucher { state: State::Cancelled, action: "consume" };
+        assert_eq!(voucher.consume(String::new(), NOW), Err(refused));
+        assert_eq!(voucher.give_up(NOW), None);
+        let mut late = issued();
+        assert_eq!(late.give_up(NOW + TimeDelta::seconds(10)).unwrap().fact, Fact::Expired);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::convert::{VOUCHERS, child, event, reward};
 use crate::App;
 use crate::domain::account::{Account, Extent};
 use crate::domain::entry::{Cause, Reason};
+use crate::domain::voucher::{State, Voucher};
 use crate::error::{code_of_no_voucher, voucher_not_found};
 use crate::store::{self, Loaded, Wants};
 
@@ -122,6 +123,31 @@ async fn cancel(
         store::return_to_stock(tx, reward).await?;
     }
     Ok(answer)
+}
+
+/// Ends the vouchers that a customer gives up, with their erasure: from then on their codes are good for nothing. Their
+/// pieces return to the stock; their points do not, for the customer has given those up too. Returns how many that were.
+pub(crate) async fn give_up_vouchers(
+    app: &App,
+    tx: &mut Conn,
+    call: &Call,
+    customer: Uuid,
+) -> Result<i64, Error> {
+    let mut vouchers = store::lock_issued_vouchers(tx, customer).await?;
+    let now = app.posting.clock.now();
+    let ended = vouchers.iter_mut().filter_map(|voucher| voucher.give_up(now));
+    let told: Vec<log::NewEvent> = ended.map(|event| convert::logged(&event)).collect();
+    store::update_vouchers(tx, &vouchers).await?;
+    log::append(tx, &call.trace, &told).await?;
+    let given_up: Vec<&Voucher> = vouchers.iter().filter(|it| it.state == State::Cancelled).collect();
+    // Behind all other locks, as whoever takes a piece, and in one order.
+    let mut pieces: Vec<Uuid> =
+        given_up.iter().filter(|voucher| voucher.from_stock).map(|voucher| voucher.reward).collect();
+    pieces.sort_unstable();
+    for reward in pieces {
+        store::return_to_stock(tx, reward).await?;
+    }
+    Ok(given_up.len() as i64)
 }
 
 pub(super) async fn get_voucher(

@@ -105,6 +105,16 @@ pub async fn lock_voucher(tx: &mut Conn, customer: Uuid, id: Uuid) -> Result<Opt
     row.map(VoucherRow::into_domain).transpose()
 }
 
+/// Reads and locks those of a customer's vouchers that nobody has written down the end of.
+pub async fn lock_issued_vouchers(mut conn: &Conn, customer: Uuid) -> Result<Vec<Voucher>, Error> {
+    let rows: Vec<VoucherRow> =
+        statement("SELECT * FROM voucher WHERE customer_id = $1 AND state = 'ISSUED' ORDER BY id FOR UPDATE")
+            .bind::<SqlUuid, _>(customer)
+            .load(&mut conn)
+            .await?;
+    rows.into_iter().map(VoucherRow::into_domain).collect()
+}
+
 /// Reads the voucher that one of the digests is of. One probe of an index for each of them.
 pub async fn find_voucher_by_code(conn: &Conn, digests: &[Digest]) -> Result<Option<Voucher>, Error> {
     by_code(

@@ -8,6 +8,7 @@ mod idempotency;
 mod log;
 mod log_properties;
 mod migrations;
+mod subjects;
 mod tx;
 
 use std::time::Duration;

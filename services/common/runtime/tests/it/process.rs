@@ -1,5 +1,6 @@
 //! A service's process, from its start to its end.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,8 +68,13 @@ impl Service for App {
         Routes::new(CustomerServiceServer::new(Desk::default()))
     }
 
-    async fn blockers(&self, _: &mut Conn, _: Uuid, _: bool) -> Result<Vec<&'static str>, Error> {
-        Ok(Vec::new())
+    async fn blockers(
+        &self,
+        _: &mut Conn,
+        _: &[Uuid],
+        _: bool,
+    ) -> Result<HashMap<Uuid, Vec<&'static str>>, Error> {
+        Ok(HashMap::new())
     }
 
     async fn erase(&self, _: &mut Conn, _: &Call, _: Uuid) -> Result<Vec<(&'static str, i64)>, Error> {

@@ -43,6 +43,7 @@ impl Request {
 #[derive(Debug)]
 pub struct StepTaken {
     pub customer: Uuid,
+    pub round: i64,
     pub holder: Holder,
     pub step: Step,
 }
@@ -54,6 +55,9 @@ impl StepTaken {
         let holder = read_holder(&message.service, &mut violations);
         if message.version < 1 {
             violations.range("version", "1 or more");
+        }
+        if message.round < 0 {
+            violations.range("round", "0 or more");
         }
         if message.blockers.len() > MAX_BLOCKERS {
             violations.too_long("blockers", MAX_BLOCKERS);
@@ -71,7 +75,7 @@ impl StepTaken {
             receipt,
             time: now,
         };
-        Ok(Self { customer, holder, step })
+        Ok(Self { customer, round: message.round, holder, step })
     }
 }
 

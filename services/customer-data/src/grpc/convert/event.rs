@@ -43,8 +43,8 @@ pub fn of_erasure(erasure: &Erasure, happened: Happened) -> NewEvent {
     let (version, at) = (erasure.version, erasure.update_time);
     match happened {
         Happened::Requested => {
-            let forfeit_points = erasure.forfeit_points;
-            NewEvent::new(name, version, at, &CustomerErasureRequested { customer, forfeit_points })
+            let Erasure { forfeit_points, round, .. } = *erasure;
+            NewEvent::new(name, version, at, &CustomerErasureRequested { customer, forfeit_points, round })
         }
         Happened::Cancelled => NewEvent::new(name, version, at, &CustomerErasureCancelled { customer }),
         Happened::Cleared => NewEvent::new(name, version, at, &CustomerErasureCleared { customer }),

@@ -39,12 +39,13 @@ fn recorded() -> Vec<(String, Vec<u8>)> {
         event(CustomerCreated { customer: customer(), version: 1 }),
         event(CustomerUpdated { customer: customer(), version: 2 }),
         event(CustomerDeleted { customer: customer(), version: 3 }),
-        event(CustomerErasureRequested { customer: customer(), forfeit_points: true }),
+        event(CustomerErasureRequested { customer: customer(), forfeit_points: true, round: 4 }),
         event(SubjectRestricted {
             customer: customer(),
             service: "complaints".into(),
             version: 1,
             blockers: vec!["OPEN_COMPLAINT".into()],
+            round: 4,
         }),
         event(CustomerErasureCancelled { customer: customer() }),
         event(CustomerErasureCleared { customer: customer() }),
@@ -184,10 +185,11 @@ pub(super) fn shown(command: &Command) -> String {
         ),
         Command::RestrictSubject(backend, message) => {
             format!(
-                "RestrictSubject {} at {} forfeit {}",
+                "RestrictSubject {} at {} forfeit {}{}",
                 message.customer,
                 backend.name(),
-                message.forfeit_points
+                message.forfeit_points,
+                round(message.round)
             )
         }
         Command::ReleaseSubject(backend, message) => {
@@ -206,12 +208,22 @@ pub(super) fn shown(command: &Command) -> String {
         Command::RecordErasureStep(message) => {
             let receipt: BTreeMap<_, _> = message.receipt.iter().collect();
             format!(
-                "RecordErasureStep {} at {} version {} erased {} blocked by {:?} receipt {receipt:?}",
-                message.customer, message.service, message.version, message.erased, message.blockers
+                "RecordErasureStep {} at {} version {} erased {} blocked by {:?} receipt {receipt:?}{}",
+                message.customer,
+                message.service,
+                message.version,
+                message.erased,
+                message.blockers,
+                round(message.round)
             )
         }
         Command::RefreshContact { .. } | Command::SendInvitation { .. } => format!("{command:?}"),
     }
+}
+
+/// Nothing where there is none: events of before there were rounds lead to the commands that they always did.
+fn round(round: i64) -> String {
+    if round == 0 { String::new() } else { format!(" round {round}") }
 }
 
 #[test]
