@@ -1,12 +1,14 @@
 //! A door in front of a real server that a test can shut: the network between the two, not a pretended server.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cqm_runtime::tasks::detached;
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
+use tokio_postgres::config::Host;
 
 use crate::environment;
 
@@ -23,6 +25,8 @@ enum State {
 pub struct Door {
     address: SocketAddr,
     state: watch::Sender<State>,
+    /// How many have come.
+    guests: watch::Receiver<usize>,
 }
 
 impl Door {
@@ -30,6 +34,19 @@ impl Door {
     pub async fn to_redis() -> Self {
         let info = environment("CQM_TEST_REDIS_URL").into_connection_info().expect("an address of Redis");
         Self::to(info.addr().clone()).await
+    }
+
+    /// In front of the tests' Postgres; [`TestDatabase::behind`](crate::TestDatabase::behind) goes through it.
+    pub async fn to_postgres() -> Self {
+        let server: tokio_postgres::Config =
+            environment("CQM_TEST_POSTGRES_URL").parse().expect("an address of Postgres");
+        let port = server.get_ports().first().copied().unwrap_or(5432);
+        let target = match server.get_hosts() {
+            [Host::Unix(folder)] => ConnectionAddr::Unix(folder.join(format!(".s.PGSQL.{port}"))),
+            [Host::Tcp(host)] => ConnectionAddr::Tcp(host.clone(), port),
+            hosts => panic!("the tests' Postgres is one server, not {hosts:?}"),
+        };
+        Self::to(target).await
     }
 
     /// In front of this server.
@@ -41,17 +58,30 @@ impl Door {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let (state, watched) = watch::channel(State::Open);
+        let (counter, guests) = watch::channel(0);
         detached(async move {
             while let Ok((client, _)) = listener.accept().await {
+                counter.send_modify(|guests| *guests += 1);
                 detached(pass(client, target.clone(), watched.clone()));
             }
         });
-        Self { address, state }
+        Self { address, state, guests }
     }
 
     /// Where it is entered.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until so many more have come; panics after ten seconds. Behind a closed door, that is how often it was tried
+    /// in vain.
+    pub async fn wait_for(&self, more: usize) {
+        let mut guests = self.guests.clone();
+        let enough = *guests.borrow() + more;
+        tokio::time::timeout(Duration::from_secs(10), guests.wait_for(|guests| *guests >= enough))
+            .await
+            .unwrap_or_else(|_| panic!("not {more} came within 10 s"))
+            .expect("the door stands as long as it is known");
     }
 
     /// Breaks every connection, and the new ones as soon as they are there.
