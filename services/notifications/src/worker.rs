@@ -5,6 +5,7 @@
 //! an attempt whose lease runs out, and the next attempt carries the same Message-ID.
 
 use std::error::Error as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,17 +72,19 @@ impl Delivery {
         let mut backoff = Backoff::default();
         let mut more = true;
         loop {
+            while let Some(Some(next)) = flights.next().now_or_never() {
+                landed.push(next);
+            }
             // What happened comes before anything new: every moment in which it is not written down, a crash sends a
-            // mail twice.
+            // mail twice. So does a claim, once the lease has run out.
             if !landed.is_empty() {
-                match self.record(&landed).await {
-                    Ok(()) => {
-                        landed.clear();
-                        backoff.reset();
-                    }
+                let told = std::mem::take(&mut landed);
+                match beside(self.record(&told), &mut flights, &mut landed).await {
+                    Ok(()) => backoff.reset(),
                     Err(error) if error.is_transient() => {
                         tracing::warn!(error = %error, cause = cause(&error), "outcomes of attempts are not written down yet");
-                        tokio::time::sleep(backoff.next_delay()).await;
+                        landed.extend(told);
+                        rest(backoff.next_delay(), &mut flights, &mut landed).await;
                     }
                     Err(error) => {
                         // Trying the same again would hold up everything behind it; the leases run out.
@@ -90,7 +93,6 @@ impl Delivery {
                             cause = cause(&error),
                             "outcomes of attempts cannot be written down, their messages will be sent again"
                         );
-                        landed.clear();
                     }
                 }
                 continue;
@@ -100,7 +102,7 @@ impl Delivery {
             }
             let free = self.app.config.concurrency.saturating_sub(flights.len());
             if more && free > 0 && !stopping.is_cancelled() {
-                match self.claim(free).await {
+                match beside(self.claim(free), &mut flights, &mut landed).await {
                     Ok((taken, begun)) => {
                         more = taken == free;
                         flights.extend(begun.into_iter().map(|flight| self.fly(flight)));
@@ -108,7 +110,7 @@ impl Delivery {
                     }
                     Err(error) => {
                         tracing::warn!(error = %error, cause = cause(&error), "due messages cannot be taken");
-                        let pause = tokio::time::sleep(backoff.next_delay());
+                        let pause = rest(backoff.next_delay(), &mut flights, &mut landed);
                         stopping.run_until_cancelled(pause).await;
                     }
                 }
@@ -116,12 +118,7 @@ impl Delivery {
             }
             tokio::select! {
                 biased;
-                Some(first) = flights.next() => {
-                    landed.push(first);
-                    while let Some(Some(next)) = flights.next().now_or_never() {
-                        landed.push(next);
-                    }
-                }
+                Some(first) = flights.next() => landed.push(first),
                 tick = ticks.next(), if !stopping.is_cancelled() => more = tick,
             }
         }
@@ -228,6 +225,35 @@ impl Delivery {
                 tell(tx, &flown).await
             })
             .await
+    }
+}
+
+/// Waits for `work` while the flights go on: no mail server waits because the database does.
+async fn beside<T>(
+    work: impl Future<Output = T>,
+    flights: &mut FuturesUnordered<impl Future<Output = Landed>>,
+    landed: &mut Vec<Landed>,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            Some(next) = flights.next() => landed.push(next),
+            done = &mut work => return done,
+        }
+    }
+}
+
+/// Waits, but not longer than until a flight has landed, which is to be written down at once.
+async fn rest(
+    pause: Duration,
+    flights: &mut FuturesUnordered<impl Future<Output = Landed>>,
+    landed: &mut Vec<Landed>,
+) {
+    tokio::select! {
+        biased;
+        Some(next) = flights.next() => landed.push(next),
+        () = tokio::time::sleep(pause) => {}
     }
 }
 

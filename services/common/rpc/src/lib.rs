@@ -32,7 +32,7 @@ pub use error::{BoxError, Error, Reason, Refusal};
 pub use etag::Etag;
 pub use failure::Failure;
 pub use mask::Mask;
-pub use name::ResourceName;
+pub use name::{ResourceName, any_name};
 pub use page::{Page, PageKey, PageRequest};
 pub use personal::Personal;
 pub use purpose::Purpose;

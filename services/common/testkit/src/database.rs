@@ -2,8 +2,10 @@
 
 use cqm_db::{DatabaseConfig, Migrations};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
+
+use crate::Door;
 
 /// A schema of its own with every migration applied. About 30 ms without fsync; the server is thrown away
 /// with the test run, so nothing is cleaned up one by one.
@@ -36,6 +38,19 @@ impl TestDatabase {
             format!("{server} options='-csearch_path={schema}'")
         };
         Self { url: url.into() }
+    }
+
+    /// The same database by the way through a door, [`Door::to_postgres`].
+    pub fn behind(&self, door: &Door) -> Self {
+        let (url, address) = (self.url.expose_secret(), door.address());
+        assert!(
+            !url.contains("://"),
+            "a door needs the address in the key-value form that `scripts/dev env` gives"
+        );
+        let kept = url.split(' ').filter(|word| !word.starts_with("host=") && !word.starts_with("port="));
+        let way = [format!("host={}", address.ip()), format!("port={}", address.port())];
+        let words: Vec<&str> = way.iter().map(String::as_str).chain(kept).collect();
+        Self { url: words.join(" ").into() }
     }
 
     /// A small pool: tests run side by side on one server.

@@ -2,12 +2,14 @@
 //! end TLS, as a proxy before a server does.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cqm_runtime::tasks::detached;
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
+use tokio_postgres::config::Host;
 
 use crate::{Identity, environment};
 
@@ -25,6 +27,8 @@ pub struct Door {
     address: SocketAddr,
     state: watch::Sender<State>,
     identity: watch::Sender<Option<Identity>>,
+    /// How many have come.
+    guests: watch::Receiver<usize>,
 }
 
 impl Door {
@@ -36,6 +40,19 @@ impl Door {
     /// The same, entered by TLS.
     pub async fn to_redis_by_tls(identity: Identity) -> Self {
         Self::to(redis(), Some(identity)).await
+    }
+
+    /// In front of the tests' Postgres; [`TestDatabase::behind`](crate::TestDatabase::behind) goes through it.
+    pub async fn to_postgres() -> Self {
+        let server: tokio_postgres::Config =
+            environment("CQM_TEST_POSTGRES_URL").parse().expect("an address of Postgres");
+        let port = server.get_ports().first().copied().unwrap_or(5432);
+        let target = match server.get_hosts() {
+            [Host::Unix(folder)] => ConnectionAddr::Unix(folder.join(format!(".s.PGSQL.{port}"))),
+            [Host::Tcp(host)] => ConnectionAddr::Tcp(host.clone(), port),
+            hosts => panic!("the tests' Postgres is one server, not {hosts:?}"),
+        };
+        Self::to(target, None).await
     }
 
     /// In front of this server.
@@ -53,8 +70,10 @@ impl Door {
         let address = listener.local_addr().expect("a bound address");
         let (state, watched) = watch::channel(State::Open);
         let (identity, shown) = watch::channel(identity);
+        let (counter, guests) = watch::channel(0);
         detached(async move {
             while let Ok((client, _)) = listener.accept().await {
+                counter.send_modify(|guests| *guests += 1);
                 let (target, state, shown) = (target.clone(), watched.clone(), shown.borrow().clone());
                 detached(async move {
                     match shown {
@@ -69,7 +88,7 @@ impl Door {
                 });
             }
         });
-        Self { address, state, identity }
+        Self { address, state, identity, guests }
     }
 
     /// Shows this to whoever comes from now on.
@@ -80,6 +99,17 @@ impl Door {
     /// Where it is entered.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until so many more have come; panics after ten seconds. Behind a closed door, that is how often it was tried
+    /// in vain.
+    pub async fn wait_for(&self, more: usize) {
+        let mut guests = self.guests.clone();
+        let enough = *guests.borrow() + more;
+        tokio::time::timeout(Duration::from_secs(10), guests.wait_for(|guests| *guests >= enough))
+            .await
+            .unwrap_or_else(|_| panic!("not {more} came within 10 s"))
+            .expect("the door stands as long as it is known");
     }
 
     /// Breaks every connection, and the new ones as soon as they are there.

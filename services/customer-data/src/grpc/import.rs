@@ -15,6 +15,7 @@ use crate::App;
 use crate::domain::customer::{COLLECTION, Customer, CustomerEvent};
 use crate::error::external_reference_taken;
 use crate::store::bulk::{self, Holder};
+use crate::store::customer::try_again;
 
 /// What the database made of a batch.
 struct Written {
@@ -42,7 +43,12 @@ async fn write(tx: &mut Conn, call: &Call, batch: &[&Customer]) -> Result<Writte
     let (new, old): (Vec<&Customer>, Vec<&Customer>) =
         batch.iter().partition(|customer| created.contains(&customer.id));
     let references = old.iter().filter_map(|customer| customer.profile.external_reference.as_deref());
-    let holders = bulk::find_holders(tx, references.collect()).await?;
+    let references: Vec<&str> = references.collect();
+    let holders = bulk::find_holders(tx, references.clone()).await?;
+    if references.iter().any(|reference| !holders.contains_key(*reference)) {
+        // Whoever had the reference gave it up between the two statements.
+        return Err(try_again());
+    }
     let events: Vec<_> =
         new.iter().map(|customer| event::of_customer(customer, CustomerEvent::Created)).collect();
     log::append(tx, &call.trace, &events).await?;

@@ -112,6 +112,31 @@ async fn two_imports_of_the_same_rows_at_once_create_each_customer_once() {
 }
 
 #[tokio::test]
+async fn a_reference_that_is_given_up_while_it_is_imported_is_looked_for_again() {
+    let mut desk = Desk::open().await;
+    let holder = desk.created(referenced("crm/1")).await;
+    // Between the two statements of the first try, as somebody else's change is; a number that is drawn stays drawn.
+    for statement in [
+        "CREATE SEQUENCE tries",
+        "CREATE FUNCTION give_up() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             IF nextval('tries') = 1 THEN
+                 UPDATE customers SET external_reference = 'crm/9' WHERE external_reference = 'crm/1';
+             END IF;
+             RETURN NULL;
+         END $$",
+        "CREATE TRIGGER give_up AFTER INSERT ON customer_tags EXECUTE FUNCTION give_up()",
+    ] {
+        desk.kit.execute(statement).await;
+    }
+    let tagged = Customer { tags: vec!["vip".into()], ..referenced("crm/2") };
+    let answers = desk.import(vec![import(1, referenced("crm/1")), import(2, tagged)]).await;
+    assert_eq!(outcomes(&answers), [(1, Outcome::AlreadyPresent), (2, Outcome::Created)]);
+    assert_eq!(answers[0].name, holder.name);
+    assert_eq!(desk.kit.events.next_types().await, ["CustomerCreated"]);
+}
+
+#[tokio::test]
 async fn a_row_over_the_limit_ends_the_stream_and_the_rows_before_it_stay() {
     let mut desk = Desk::open().await;
     let huge = import(2, named(&"x".repeat(80 * 1024)));

@@ -12,6 +12,7 @@ mod mail;
 mod mailbox;
 mod merging;
 mod messages;
+mod outages;
 mod process;
 mod replicas;
 mod template_refusals;

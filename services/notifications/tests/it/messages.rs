@@ -108,6 +108,12 @@ async fn everything_wrong_with_a_call_is_said_at_once() {
     let empty = violations(desk.messages.send_message(coordinator(SendMessageRequest::default())).await);
     assert_eq!(empty, ["recipient FIELD_REQUIRED", "template FIELD_REQUIRED"]);
 
+    for about in ["customers/LiLei", "phones/13800138000", "complaints/1"] {
+        let personal = SendMessageRequest { about: about.to_owned(), ..acknowledgement(LI) };
+        let found = violations(desk.messages.send_message(coordinator(personal)).await);
+        assert_eq!(found, ["about FIELD_FORMAT"], "{about}");
+    }
+
     let many = (0..51).map(|number| (format!("v{number}"), String::new())).collect();
     let many = SendMessageRequest { variables: many, ..acknowledgement(LI) };
     let found = violations(desk.messages.send_message(coordinator(many)).await);

@@ -146,10 +146,14 @@ async fn turn<B: Batch>(
     };
 
     let decided = catch_unwind(AssertUnwindSafe(|| decide(db, batch, &known, &mut state, requests)));
-    let Ok(decided) = decided else {
+    let Ok(mut decided) = decided else {
         give_up(lease).await;
         return Err(Error::internal("a decision panicked"));
     };
+    if let Err(error) = look_again(db, conn, &keys, &mut decided).await {
+        give_up(lease).await;
+        return Err(error);
+    }
     if decided.keep.is_empty() {
         give_up(lease).await;
         return Ok(decided.fates);
@@ -181,6 +185,23 @@ async fn turn<B: Batch>(
     }
 }
 
+/// Looks once more for requests that were refused. The first look came before the rows' locks were waited for, and whoever
+/// held them may have carried out the same request: the refusal would be due to the request's own effect. Who writes finds
+/// that out by the key of the remembered answer, and who is refused writes nothing.
+async fn look_again(db: &Db, conn: &Conn, keys: &[&RequestKey], decided: &mut Decided) -> Result<(), Error> {
+    if decided.refused.is_empty() {
+        return Ok(());
+    }
+    let refused: Vec<&RequestKey> = decided.refused.iter().map(|place| keys[*place]).collect();
+    let known = timeout(BUDGET, find_many(conn, &refused)).await.map_err(|_| Error::DeadlinePassed)??;
+    for place in &decided.refused {
+        if let Some(verdict) = remembered(db, &known, keys[*place]) {
+            decided.fates[*place] = Fate::Known(verdict);
+        }
+    }
+    Ok(())
+}
+
 /// Rolls back, and gives the connection back only if that went through.
 async fn give_up(mut lease: Lease) {
     if let Ok(Ok(())) = timeout(BUDGET, execute(lease.conn(), "ROLLBACK")).await {
@@ -197,6 +218,8 @@ struct Decided {
     fates: Vec<Fate>,
     /// The answers to remember, with the place of their request.
     keep: Vec<(usize, Vec<u8>)>,
+    /// The places of the requests that were decided about and refused.
+    refused: Vec<usize>,
 }
 
 fn decide<B: Batch>(
@@ -206,28 +229,36 @@ fn decide<B: Batch>(
     state: &mut B::State,
     requests: &[&Request<B::Command>],
 ) -> Decided {
-    let mut decided = Decided { fates: Vec::with_capacity(requests.len()), keep: Vec::new() };
+    let mut decided =
+        Decided { fates: Vec::with_capacity(requests.len()), keep: Vec::new(), refused: Vec::new() };
     let mut first: std::collections::HashMap<_, usize> = std::collections::HashMap::new();
     for (place, request) in requests.iter().enumerate() {
         let twin = *first.entry(request.key.identity()).or_insert(place);
         let fate = if twin < place {
             same_again(&requests[twin].key, &request.key, &decided.fates[twin])
         } else {
-            Fate::Known(match known.claim(db, &request.key) {
-                Ok(Claim::Answered(answer)) => Verdict::Done(answer),
-                Err(error) => Verdict::Refused(error),
-                Ok(Claim::New) => {
-                    let verdict = batch.decide(state, request);
-                    if let Verdict::Done(answer) = &verdict {
-                        decided.keep.push((place, answer.clone()));
-                    }
-                    verdict
+            Fate::Known(remembered(db, known, &request.key).unwrap_or_else(|| {
+                let verdict = batch.decide(state, request);
+                match &verdict {
+                    Verdict::Done(answer) => decided.keep.push((place, answer.clone())),
+                    Verdict::Refused(_) => decided.refused.push(place),
+                    Verdict::Busy => {}
                 }
-            })
+                verdict
+            }))
         };
         decided.fates.push(fate);
     }
     decided
+}
+
+/// What is told without a decision, because the request or its id is known; `None` when it is new.
+fn remembered(db: &Db, known: &Known, key: &RequestKey) -> Option<Verdict> {
+    match known.claim(db, key) {
+        Ok(Claim::New) => None,
+        Ok(Claim::Answered(answer)) => Some(Verdict::Done(answer)),
+        Err(error) => Some(Verdict::Refused(error)),
+    }
 }
 
 /// What becomes of a request whose id stood in the batch before.

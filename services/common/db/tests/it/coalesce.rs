@@ -7,11 +7,12 @@ use std::time::Duration;
 use cqm_db::{Batch, Coalescer, Conn, Db, EventsConfig, OnConflict, Patience, Request, Verdict, statement};
 use cqm_proto::loyalty::v1::RedeemPointsRequest;
 use cqm_rpc::{Call, Clock, Error, reason};
-use cqm_testkit::TestDatabase;
+use cqm_testkit::{TestDatabase, eventually};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Uuid as SqlUuid};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures::future::join_all;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{MIGRATIONS, call};
@@ -47,6 +48,20 @@ struct Adding {
     sizes: Arc<Mutex<Vec<usize>>>,
     /// Ids of requests that lose their connection, once each.
     cuts: Arc<Mutex<BTreeSet<Uuid>>>,
+    /// Where the next transaction stops that has written.
+    stop: Arc<Mutex<Option<Stop>>>,
+}
+
+/// A transaction that has written tells its backend's process, and goes on when it is told to.
+struct Stop {
+    reached: oneshot::Sender<i32>,
+    go_on: oneshot::Receiver<()>,
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    number: i32,
 }
 
 #[derive(Default)]
@@ -134,6 +149,13 @@ impl Batch for Adding {
         if state.cut {
             statement("SELECT pg_terminate_backend(pg_backend_pid())").execute(&mut conn).await?;
         }
+        let stop = self.stop.lock().unwrap().take();
+        if let Some(Stop { reached, go_on }) = stop {
+            let backend: Number =
+                statement("SELECT pg_backend_pid() AS number").get_result(&mut conn).await?;
+            reached.send(backend.number).unwrap();
+            go_on.await.unwrap();
+        }
         Ok(())
     }
 }
@@ -194,6 +216,21 @@ impl Desk {
                     .get_result::<Row>(conn)
                     .await?
                     .value)
+            })
+            .await
+            .unwrap()
+    }
+
+    /// Whether some statement waits for what this backend has locked.
+    async fn is_waited_for(&self, backend: i32) -> bool {
+        self.db
+            .read(&call(), "waiting", async |conn| -> Result<_, Error> {
+                let sql = "SELECT count(*)::int AS number FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
+                let waiting: Number = diesel::sql_query(sql)
+                    .bind::<diesel::sql_types::Integer, _>(backend)
+                    .get_result(conn)
+                    .await?;
+                Ok(waiting.number > 0)
             })
             .await
             .unwrap()
@@ -438,4 +475,39 @@ async fn replicas_that_meet_on_the_same_rows_and_ids_lose_and_double_nothing() {
     for (counter, share) in counters.into_iter().zip([67, 67, 66]) {
         assert_eq!(desk.value(counter).await, share);
     }
+}
+
+#[tokio::test]
+async fn a_repeat_that_the_first_ones_effect_would_refuse_gets_the_first_answer() {
+    let [counter, id] = ids();
+    let mut desk = Desk::open(&[counter]).await;
+    let config = cqm_db::DatabaseConfig { lock_timeout: Duration::from_secs(10), ..desk.db.config().clone() };
+    desk.db = Db::new(config.clone(), EventsConfig::default(), Clock::system()).unwrap();
+    let other = Desk {
+        db: Db::new(config, EventsConfig::default(), Clock::system()).unwrap(),
+        batch: Adding::default(),
+        coalescer: Coalescer::default(),
+    };
+    desk.add(counter, 5).await.unwrap();
+
+    let (reached, has_reached) = oneshot::channel();
+    let (go_on, may_go_on) = oneshot::channel();
+    *desk.batch.stop.lock().unwrap() = Some(Stop { reached, go_on: may_go_on });
+    let take = async |desk: &Desk| desk.send(id, Command::Add(counter, -5)).await;
+    let repeats = async {
+        let first = has_reached.await.unwrap();
+        let waits = async {
+            eventually("a repeat waits for the first one's row", async || other.is_waited_for(first).await)
+                .await;
+            go_on.send(()).unwrap();
+        };
+        // Another request is refused all the same, and one that can be carried out is.
+        tokio::join!(take(&other), take(&other), other.add(counter, -1), other.add(counter, 2), waits)
+    };
+    let (first, (repeat, twin, refused, added, ())) = tokio::join!(take(&desk), repeats);
+    assert_eq!(first.unwrap(), 0);
+    assert_eq!((repeat.unwrap(), twin.unwrap()), (0, 0));
+    assert_eq!(refused.unwrap_err().reason(), reason::FIELD_RANGE);
+    assert_eq!(added.unwrap(), 2);
+    assert_eq!(desk.value(counter).await, 2);
 }

@@ -1,8 +1,7 @@
 //! Messages to commands: every violation at once, each with its field's path.
 
 use cqm_proto::complaints::v1 as wire;
-use cqm_rpc::{Error, Etag, Personal, ResourceName, Violations, text};
-use uuid::Uuid;
+use cqm_rpc::{Error, Etag, Personal, ResourceName, Violations, any_name, text};
 
 use crate::domain::{COLLECTION, Matter, Reopening, RootCause, Severity};
 
@@ -11,7 +10,6 @@ const TEXT_LIMIT: usize = 10_000;
 const NOTE_LIMIT: usize = 1_000;
 const ASSIGNEE_LIMIT: usize = 128;
 const DEPARTMENT_LIMIT: usize = 64;
-const CAUSE_LIMIT: usize = 200;
 const MAX_COMPENSATION: i64 = 1_000_000;
 pub(super) const COMPLETE: &str = "a missing part is a violation, and there are none";
 
@@ -199,14 +197,14 @@ impl Reopen {
         if message.caused_by_version < 0 {
             violations.range("caused_by_version", "0 or more");
         }
-        cause(&message.cause, &mut violations);
+        let cause = any_name("cause", &message.cause, &mut violations);
         violations.finish()?;
         Ok(Self {
             target: target.expect(COMPLETE),
             reopening: Reopening {
                 reason: reason.expect(COMPLETE),
                 note: note.into(),
-                cause: message.cause.clone(),
+                cause,
                 about: Some(message.caused_by_version).filter(|version| *version != 0),
             },
         })
@@ -236,28 +234,6 @@ fn department(key: &str, violations: &mut Violations) -> String {
         violations.format(FIELD, "a key of a-z, 0-9, \"-\" and \"_\"");
     }
     key.to_owned()
-}
-
-/// A resource name of any service: pairs of a collection and an id. It goes into events, so nothing else fits in.
-fn cause(name: &str, violations: &mut Violations) {
-    if name.is_empty() {
-        return;
-    }
-    if name.chars().count() > CAUSE_LIMIT {
-        violations.too_long("cause", CAUSE_LIMIT);
-    }
-    let parts: Vec<&str> = name.split('/').collect();
-    let is_name = parts.chunks(2).all(|pair| match pair {
-        [collection, id] => {
-            !collection.is_empty()
-                && collection.bytes().all(|c| c.is_ascii_lowercase() || c == b'-')
-                && Uuid::try_parse(id).is_ok_and(|uuid| uuid.as_hyphenated().to_string() == *id)
-        }
-        _ => false,
-    });
-    if !is_name {
-        violations.format("cause", "a resource name such as responses/{uuid}");
-    }
 }
 
 fn required_block(field: &str, words: &str, violations: &mut Violations) -> Personal<String> {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use cqm_proto::customers::v1 as proto;
-use cqm_rpc::{Error, PageRequest, Personal, ResourceName, Violations, text, time};
+use cqm_rpc::{Error, PageRequest, Personal, Violations, any_name, text, time};
 use uuid::Uuid;
 
 use super::customer;
@@ -10,7 +10,6 @@ use super::words::Wire;
 use crate::domain::interaction::{Interaction, InteractionChannel, InteractionKind};
 
 const MAX_SUMMARY: usize = 2000;
-const MAX_SUBJECT: usize = 200;
 
 #[derive(Debug)]
 pub struct Record {
@@ -45,10 +44,7 @@ impl Record {
         let occur_time =
             time::past("interaction.occur_time", interaction.occur_time.as_ref(), now, &mut violations);
         let summary = text::block("interaction.summary", &interaction.summary, MAX_SUMMARY, &mut violations);
-        let subject = text::line("interaction.subject", &interaction.subject, MAX_SUBJECT, &mut violations);
-        if !subject.is_empty() && !is_resource_name(&subject) {
-            violations.format("interaction.subject", "a resource name such as complaints/{uuid}");
-        }
+        let subject = any_name("interaction.subject", &interaction.subject, &mut violations);
         violations.finish()?;
         let (kind, channel) = kind
             .and_then(InteractionKind::of)
@@ -82,17 +78,6 @@ impl List {
     }
 }
 
-/// `collection/{uuid}`, once or nested. The subject goes into an event, where free text may not.
-fn is_resource_name(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('/').collect();
-    let is_collection = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphabetic());
-    let is_id = |part: &str| ResourceName::find("x", &format!("x/{part}")).is_some();
-    parts.len().is_multiple_of(2)
-        && parts
-            .chunks(2)
-            .all(|pair| matches!(pair, [collection, id] if is_collection(collection) && is_id(id)))
-}
-
 pub fn write(interaction: &Interaction) -> proto::Interaction {
     proto::Interaction {
         name: interaction.name(),
@@ -102,26 +87,5 @@ pub fn write(interaction: &Interaction) -> proto::Interaction {
         summary: interaction.summary.expose().clone(),
         subject: interaction.subject.clone(),
         create_time: Some(time::wire(interaction.create_time)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subject_is_a_resource_name_and_nothing_else() {
-        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
-        for (text, good) in [
-            (format!("complaints/{id}"), true),
-            (format!("customers/{id}/purchases/{id}"), true),
-            (format!("customers/{id}/purchases"), false),
-            (format!("/{id}"), false),
-            (format!("com plaints/{id}"), false),
-            ("complaints/13800138000".to_owned(), false),
-            ("Li Lei".to_owned(), false),
-        ] {
-            assert_eq!(is_resource_name(&text), good, "{text}");
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use cqm_proto::notifications::v1 as proto;
 use cqm_rpc::time::wire;
-use cqm_rpc::{Error, Etag, PageRequest, Personal, ResourceName, Violations, reason, text};
+use cqm_rpc::{Error, Etag, PageRequest, Personal, ResourceName, Violations, any_name, reason, text};
 use uuid::Uuid;
 
 use super::{channels, template, write_channel};
@@ -16,7 +16,6 @@ use crate::{CUSTOMERS, MESSAGES};
 
 const MAX_VALUE: usize = 2000;
 const MAX_VARIABLES: usize = 50;
-const MAX_ABOUT: usize = 200;
 
 /// What a call asks to be sent. Whether the variables are the template's is told by [`check_variables`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub(crate) fn send(message: &proto::SendMessageRequest) -> Result<Send, Error> {
         }
     }
     let channels = channels("channels", &message.channels, &mut violations);
-    let about = about(&message.about, &mut violations);
+    let about = any_name("about", &message.about, &mut violations);
     violations.optional_request_id(&message.request_id);
     violations.finish()?;
     Ok(Send {
@@ -72,20 +71,6 @@ fn variable(name: &str) -> String {
     format!("variables.{}", text::printable(name, 64))
 }
 
-/// The name of any resource of the suite: collections and ids, alternating.
-fn about(given: &str, violations: &mut Violations) -> String {
-    let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-    let parts: Vec<&str> = given.split('/').collect();
-    let named =
-        parts.len().is_multiple_of(2) && parts.iter().all(|part| !part.is_empty() && part.bytes().all(plain));
-    if given.len() > MAX_ABOUT {
-        violations.too_long("about", MAX_ABOUT);
-    } else if !given.is_empty() && !named {
-        violations.format("about", "the name of a resource");
-    }
-    given.to_owned()
-}
-
 pub(crate) fn name(name: &str) -> Result<ResourceName, Error> {
     super::name(MESSAGES, name)
 }
@@ -93,7 +78,7 @@ pub(crate) fn name(name: &str) -> Result<ResourceName, Error> {
 pub(crate) fn list(message: &proto::ListMessagesRequest) -> Result<(PageRequest<Uuid>, Filter), Error> {
     let mut violations = Violations::default();
     let recipient = ResourceName::parse_optional(CUSTOMERS, "recipient", &message.recipient, &mut violations);
-    let about = about(&message.about, &mut violations);
+    let about = any_name("about", &message.about, &mut violations);
     let state = violations.optional_choice("state", message.state).and_then(read_state);
     let query = ["messages", &message.recipient, &message.about, state.map_or("", State::name)];
     let page = PageRequest::parse(message.page_size, &message.page_token, &query, &mut violations);
@@ -182,27 +167,6 @@ fn write_reason(reason: FailureReason) -> proto::FailureReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_message_is_about_has_a_name() {
-        for (given, good) in [
-            ("", true),
-            ("complaints/1", true),
-            ("customers/1/purchases/2", true),
-            ("complaints", false),
-            ("complaints/", false),
-            ("/complaints/1/x", false),
-            ("complaints/a b", false),
-            ("投诉/1", false),
-        ] {
-            let mut violations = Violations::default();
-            about(given, &mut violations);
-            assert_eq!(violations.is_empty(), good, "{given}");
-        }
-        let mut violations = Violations::default();
-        about(&format!("complaints/{}", "1".repeat(200)), &mut violations);
-        assert_eq!(violations.iter().next().map(|violation| violation.reason), Some(reason::FIELD_TOO_LONG));
-    }
 
     #[test]
     fn the_words_of_the_database_and_the_events_are_the_contracts() {

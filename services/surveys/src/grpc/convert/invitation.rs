@@ -2,10 +2,10 @@
 
 use chrono::TimeDelta;
 use cqm_proto::surveys::v1 as proto;
-use cqm_rpc::{Error, Etag, PageRequest, ResourceName, Violations, time};
+use cqm_rpc::{Error, Etag, PageRequest, ResourceName, Violations, any_name, time};
 use uuid::Uuid;
 
-use super::{questionnaire, subject, version_name};
+use super::{questionnaire, version_name};
 use crate::domain::invitation::{DEFAULT_TTL, Invitation, MAX_TTL, MIN_TTL, State, Subject};
 use crate::domain::questionnaire::Purpose;
 use crate::store::invitations::Filter;
@@ -45,7 +45,7 @@ pub(in crate::grpc) fn invite(message: &proto::CreateInvitationRequest) -> Resul
         }
     };
     let subject = Subject {
-        name: subject("subject", &message.subject, &mut violations),
+        name: any_name("subject", &message.subject, &mut violations),
         version: message.subject_version,
     };
     if subject.version < 0 {
@@ -96,7 +96,7 @@ pub(in crate::grpc) fn list(
 ) -> Result<(PageRequest<Uuid>, Filter), Error> {
     let mut violations = Violations::default();
     let customer = ResourceName::parse_optional(CUSTOMERS, "customer", &message.customer, &mut violations);
-    let subject = subject("subject", &message.subject, &mut violations);
+    let subject = any_name("subject", &message.subject, &mut violations);
     let state = violations.optional_choice("state", message.state).and_then(read_state);
     let query = ["invitations", &message.customer, &message.subject, state.map_or("", State::name)];
     let page = PageRequest::parse(message.page_size, &message.page_token, &query, &mut violations);

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use cqm_proto::surveys::v1 as proto;
-use cqm_rpc::{Error, PageRequest, Personal, ResourceName, Violations, reason, text, time};
+use cqm_rpc::{Error, PageRequest, Personal, ResourceName, Violations, any_name, reason, text, time};
 use uuid::Uuid;
 
 use super::content::{MAX_CHOICES, MAX_QUESTIONS, MAX_WORDS};
-use super::{subject, version_name};
+use super::version_name;
 use crate::domain::answer::{Answer, Fault, Value, Wrong};
 use crate::domain::response::{Mode, Response};
 use crate::domain::summary::QuestionSummary;
@@ -153,7 +153,7 @@ pub(in crate::grpc) fn list(
         &message.questionnaire,
         &mut violations,
     );
-    let subject = subject("subject", &message.subject, &mut violations);
+    let subject = any_name("subject", &message.subject, &mut violations);
     let query = ["responses", &message.customer, &message.questionnaire, &message.subject];
     let page = PageRequest::parse(message.page_size, &message.page_token, &query, &mut violations);
     violations.finish()?;

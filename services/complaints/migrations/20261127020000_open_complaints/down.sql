@@ -1,0 +1,1 @@
+DROP INDEX complaints_open_by_severity, complaints_open;
