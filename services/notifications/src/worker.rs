@@ -110,8 +110,10 @@ impl Delivery {
                     }
                     Err(error) => {
                         tracing::warn!(error = %error, cause = cause(&error), "due messages cannot be taken");
-                        let pause = rest(backoff.next_delay(), &mut flights, &mut landed);
-                        stopping.run_until_cancelled(pause).await;
+                        if landed.is_empty() {
+                            let pause = rest(backoff.next_delay(), &mut flights, &mut landed);
+                            stopping.run_until_cancelled(pause).await;
+                        }
                     }
                 }
                 continue;

@@ -1,1 +1,1 @@
-DROP INDEX complaints_open_by_severity, complaints_open;
+DROP INDEX complaints_open_by_severity, complaints_open_by_category_severity, complaints_open_by_category, complaints_open;
