@@ -9,10 +9,9 @@ use cqm_tests::{
     Addresses, Balancer, Bearer, Caller, Process, Redis, Site, binary, folder, gateway_configuration,
 };
 use secrecy::ExposeSecret;
-use tokio::net::TcpStream;
 use tokio::task::block_in_place;
 
-use crate::rolling::{Load, Names, edge};
+use crate::rolling::{Load, Names, edge, serves};
 use crate::upgrade::Deployment;
 
 const SERVICE: &str = "complaints";
@@ -59,18 +58,19 @@ impl Twins {
         self.deployment.pods.iter().map(|pod| pod.address.parse().unwrap()).collect()
     }
 
-    /// Kills one and then the other, again and again. `back` waits until one that is up again is at work, whose admin port
-    /// it gets.
-    async fn die(&mut self, load: &Load, back: impl AsyncFn(&str)) {
+    /// Kills one and then the other, again and again. `down` is told who gets no connections until it is ready again, as a
+    /// cluster's own services see to; `back` waits until one that is up again is at work, whose admin port it gets.
+    async fn die(&mut self, load: &Load, down: impl Fn(Option<SocketAddr>), back: impl AsyncFn(&str)) {
         for _ in 0..ROUNDS {
             for pod in &mut self.deployment.pods {
                 load.answer(BETWEEN).await;
                 pod.process.kill();
                 load.answer(BETWEEN).await;
-                block_in_place(|| {
-                    pod.process.start();
-                    pod.serves();
-                });
+                let address = pod.address.parse().unwrap();
+                down(Some(address));
+                pod.process.start();
+                serves(&mut pod.process, address).await;
+                down(None);
                 back(pod.process.admin()).await;
             }
         }
@@ -102,7 +102,7 @@ async fn a_pod_that_is_killed_under_load_fails_no_call_and_loses_and_doubles_not
     for pod in &twins.deployment.pods {
         at_work(pod.process.admin()).await;
     }
-    twins.die(&load, at_work).await;
+    twins.die(&load, |_| {}, at_work).await;
     load.end(callers[0].clone()).await;
 }
 
@@ -125,7 +125,7 @@ async fn a_process_behind_one_address_with_another_one_is_killed_under_load_and_
     let (program, admin) = (binary("cqm-gateway"), twins.addresses.another());
     let mut gateway = Process::new(twins.folder.path(), "gateway", program, "serve", &configuration, admin);
     gateway.start();
-    eventually("the gateway", async || TcpStream::connect(&listen).await.is_ok()).await;
+    serves(&mut gateway, listen.parse().unwrap()).await;
     let printed = Command::new(binary("cqm"))
         .args(["token", "--role", "service_manager", "--key"])
         .arg(keys.join("signing.pem"))
@@ -134,7 +134,9 @@ async fn a_process_behind_one_address_with_another_one_is_killed_under_load_and_
     let callers = callers(&listen, token.trim());
 
     let load = Load::on_complaints(&callers, "It does not work");
-    twins.die(&load, async |_| {}).await;
+    let all = twins.addresses();
+    let down = |one| balancer.set(all.iter().copied().filter(|address| Some(*address) != one).collect());
+    twins.die(&load, down, async |_| {}).await;
     load.end(callers[0].clone()).await;
     assert!(gateway.ended().is_none(), "{}", gateway.tail());
 }

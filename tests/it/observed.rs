@@ -84,6 +84,8 @@ async fn every_figure_that_dashboards_and_alerts_name_is_told_by_a_running_suite
         internal: Bearer::caller(cluster.address(), &cluster.token("internal_service")),
         stranger: channel(cluster.address()),
     };
+    // Until then a process may be on its way up.
+    settled(&callers.staff).await;
     let promise = PublishSlaPolicyRequest { sla_policy: Some(promise()), ..Default::default() };
     SlaPolicyServiceClient::new(callers.staff.clone()).publish_sla_policy(promise).await.unwrap();
     live(&callers, &Person::anybody(), true).await;

@@ -347,7 +347,7 @@ async fn a_rolling_restart_of_the_gateway_fails_no_call() {
 }
 
 /// Until the gateway answers calls, which is a moment after it listens. It refuses whoever has no token at once.
-async fn serves(process: &mut Process, address: SocketAddr) {
+pub(crate) async fn serves(process: &mut Process, address: SocketAddr) {
     let mut complaints = ComplaintServiceClient::new(channel(&address.to_string()));
     eventually("a gateway", async || {
         assert!(process.ended().is_none(), "{}", process.tail());

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cqm_proto::gateway::v1::coordinator_service_client::CoordinatorServiceClient;
+use cqm_proto::gateway::v1::section_status::State;
 use cqm_proto::gateway::v1::{ListParkedAggregatesRequest, ListSourcesRequest, ParkedItem, Source};
 
 use crate::{Caller, again};
@@ -18,7 +19,7 @@ pub async fn settled(caller: &Caller) {
     while quiet < 5 {
         let sources = sources(caller).await;
         let now: Vec<i64> = sources.iter().map(|source| source.head_position).collect();
-        let done = sources.len() == 5 && sources.iter().all(|source| source.position == source.head_position);
+        let done = sources.len() == 5 && sources.iter().all(is_done);
         quiet = if done && now == heads { quiet + 1 } else { 0 };
         heads = now;
         assert!(
@@ -28,6 +29,12 @@ pub async fn settled(caller: &Caller) {
         );
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// One that does not answer yet has nothing behind it, either.
+fn is_done(source: &Source) -> bool {
+    let answers = source.status.as_ref().is_none_or(|status| status.state() == State::Ok);
+    answers && source.position == source.head_position
 }
 
 pub async fn sources(caller: &Caller) -> Vec<Source> {
