@@ -17,8 +17,6 @@ mod schema;
 mod store;
 mod worker;
 
-use std::collections::HashMap;
-
 use cqm_db::{Conn, Db};
 use cqm_proto::notifications::v1::contact_service_server::{
     ContactServiceServer, SERVICE_NAME as CONTACT_SERVICE,
@@ -90,16 +88,7 @@ impl Service for App {
         store::figures::all()
     }
 
-    /// A message that waits is not worth keeping somebody's address for.
-    async fn blockers(
-        &self,
-        _: &mut Conn,
-        _: &[Uuid],
-        _: bool,
-    ) -> Result<HashMap<Uuid, Vec<&'static str>>, Error> {
-        Ok(HashMap::new())
-    }
-
+    /// Without a look at what waits: no message is worth keeping somebody's address for.
     async fn erase(
         &self,
         tx: &mut Conn,

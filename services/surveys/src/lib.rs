@@ -29,7 +29,6 @@ use cqm_runtime::figures::Figure;
 use cqm_runtime::process::{Base, Service};
 use cqm_runtime::server::UNARY_LIMIT;
 use cqm_runtime::tasks::Supervisor;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::service::Routes;
@@ -88,16 +87,7 @@ impl Service for App {
         store::figures::all()
     }
 
-    /// Nobody waits for an answer.
-    async fn blockers(
-        &self,
-        _: &mut Conn,
-        _: &[Uuid],
-        _: bool,
-    ) -> Result<HashMap<Uuid, Vec<&'static str>>, Error> {
-        Ok(HashMap::new())
-    }
-
+    /// Without a look at what is open: nobody waits for an answer.
     async fn erase(
         &self,
         tx: &mut Conn,

@@ -1,6 +1,5 @@
 //! A service's process, from its start to its end.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,15 +65,6 @@ impl Service for App {
 
     fn routes(&self) -> Routes {
         Routes::new(CustomerServiceServer::new(Desk::default()))
-    }
-
-    async fn blockers(
-        &self,
-        _: &mut Conn,
-        _: &[Uuid],
-        _: bool,
-    ) -> Result<HashMap<Uuid, Vec<&'static str>>, Error> {
-        Ok(HashMap::new())
     }
 
     async fn erase(&self, _: &mut Conn, _: &Call, _: Uuid) -> Result<Vec<(&'static str, i64)>, Error> {
